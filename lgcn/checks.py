@@ -1,0 +1,59 @@
+"""Errors that say which argument or file is wrong, what was expected, what came, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+
+class InputError(ValueError):
+    """Something given by the caller cannot be used; the message names it and the remedy.
+
+    The command line prints the message and exits with status 2.
+    """
+
+
+class InputFileError(InputError, OSError):
+    """A file or folder given by the caller is missing or cannot be read."""
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """Returns ``value`` if it is one of ``choices``, else raises :class:`InputError` listing them."""
+    known = list(choices)
+    if value in known:
+        return value
+    near = get_close_matches(str(value), known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise InputError(f"Expected '{name}' to be one of {', '.join(known)} (got '{value}').{hint}")
+
+
+def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
+    """Checks ``tensor`` against axis letters such as ``"B K 2"``.
+
+    A number is that size, a letter given in ``sizes`` is that size, any other letter is free
+    but equal wherever it returns, and a leading ``...`` stands for any number of axes. Does
+    nothing while compiling or exporting, where shapes are the compiler's business.
+
+    Raises:
+        InputError: with the expected and the actual shape.
+    """
+    if torch.compiler.is_compiling():
+        return
+    letters = shape.split()
+    actual = tuple(tensor.shape)
+    open_start = letters[0] == "..."
+    if open_start:
+        letters = letters[1:]
+    fits = len(actual) >= len(letters) if open_start else len(actual) == len(letters)
+    bound = dict(sizes)
+    if fits:
+        for letter, size in zip(letters, actual[len(actual) - len(letters) :], strict=True):
+            expected = int(letter) if letter.isdigit() else bound.setdefault(letter, size)
+            fits = fits and expected == size
+    if not fits:
+        known = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
+        raise InputError(
+            f"Expected '{name}' to have shape [{', '.join(shape.split())}]"
+            f"{f' with {known}' if known else ''} (got {list(actual)})."
+        )

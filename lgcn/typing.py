@@ -1,0 +1,46 @@
+"""The tensors that travel between the parts of a detector, by name.
+
+Axis letters everywhere: B images, K landmarks, N = B*K nodes, E edges, C channels,
+H x W a picture, h x w a heatmap. Points are (x, y), sizes are (H, W), pixel centres lie
+at integers.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+Size = tuple[int, int]
+"""(H, W) of a picture, a network input or a heatmap."""
+
+
+class HeatmapOutput(NamedTuple):
+    """What a backbone returns."""
+
+    heatmaps: Tensor
+    """[B, K, h, w], logits or values as the backbone's ``heatmap_activation`` says."""
+    features: Tensor
+    """[B, C, h, w], sampled at the landmarks for the visual features of eq. 2."""
+
+
+class DecodedLandmarks(NamedTuple):
+    """What a codec reads out of heatmaps."""
+
+    pos: Tensor
+    """[B, K, 2], pixels of the network input."""
+    confidence: Tensor
+    """[B, K], in [0, 1]."""
+
+
+class DetectorOutput(NamedTuple):
+    """What :class:`lgcn.models.LandmarkDetector` returns; positions in pixels of the network input."""
+
+    pos: Tensor
+    """[B, K, 2], refined by the graph (equal to ``initial`` where there is no refiner)."""
+    initial: Tensor
+    """[B, K, 2], decoded from the heatmaps."""
+    confidence: Tensor
+    """[B, K], in [0, 1], decoded from the heatmaps."""
+    heatmaps: Tensor
+    """[B, K, h, w], as the backbone returned them."""
+    connectivity: Tensor | None = None
+    """[B, K, K], row i holds e_ij, the weights of node i's neighbours; only when asked for."""
