@@ -1,0 +1,15 @@
+"""Landmark definitions as data: names, flip partners, contours, normalising pairs."""
+
+from lgcn.schemes.catalogue import SCHEMES, get_scheme, register_scheme
+from lgcn.schemes.normalizers import normalizing_distance
+from lgcn.schemes.scheme import BOX_NORMALIZER, Contour, LandmarkScheme
+
+__all__ = [
+    "BOX_NORMALIZER",
+    "SCHEMES",
+    "Contour",
+    "LandmarkScheme",
+    "get_scheme",
+    "normalizing_distance",
+    "register_scheme",
+]

@@ -1,0 +1,33 @@
+"""The schemes that are known by name, the user's own included."""
+
+from lgcn.registry import Registry
+from lgcn.schemes.aflw19 import AFLW19
+from lgcn.schemes.coco17 import COCO17
+from lgcn.schemes.cofw29 import COFW29
+from lgcn.schemes.ibug68 import IBUG68
+from lgcn.schemes.scheme import LandmarkScheme
+from lgcn.schemes.wflw98 import WFLW98
+
+SCHEMES: Registry[LandmarkScheme] = Registry("scheme")
+
+
+def register_scheme(scheme: LandmarkScheme) -> LandmarkScheme:
+    """Makes ``scheme`` known under its own name, to configs and checkpoints as well.
+
+    Raises:
+        InputError: if the name is taken.
+    """
+    return SCHEMES.add(scheme.name, scheme)
+
+
+def get_scheme(scheme: str | LandmarkScheme) -> LandmarkScheme:
+    """The scheme of that name; a scheme passes through.
+
+    Raises:
+        InputError: listing the known names.
+    """
+    return scheme if isinstance(scheme, LandmarkScheme) else SCHEMES[scheme]
+
+
+for _scheme in (IBUG68, WFLW98, COFW29, AFLW19, COCO17):
+    register_scheme(_scheme)

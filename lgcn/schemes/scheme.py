@@ -1,0 +1,111 @@
+"""What a set of landmarks is: names, flip partners, contours and normalising pairs, as data."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from lgcn.checks import InputError, check_choice
+
+LandmarkGroup = tuple[int, ...]
+"""Landmarks whose mean is one point, such as the six of an eye."""
+
+BOX_NORMALIZER = "box"
+"""The normaliser that every scheme has: sqrt(width * height) of the tight landmark box."""
+
+
+class Contour(NamedTuple):
+    """A line through landmarks, in drawing order; a lone landmark (a pupil) is a contour of one."""
+
+    name: str
+    indices: tuple[int, ...]
+    closed: bool = False
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of consecutive landmarks, the closing one included."""
+        if len(self.indices) < 2:
+            return ()
+        ends = self.indices[1:] + (self.indices[:1] if self.closed else ())
+        return tuple(zip(self.indices, ends, strict=False))
+
+
+@dataclass(frozen=True)
+class LandmarkScheme:
+    """A definition of K landmarks, numbered from 0.
+
+    "left" and "right" in names are the subject's own, as in COCO: the subject's right eye is on
+    the left of an ordinary picture.
+
+    Args:
+        name: what the scheme is called in configs and checkpoints.
+        names: one unique name for each landmark; their number is K.
+        flip_pairs: landmarks that swap identity when the picture is mirrored; all others keep theirs.
+        contours: lines for drawing and for hand-made topologies.
+        normalizers: name -> the two groups of landmarks whose means' distance normalises errors
+            (``"inter_ocular"``, ``"inter_pupil"``); ``"box"`` exists in every scheme and is not listed.
+        default_normalizer: one of ``normalizers`` or ``"box"``.
+
+    Raises:
+        InputError: if a landmark is out of range or in two pairs, a name is used twice, or the
+            default normaliser is unknown.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    contours: tuple[Contour, ...] = ()
+    normalizers: dict[str, tuple[LandmarkGroup, LandmarkGroup]] = field(default_factory=dict, hash=False)
+    default_normalizer: str = BOX_NORMALIZER
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise InputError(f"Expected scheme '{self.name}' to name at least one landmark (got none).")
+        self._check_unique("names", self.names)
+        for pair in self.flip_pairs:
+            if len(pair) != 2:
+                raise InputError(f"Expected 'flip_pairs' of scheme '{self.name}' to hold pairs (got {pair}).")
+            self._check_range("flip_pairs", pair)
+        self._check_unique("flip_pairs", tuple(index for pair in self.flip_pairs for index in pair))
+        self._check_unique("contours", tuple(contour.name for contour in self.contours))
+        for contour in self.contours:
+            self._check_range(f"contours: {contour.name}", contour.indices)
+        for normalizer, groups in self.normalizers.items():
+            if normalizer == BOX_NORMALIZER or len(groups) != 2:
+                raise InputError(
+                    f"Expected 'normalizers' of scheme '{self.name}' to map names other than '{BOX_NORMALIZER}' to two "
+                    f"groups of landmarks (got '{normalizer}': {groups})."
+                )
+            for group in groups:
+                self._check_range(f"normalizers: {normalizer}", group)
+        check_choice("default_normalizer", self.default_normalizer, self.normalizer_names)
+
+    @property
+    def num_landmarks(self) -> int:
+        return len(self.names)
+
+    @property
+    def normalizer_names(self) -> tuple[str, ...]:
+        """All that ``normalizer=`` takes with this scheme."""
+        return (*self.normalizers, BOX_NORMALIZER)
+
+    @cached_property
+    def flip_permutation(self) -> tuple[int, ...]:
+        """Entry k is the landmark that k becomes in the mirrored picture; its own inverse."""
+        permutation = list(range(self.num_landmarks))
+        for first, second in self.flip_pairs:
+            permutation[first], permutation[second] = second, first
+        return tuple(permutation)
+
+    def _check_range(self, what: str, indices: tuple[int, ...]) -> None:
+        outside = [index for index in indices if not 0 <= index < self.num_landmarks]
+        if outside or not indices:
+            raise InputError(
+                f"Expected '{what}' of scheme '{self.name}' to hold landmarks 0..{self.num_landmarks - 1} "
+                f"(got {outside or 'none'}). Landmarks are numbered from 0."
+            )
+
+    def _check_unique(self, what: str, things: tuple[object, ...]) -> None:
+        twice = [thing for thing, count in Counter(things).items() if count > 1]
+        if twice:
+            raise InputError(f"Expected '{what}' of scheme '{self.name}' to be all different (got {twice} twice).")
