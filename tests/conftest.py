@@ -1,0 +1,29 @@
+"""What every test gets: few threads, a fixed seed, and the shared data where there is some."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - third-party code draws from the global generator
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data (300-W faces, ImageNet weights), which a plain clone does not have."""
+    folder = Path(os.environ.get("LGCN_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at '{folder}': set LGCN_SHARED to a folder that holds data/300w")
+    return folder
