@@ -1,0 +1,7 @@
+"""Heatmaps <-> landmarks with confidences, both directions in one object."""
+
+from lgcn.codecs.decoding import DECODERS
+from lgcn.codecs.heatmap_codec import ACTIVATIONS, HeatmapCodec
+from lgcn.codecs.rendering import render_gaussians
+
+__all__ = ["ACTIVATIONS", "DECODERS", "HeatmapCodec", "render_gaussians"]

@@ -1,0 +1,92 @@
+"""Reads a position, in cells, out of each heatmap; four ways.
+
+All take ``values`` [B, K, h, w] in [0, 1] and the ``peak`` [B, K, 2] (integer cell of the largest
+value, x first) and return [B, K, 2]. Only :func:`soft_argmax` is differentiable.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def find_peaks(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The cell of the largest value of each map, x first, [B, K, 2] as integers, and that value [B, K]."""
+    width = values.shape[-1]
+    flat = values.flatten(2)
+    cell = flat.argmax(dim=-1)
+    peak = torch.stack([cell % width, torch.div(cell, width, rounding_mode="floor")], dim=-1)
+    return peak, flat.gather(-1, cell.unsqueeze(-1)).squeeze(-1)
+
+
+def gather_window(values: Tensor, peak: Tensor, radius: int) -> Tensor:
+    """The (2r+1) x (2r+1) cells around each peak, [B, K, 2r+1, 2r+1]; cells outside repeat the border."""
+    height, width = values.shape[-2:]
+    reach = torch.arange(-radius, radius + 1, device=values.device)
+    xs = (peak[..., 0, None] + reach).clamp(0, width - 1)
+    ys = (peak[..., 1, None] + reach).clamp(0, height - 1)
+    cells = ys.unsqueeze(-1) * width + xs.unsqueeze(-2)
+    return values.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, cells.shape[-2:])
+
+
+def argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
+    """The integer cell itself."""
+    return peak.to(values.dtype)
+
+
+def quarter(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
+    """A quarter of a cell towards the larger neighbour, on each axis (none at the border's far side)."""
+    window = gather_window(values, peak, 1)
+    step = torch.stack([window[..., 1, 2] - window[..., 1, 0], window[..., 2, 1] - window[..., 0, 1]], dim=-1)
+    return (peak + 0.25 * step.sign()).detach()
+
+
+def dark(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
+    r"""Distribution-aware: one Newton step on the log of the smoothed map, :math:`-H^{-1} g`.
+
+    Smoothing with the Gaussian of the targets removes the ripples that would spoil second
+    differences. Zhang et al., "Distribution-aware coordinate representation for human pose
+    estimation", CVPR 2020. Where the curvature is not that of a peak (as at the border), the
+    integer cell stays.
+    """
+    radius = math.ceil(2 * sigma)
+    reach = torch.arange(-radius, radius + 1, device=values.device, dtype=torch.float32)
+    kernel = torch.exp(-reach.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    with torch.no_grad():
+        # Only the cells that the 3 x 3 differences read are smoothed, not the whole map.
+        window = gather_window(values.float(), peak, radius + 1)
+        band = window.flatten(0, 1).unsqueeze(1)
+        smooth = F.conv2d(F.conv2d(band, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+        log = smooth.clamp_min(1e-10).log().squeeze(1).unflatten(0, values.shape[:2])
+        dx = (log[..., 1, 2] - log[..., 1, 0]) / 2
+        dy = (log[..., 2, 1] - log[..., 0, 1]) / 2
+        dxx = log[..., 1, 2] - 2 * log[..., 1, 1] + log[..., 1, 0]
+        dyy = log[..., 2, 1] - 2 * log[..., 1, 1] + log[..., 0, 1]
+        dxy = (log[..., 2, 2] - log[..., 2, 0] - log[..., 0, 2] + log[..., 0, 0]) / 4
+        determinant = dxx * dyy - dxy * dxy
+        is_peak = (determinant > 1e-12) & (dxx < 0)
+        step = torch.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], dim=-1)
+        step = step / torch.where(is_peak, determinant, 1.0).unsqueeze(-1)
+        step = torch.where(is_peak.unsqueeze(-1), step.clamp(-1, 1), 0.0)
+        return peak - step.to(values.dtype)
+
+
+def soft_argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
+    r"""The mean position :math:`\sum_u u\, v(u) / \sum_u v(u)`; differentiable, of sub-cell precision."""
+    height, width = values.shape[-2:]
+    xs = torch.arange(width, device=values.device, dtype=values.dtype)
+    ys = torch.arange(height, device=values.device, dtype=values.dtype)
+    columns, rows = values.sum(dim=-2), values.sum(dim=-1)
+    total = rows.sum(dim=-1).clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.stack([columns @ xs, rows @ ys], dim=-1) / total.unsqueeze(-1)
+
+
+DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "argmax": argmax,
+    "quarter": quarter,
+    "dark": dark,
+    "softargmax": soft_argmax,
+}

@@ -1,0 +1,104 @@
+"""The heatmap codec: what a network is taught and how it is read can never disagree."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lgcn.checks import InputError, check_choice, check_shape
+from lgcn.codecs.decoding import DECODERS, find_peaks, gather_window
+from lgcn.codecs.rendering import render_gaussians
+from lgcn.geometry import heatmap_to_input, input_to_heatmap
+from lgcn.typing import DecodedLandmarks, Size
+
+ACTIVATIONS = ("sigmoid", "clamp", "softmax")
+TARGETS = ("integer", "subpixel")
+
+
+class HeatmapCodec:
+    """Landmarks in pixels of the network's input <-> Gaussian heatmaps.
+
+    Args:
+        input_size: (H, W) of the network's input.
+        heatmap_size: (h, w), the input over one whole stride.
+        sigma: of the Gaussian, in cells.
+        decode: ``"argmax"`` (integer cells), ``"quarter"`` (a quarter cell towards the larger
+            neighbour), ``"dark"`` (Newton step on the log map) or ``"softargmax"`` (mean position).
+        activation: what makes values in [0, 1] of a network's output: ``"sigmoid"``, ``"clamp"`` (the
+            output is a value already) or ``"softmax"`` (a distribution over the cells of each map).
+        target: ``"integer"`` puts the peak on the nearest cell, where it is exactly 1 (the focal loss
+            needs that); ``"subpixel"`` puts it where the landmark is.
+
+    The confidence is the activated value at the peak; for ``softmax``, whose values shrink as the
+    distribution widens, the mass within ceil(sigma) cells of the peak. Both lie in [0, 1].
+    """
+
+    def __init__(
+        self,
+        input_size: Size,
+        heatmap_size: Size,
+        sigma: float = 1.5,
+        decode: str = "dark",
+        activation: str = "sigmoid",
+        target: str = "integer",
+    ) -> None:
+        if not sigma > 0:
+            raise InputError(f"Expected 'sigma' to be positive, in cells of the heatmap (got {sigma}).")
+        stride = input_size[0] / heatmap_size[0]
+        if input_size[1] / heatmap_size[1] != stride:
+            raise InputError(
+                f"Expected 'heatmap_size' in the proportions of 'input_size' {tuple(input_size)} "
+                f"(got {tuple(heatmap_size)}). Use an input that the backbone's stride divides."
+            )
+        self.input_size = (input_size[0], input_size[1])
+        self.heatmap_size = (heatmap_size[0], heatmap_size[1])
+        self.stride = stride
+        self.sigma = sigma
+        self.decode_name = check_choice("decode", decode, DECODERS)
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
+        self.target = check_choice("target", target, TARGETS)
+
+    def encode(self, pos: Tensor, visibility: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Landmarks -> target heatmaps [B, K, h, w] in [0, 1] and weights [B, K].
+
+        Args:
+            pos: [B, K, 2], pixels of the input.
+            visibility: [B, K]; 0 where a landmark is not annotated.
+
+        Returns:
+            The maps, and 1 where a landmark is annotated and lies within the map, else 0.
+        """
+        check_shape("pos", pos, "B K 2")
+        missing = torch.zeros_like(pos[..., 0], dtype=torch.bool) if visibility is None else visibility == 0
+        centres = input_to_heatmap(pos.masked_fill(missing.unsqueeze(-1), 0.0), self.stride)
+        cells = centres.round()
+        height, width = self.heatmap_size
+        inside = ((cells >= 0) & (cells < cells.new_tensor([width, height]))).all(dim=-1)
+        heatmaps = render_gaussians(cells if self.target == "integer" else centres, self.heatmap_size, self.sigma)
+        return heatmaps, (inside & ~missing).to(pos.dtype)
+
+    def activate(self, heatmaps: Tensor) -> Tensor:
+        """A network's output -> values in [0, 1], in float32 at least."""
+        heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
+        if self.activation == "sigmoid":
+            return heatmaps.sigmoid()
+        if self.activation == "clamp":
+            return heatmaps.clamp(0, 1)
+        return heatmaps.flatten(2).softmax(dim=-1).view_as(heatmaps)
+
+    def decode(self, heatmaps: Tensor) -> DecodedLandmarks:
+        """Heatmaps [B, K, h, w] as the network returned them -> positions and confidences."""
+        height, width = self.heatmap_size
+        check_shape("heatmaps", heatmaps, "B K h w", h=height, w=width)
+        values = self.activate(heatmaps)
+        peak, confidence = find_peaks(values)
+        if self.activation == "softmax":
+            confidence = gather_window(values, peak, math.ceil(self.sigma)).sum(dim=(-2, -1)).clamp_max(1.0)
+        cells = DECODERS[self.decode_name](values, peak, self.sigma)
+        return DecodedLandmarks(heatmap_to_input(cells, self.stride), confidence)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.input_size} -> {self.heatmap_size}, sigma={self.sigma}, "
+            f"decode={self.decode_name}, activation={self.activation}, target={self.target})"
+        )

@@ -1,0 +1,27 @@
+"""Draws landmarks as Gaussians."""
+
+import torch
+from torch import Tensor
+
+from lgcn.typing import Size
+
+
+def render_gaussians(centres: Tensor, heatmap_size: Size, sigma: float) -> Tensor:
+    r"""Unnormalised Gaussians :math:`\exp(-\lVert u - c \rVert^2 / 2\sigma^2)`, one map a landmark.
+
+    A centre on a cell gives exactly 1 there, which the focal loss (eq. 8) takes for its positives.
+
+    Args:
+        centres: [..., K, 2], cells of the heatmap; may lie outside.
+        heatmap_size: (h, w).
+        sigma: cells.
+
+    Returns:
+        [..., K, h, w] in [0, 1].
+    """
+    height, width = heatmap_size
+    ys = torch.arange(height, device=centres.device, dtype=centres.dtype) - centres[..., 1:]
+    xs = torch.arange(width, device=centres.device, dtype=centres.dtype) - centres[..., :1]
+    # The 2-D Gaussian is the outer product of two 1-D ones.
+    column, row = (torch.exp(-axis.square() / (2 * sigma**2)) for axis in (ys, xs))
+    return column.unsqueeze(-1) * row.unsqueeze(-2)

@@ -1,0 +1,45 @@
+"""Landmarks of a batch of pictures as PyG graphs."""
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from lgcn.checks import check_shape
+from lgcn.graph.complete import complete_edge_index
+
+
+def landmark_graph(
+    pos: Tensor, confidence: Tensor, x: Tensor | None = None, y: Tensor | None = None, self_loops: bool = False
+) -> Batch:
+    """One fully connected graph a picture, batched block-diagonally.
+
+    The detector itself works on the dense form of the same complete graph and never builds an edge
+    list; this is the door to everything else in PyG (explainers, other layers, subgraphs).
+
+    Args:
+        pos: [B, K, 2], positions.
+        confidence: [B, K], in [0, 1].
+        x: [B, K, C], node features.
+        y: [B, K, 2], target positions.
+        self_loops: whether a landmark is its own neighbour.
+
+    Returns:
+        A batch of B graphs with ``pos`` [N, 2], ``confidence`` [N], ``landmark_id`` [N],
+        ``edge_index`` [2, E] and, where given, ``x`` [N, C] and ``y`` [N, 2]; N = B*K.
+    """
+    check_shape("pos", pos, "B K 2")
+    images, landmarks, _ = pos.shape
+    check_shape("confidence", confidence, "B K", B=images, K=landmarks)
+    edge_index = complete_edge_index(landmarks, self_loops, pos.device)
+    landmark_id = torch.arange(landmarks, device=pos.device)
+    graphs = []
+    for image in range(images):
+        graph = Data(
+            pos=pos[image], confidence=confidence[image], landmark_id=landmark_id, edge_index=edge_index
+        )
+        if x is not None:
+            graph.x = x[image]
+        if y is not None:
+            graph.y = y[image]
+        graphs.append(graph)
+    return Batch.from_data_list(graphs)

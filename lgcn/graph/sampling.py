@@ -1,0 +1,30 @@
+"""Features of a backbone at the landmarks."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lgcn.checks import check_choice, check_shape
+from lgcn.typing import Size
+
+SAMPLING_MODES = ("bilinear", "nearest")
+
+
+def sample_features(features: Tensor, pos: Tensor, input_size: Size, mode: str = "bilinear") -> Tensor:
+    """Reads a feature map at landmarks.
+
+    Args:
+        features: [B, C, h, w], covering the whole input.
+        pos: [B, K, 2], pixels of the input; outside it the border's features are read.
+        input_size: (H, W) of the input.
+        mode: ``"bilinear"`` (differentiable in ``pos`` too) or ``"nearest"``.
+
+    Returns:
+        [B, K, C].
+    """
+    check_shape("features", features, "B C h w")
+    check_shape("pos", pos, "B K 2", B=features.shape[0])
+    check_choice("mode", mode, SAMPLING_MODES)
+    height, width = input_size
+    grid = ((pos + 0.5) * (2 / pos.new_tensor([width, height])) - 1).to(features.dtype)
+    sampled = F.grid_sample(features, grid.unsqueeze(1), mode=mode, padding_mode="border", align_corners=False)
+    return sampled.squeeze(2).transpose(1, 2)
