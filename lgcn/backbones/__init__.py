@@ -1,0 +1,8 @@
+"""Networks that propose landmarks: the contract, timm's networks and anybody's own."""
+
+from lgcn.backbones.base import Backbone
+from lgcn.backbones.factory import BACKBONES, create_backbone
+from lgcn.backbones.module import ModuleBackbone
+from lgcn.backbones.timm import TimmBackbone
+
+__all__ = ["BACKBONES", "Backbone", "ModuleBackbone", "TimmBackbone", "create_backbone"]

@@ -1,0 +1,59 @@
+"""Anybody's own keypoint network behind the backbone contract."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from lgcn.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from lgcn.checks import InputError
+from lgcn.typing import HeatmapOutput
+
+
+def _as_heatmap_output(output: Any) -> HeatmapOutput:
+    if isinstance(output, Tensor):
+        return HeatmapOutput(output, output)
+    if isinstance(output, tuple | list) and len(output) == 2:
+        return HeatmapOutput(*output)
+    raise InputError(
+        f"Expected the module to return heatmaps or a pair (heatmaps, features) (got {type(output).__name__}). "
+        "Pass 'output' to ModuleBackbone, a function from what it returns to such a pair."
+    )
+
+
+class ModuleBackbone(Backbone):
+    """Wraps a module that returns heatmaps, or heatmaps and features.
+
+    Args:
+        module: called with normalised pictures [B, 3, H, W].
+        num_landmarks: K.
+        feature_channels: C; K where the module returns heatmaps alone, which then serve as features.
+        stride: pixels of the input a cell of the heatmap.
+        output: turns what the module returns into ``(heatmaps, features)``; needed for anything but a
+            tensor or a pair of them.
+        mean: subtracted from RGB in [0, 1].
+        std: what RGB is divided by after that.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        num_landmarks: int,
+        feature_channels: int,
+        stride: int,
+        output: Callable[[Any], Any] | None = None,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.num_landmarks = num_landmarks
+        self.feature_channels = feature_channels
+        self.stride = stride
+        self.output = output
+        self.mean = mean
+        self.std = std
+
+    def forward(self, images: Tensor) -> HeatmapOutput:
+        output = self.module(images)
+        return _as_heatmap_output(output if self.output is None else self.output(output))

@@ -1,0 +1,137 @@
+"""timm's networks as backbones: their feature maps, and one of two heads on them."""
+
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lgcn.backbones.base import Backbone
+from lgcn.checks import InputError, InputFileError, check_choice
+from lgcn.typing import HeatmapOutput
+
+STRIDE = 4
+
+
+class ConcatHead(nn.Module):
+    """All maps brought to the finest and concatenated, then two 1x1 convolutions: the head of HRNetV2.
+
+    The features handed on are the concatenation itself (270 channels for HRNet-W18, as in the paper).
+    """
+
+    def __init__(self, channels: list[int], num_landmarks: int) -> None:
+        super().__init__()
+        self.feature_channels = sum(channels)
+        self.head = nn.Sequential(
+            nn.Conv2d(self.feature_channels, self.feature_channels, 1),
+            nn.BatchNorm2d(self.feature_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(self.feature_channels, num_landmarks, 1),
+        )
+
+    def forward(self, maps: list[Tensor]) -> HeatmapOutput:
+        size = maps[0].shape[-2:]
+        features = torch.cat([maps[0], *(F.interpolate(m, size, mode="bilinear") for m in maps[1:])], dim=1)
+        return HeatmapOutput(self.head(features), features)
+
+
+class PyramidHead(nn.Module):
+    """A light feature pyramid: 1x1 laterals summed from coarse to fine, depthwise-separable blocks, a 1x1 head."""
+
+    def __init__(self, channels: list[int], num_landmarks: int, width: int = 128) -> None:
+        super().__init__()
+        self.feature_channels = width
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.smooth = nn.ModuleList(self._block(width) for _ in channels)
+        self.head = nn.Conv2d(width, num_landmarks, 1)
+
+    @staticmethod
+    def _block(width: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, maps: list[Tensor]) -> HeatmapOutput:
+        features: Tensor | None = None
+        for level, lateral, smooth in zip(
+            reversed(maps), reversed(self.laterals), reversed(self.smooth), strict=True  # type: ignore[call-overload]
+        ):
+            summed = lateral(level)
+            if features is not None:
+                summed = summed + F.interpolate(features, summed.shape[-2:], mode="bilinear")
+            features = smooth(summed)
+        assert features is not None
+        return HeatmapOutput(self.head(features), features)
+
+
+HEADS = {"concat": ConcatHead, "pyramid": PyramidHead}
+
+
+class TimmBackbone(Backbone):
+    """A timm network, its maps of strides 4 to 32, and a head that draws heatmaps at stride 4.
+
+    Args:
+        name: any timm model with maps at these strides; HRNets give their four raw branches, so that
+            ``hrnet_w18`` is the paper's network (270 concatenated channels).
+        num_landmarks: K.
+        head: ``"concat"`` (HRNetV2) or ``"pyramid"``; None takes concat for HRNets, pyramid for the rest.
+        pretrained: let timm fetch its ImageNet weights (needs the network).
+        weights: a ``.safetensors`` file of the timm network's ImageNet weights, for use offline.
+        **options: to the head, such as ``width`` of the pyramid.
+
+    Raises:
+        InputError: where the network has no maps of these strides.
+        InputFileError: where ``weights`` is missing or belongs to another network.
+    """
+
+    stride = STRIDE
+
+    def __init__(
+        self,
+        name: str,
+        num_landmarks: int,
+        head: str | None = None,
+        pretrained: bool = False,
+        weights: str | Path | None = None,
+        **options: int,
+    ) -> None:
+        super().__init__()
+        is_hrnet = name.startswith("hrnet")
+        raw_branches = {"feature_location": ""} if is_hrnet else {}
+        self.net = timm.create_model(name, features_only=True, pretrained=pretrained, **raw_branches)
+        wanted = [i for i, stride in enumerate(self.net.feature_info.reduction()) if stride in (4, 8, 16, 32)]
+        strides = [self.net.feature_info.reduction()[i] for i in wanted]
+        if strides != [4, 8, 16, 32]:
+            raise InputError(f"Expected timm model '{name}' to have maps of strides 4, 8, 16, 32 (got {strides}).")
+        self._levels = wanted
+        channels = [self.net.feature_info.channels()[i] for i in wanted]
+        head = check_choice("head", head or ("concat" if is_hrnet else "pyramid"), HEADS)
+        self.head = HEADS[head](channels, num_landmarks, **options)
+        self.num_landmarks = num_landmarks
+        self.feature_channels = self.head.feature_channels
+        cfg = timm.get_pretrained_cfg(name)
+        if cfg is not None:
+            self.mean, self.std = cfg.mean, cfg.std
+        if weights is not None:
+            self._load(Path(weights), name)
+
+    def _load(self, path: Path, name: str) -> None:
+        if not path.is_file():
+            raise InputFileError(f"Expected 'weights' to be a .safetensors file of timm's '{name}' (no file {path}).")
+        missing, _ = self.net.load_state_dict(load_file(path), strict=False)
+        if missing:
+            raise InputFileError(
+                f"Expected {path} to hold weights of timm's '{name}' (it lacks {len(missing)} of them, "
+                f"such as '{missing[0]}')."
+            )
+
+    def forward(self, images: Tensor) -> HeatmapOutput:
+        maps = self.net(images)
+        return self.head([maps[i] for i in self._levels])
