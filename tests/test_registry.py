@@ -1,0 +1,59 @@
+import pytest
+
+from lgcn.checks import InputError
+from lgcn.registry import Registry
+
+
+@pytest.fixture
+def shapes() -> Registry[int]:
+    registry: Registry[int] = Registry("shape")
+    registry.add("square", 4)
+    registry.add("pentagon", 5)
+    return registry
+
+
+def test_things_come_back_by_name(shapes: Registry[int]) -> None:
+    assert shapes["square"] == 4
+    assert "square" in shapes
+    assert "hexagon" not in shapes
+    assert 4 not in shapes
+    assert len(shapes) == 2
+
+
+def test_names_are_sorted_and_iteration_keeps_the_order_of_registration(shapes: Registry[int]) -> None:
+    assert shapes.names() == ["pentagon", "square"]
+    assert list(shapes) == ["square", "pentagon"]
+    assert repr(shapes) == "Registry(shape: pentagon, square)"
+
+
+def test_register_is_add_as_a_decorator() -> None:
+    registry: Registry[type] = Registry("class")
+
+    @registry.register("thing")
+    class Thing:
+        pass
+
+    assert registry["thing"] is Thing
+    assert registry.add("other", int) is int
+
+
+def test_a_name_is_taken_only_once(shapes: Registry[int]) -> None:
+    with pytest.raises(InputError, match="new shape name .got 'square', which is taken"):
+        shapes.add("square", 16)
+    assert shapes["square"] == 4
+
+
+def test_an_unknown_name_lists_the_choices_and_the_nearest(shapes: Registry[int]) -> None:
+    with pytest.raises(
+        InputError, match="'shape' to be one of pentagon, square .got 'squares'.. Did you mean 'square'"
+    ):
+        shapes["squares"]
+    with pytest.raises(InputError, match=r"one of pentagon, square \(got 'xyz'\)\.$"):
+        shapes["xyz"]
+
+
+def test_an_empty_registry_says_so() -> None:
+    empty: Registry[int] = Registry("shape")
+    assert empty.names() == []
+    with pytest.raises(InputError, match="'shape'"):
+        empty["square"]
