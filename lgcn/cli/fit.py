@@ -1,0 +1,138 @@
+"""``lgcn fit``: Lightning's command line over the package's module and data, with configurations found by name."""
+
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from lgcn.checks import InputError, InputFileError
+
+try:
+    from jsonargparse import ArgumentError
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from lgcn.engine.callbacks import WholeFileCheckpointIO, default_callbacks, find_last_checkpoint
+    from lgcn.engine.data import LandmarkDataModule
+    from lgcn.engine.module import LandmarkModule
+except ModuleNotFoundError as error:
+    if (error.name or "").split(".")[0] not in {"lightning", "jsonargparse", "tensorboard"}:
+        raise
+    raise InputError(f"Training needs '{error.name}', which is not installed: pip install 'lgcn[train]'") from error
+
+CONFIGS = files("lgcn") / "configs"
+
+
+def shipped_configs() -> list[str]:
+    """Names that ``--config`` knows."""
+    return sorted(Path(entry.name).stem for entry in CONFIGS.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_config(name: str) -> str:
+    """The path of a configuration given by path or by the name of a shipped one."""
+    if Path(name).is_file():
+        return name
+    if name in shipped_configs():
+        return str(CONFIGS / f"{name}.yaml")
+    raise InputFileError(
+        f"Expected '--config' to be a file or one of {', '.join(shipped_configs())} (got '{name}', which is neither)."
+    )
+
+
+def resolve_configs(argv: Sequence[str]) -> list[str]:
+    """``argv`` with the names of shipped configurations replaced by their paths."""
+    resolved: list[str] = []
+    for word in argv:
+        option, equals, value = word.partition("=")
+        if equals and option in {"--config", "-c"}:
+            resolved.append(f"{option}={find_config(value)}")
+        elif resolved and resolved[-1] in {"--config", "-c"}:
+            resolved.append(find_config(word))
+        else:
+            resolved.append(word)
+    return resolved
+
+
+class FitCLI(LightningCLI):
+    """One command instead of Lightning's four, and one seed for weights, shuffling, augmentation and dropout."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.run_dir: Path | None = None
+        self.ckpt_path: str | None = None
+        super().__init__(
+            LandmarkModule,
+            LandmarkDataModule,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"reload_dataloaders_every_n_epochs": 1, "default_root_dir": "runs"},
+            parser_kwargs={"prog": "lgcn fit", "description": "Train a detector.", "exit_on_error": False},
+            args=list(argv),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--seed_everything", type=int, default=0, help="Decides every random draw of the run.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Checkpoint to resume from; 'last' goes on with the newest run under trainer.default_root_dir.",
+        )
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("seed_everything", "model.seed")
+        for name in ("scheme", "input_size", "protocol"):
+            parser.link_arguments(f"model.detector.{name}", f"data.{name}")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        if not any(word.split("=")[0] in {"--config", "-c", "--help", "-h", "--print_config"} for word in args):
+            raise InputError(f"Expected '--config' with a file or one of {', '.join(shipped_configs())} (got none).")
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        self.ckpt_path = self.config.ckpt_path
+        if self.ckpt_path == "last":
+            last = find_last_checkpoint(self.config.trainer.default_root_dir)
+            self.ckpt_path = None if last is None else str(last)
+            self.run_dir = None if last is None else last.parents[1]
+        elif self.ckpt_path is not None and not Path(self.ckpt_path).is_file():
+            raise InputFileError(f"Expected '--ckpt_path' to be a checkpoint file or 'last' (got '{self.ckpt_path}').")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config_init.trainer
+        if config.logger is None or config.logger is True:
+            # A resumed run goes on in its own folder: Lightning forgets the best checkpoint when the folder changes.
+            run = self.run_dir
+            kwargs["logger"] = (
+                TensorBoardLogger(config.default_root_dir, name="")
+                if run is None
+                else TensorBoardLogger(str(run.parent), name="", version=run.name)
+            )
+        kwargs["plugins"] = [*(config.plugins or []), WholeFileCheckpointIO()]
+        kwargs["callbacks"] = [*(config.callbacks or []), *default_callbacks()]
+        return super().instantiate_trainer(**kwargs)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Trains as ``argv`` says; the exit status."""
+    cli = None
+    try:
+        cli = FitCLI(resolve_configs(argv))
+        if cli.config.ckpt_path == "last" and cli.ckpt_path is None:
+            print("No earlier run to resume: starting from the beginning.", file=sys.stderr)
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
+    except ArgumentError as error:
+        raise InputError(str(error)) from error
+    except SIGTERMException:
+        return 143
+    except SystemExit as stop:
+        # Lightning turns Ctrl+C into an exit with status 1.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+    return 0

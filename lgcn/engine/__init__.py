@@ -1,0 +1,50 @@
+"""Training and evaluation of detectors.
+
+The names are loaded on first use: training needs Lightning (``pip install 'lgcn[train]'``), evaluation does not.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Augmentation": "lgcn.engine.data",
+    "EvaluationResult": "lgcn.engine.evaluation",
+    "ExportBestModel": "lgcn.engine.callbacks",
+    "LandmarkDataModule": "lgcn.engine.data",
+    "LandmarkModule": "lgcn.engine.module",
+    "LossOptions": "lgcn.engine.module",
+    "Schedule": "lgcn.engine.optimization",
+    "default_callbacks": "lgcn.engine.callbacks",
+    "evaluate": "lgcn.engine.evaluation",
+    "find_last_checkpoint": "lgcn.engine.callbacks",
+}
+
+__all__ = [
+    "Augmentation",
+    "EvaluationResult",
+    "ExportBestModel",
+    "LandmarkDataModule",
+    "LandmarkModule",
+    "LossOptions",
+    "Schedule",
+    "default_callbacks",
+    "evaluate",
+    "find_last_checkpoint",
+]
+
+if TYPE_CHECKING:
+    from lgcn.engine.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
+    from lgcn.engine.data import Augmentation, LandmarkDataModule
+    from lgcn.engine.evaluation import EvaluationResult, evaluate
+    from lgcn.engine.module import LandmarkModule, LossOptions
+    from lgcn.engine.optimization import Schedule
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lgcn.engine' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

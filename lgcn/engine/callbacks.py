@@ -1,0 +1,79 @@
+"""What happens around training: checkpoints that are whole, where to find the last one, and the export of the best."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from lgcn.files import replace_when_done
+
+CHECKPOINT_DIR = "checkpoints"
+LAST_CHECKPOINT = "last.ckpt"
+MONITORED = "val/nme"
+
+
+class WholeFileCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it.
+
+    Lightning's own way goes through the system's temporary folder, which is a copy, not a rename,
+    where that is another disk: a run killed meanwhile would leave half a file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with replace_when_done(path) as beside:
+            torch.save(checkpoint, beside)
+
+
+class ExportBestModel(Callback):
+    """At the end of a run, writes the detector with the best weights as ``<log dir>/model/``."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        log_dir = trainer.log_dir or trainer.default_root_dir
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        detector = deepcopy(pl_module.detector).cpu()
+        best = _best_checkpoint(trainer)
+        if best is not None:
+            weights = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+            start = "detector."
+            detector.load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
+        folder = Path(log_dir) / "model"
+        detector.eval().to(memory_format=torch.contiguous_format).save_pretrained(folder)
+        rank_zero_info(f"Model with the {'best' if best else 'last'} weights: {folder}")
+
+
+def default_callbacks() -> list[Callback]:
+    """Best and last checkpoint, export of the best model, learning rates in the log.
+
+    ``last.ckpt`` has a callback of its own because Lightning's ``save_last`` skips the epochs
+    whose metric is not among the best.
+    """
+    always = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    return [
+        ModelCheckpoint(monitor=MONITORED, mode="min", filename="best", **always),
+        ModelCheckpoint(filename=Path(LAST_CHECKPOINT).stem, **always),
+        ExportBestModel(),
+        LearningRateMonitor(logging_interval="step"),
+    ]
+
+
+def find_last_checkpoint(root: str | Path) -> Path | None:
+    """The newest ``last.ckpt`` of any run under ``root``, None if there is none."""
+    found = Path(root).glob(f"**/{CHECKPOINT_DIR}/{LAST_CHECKPOINT}")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _best_checkpoint(trainer: Trainer) -> str | None:
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor == MONITORED and callback.best_model_path:
+            return callback.best_model_path
+    return None

@@ -1,0 +1,179 @@
+"""Where the batches come from: datasets, augmentation, a held-out part, and an order that a resumed run repeats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import RandomSampler
+from torch_geometric.data import Data
+from torch_geometric.data.dataset import Dataset
+from torch_geometric.loader import DataLoader
+from torch_geometric.transforms import BaseTransform, Compose
+
+from lgcn.checks import InputError
+from lgcn.datasets import get_dataset
+from lgcn.engine.seeding import SeededDataset, mix_seed
+from lgcn.protocols import get_protocol
+from lgcn.schemes import LandmarkScheme, get_scheme
+from lgcn.transforms import ColorJitter, CropToInput, RandomAffineCrop, RandomOcclusion
+from lgcn.typing import Size
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training faces; the defaults are the paper's section IV-B.
+
+    Args:
+        rotation: degrees either way.
+        scale: smallest and largest factor.
+        translation: fraction of the crop's side, either way.
+        flip: probability of a mirror image (with partner landmarks swapped).
+        color_jitter: brightness, contrast, saturation and hue are changed.
+        occlusion: probability that a patch of the face is covered; 0 in the paper.
+    """
+
+    rotation: float = 30.0
+    scale: tuple[float, float] = (0.8, 1.2)
+    translation: float = 0.1
+    flip: float = 0.5
+    color_jitter: bool = True
+    occlusion: float = 0.0
+
+    def create(self, scheme: LandmarkScheme, input_size: Size, enlargement: float) -> BaseTransform:
+        """The transform from a face in its picture to an augmented network input."""
+        crop = RandomAffineCrop(
+            scheme,
+            input_size,
+            enlargement,
+            rotation=self.rotation,
+            scale=self.scale,
+            translation=self.translation,
+            flip=self.flip,
+        )
+        steps: list[BaseTransform] = [crop]
+        if self.color_jitter:
+            steps.append(ColorJitter())
+        if self.occlusion > 0:
+            steps.append(RandomOcclusion(self.occlusion))
+        return Compose(steps)
+
+
+class LandmarkDataModule(LightningDataModule):
+    """Batches of training and validation faces.
+
+    What a training batch holds is a function of (``seed``, epoch, position) alone, whatever the
+    number of workers, so that a resumed run sees what the uninterrupted one would have. For that
+    the training loader is built anew for every epoch: the trainer needs
+    ``reload_dataloaders_every_n_epochs=1`` (``lgcn fit`` sets it).
+
+    Args:
+        root: folder of the dataset.
+        dataset: name in :data:`lgcn.datasets.DATASETS`.
+        train_split: split to train on.
+        val_split: split to validate on. None holds ``val_fraction`` of the training split out, so
+            that nothing is ever selected on a test split.
+        val_fraction: part of the training faces held out when there is no ``val_split``.
+        val_seed: decides which faces are held out; apart from ``seed``, so that runs with several
+            seeds are validated on the same faces.
+        batch_size: faces in a batch, on each device.
+        num_workers: processes that read and augment; 0 does it in the main process.
+        augmentation: of the training faces.
+        scheme: landmark scheme that the dataset must have.
+        input_size: (H, W) of the network input.
+        protocol: crop and normaliser.
+        seed: of shuffling and augmentation.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        dataset: str = "ibug300w",
+        train_split: str = "train",
+        val_split: str | None = None,
+        val_fraction: float = 0.05,
+        val_seed: int = 0,
+        batch_size: int = 16,
+        num_workers: int = 2,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        scheme: str = "ibug68",
+        input_size: Size = (256, 256),
+        protocol: str = "zero_based",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if val_split is None and not 0 < val_fraction < 1:
+            raise InputError(f"Expected 'val_fraction' to lie between 0 and 1 (got {val_fraction}) without 'val_split'.")
+        self.root = root
+        self.dataset = dataset
+        self.train_split = train_split
+        self.val_split = val_split
+        self.val_fraction = val_fraction
+        self.val_seed = val_seed
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.augmentation = augmentation
+        self.scheme = get_scheme(scheme)
+        self.input_size = input_size
+        self.protocol = get_protocol(protocol)
+        self.seed = seed
+        self.train_faces: Sequence[Data] = ()
+        self.val_faces: Sequence[Data] = ()
+
+    def setup(self, stage: str | None = None) -> None:
+        enlargement = self.protocol.enlargement
+        evaluation = CropToInput(self.input_size, enlargement)
+        train = self._create(self.train_split, self.augmentation.create(self.scheme, self.input_size, enlargement))
+        if self.val_split is not None:
+            self.train_faces, self.val_faces = train, self._create(self.val_split, evaluation)
+            return
+        held_out = self._create(self.train_split, evaluation)
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix_seed(self.val_seed))).tolist()
+        count = max(1, round(self.val_fraction * len(train)))
+        if count >= len(train):
+            raise InputError(
+                f"Expected more than {count} faces in the split '{self.train_split}' of '{self.root}', of which "
+                f"{count} would be held out for validation (got {len(train)}). Give 'val_split' or add faces."
+            )
+        self.train_faces = train.index_select(sorted(order[count:]))
+        self.val_faces = held_out.index_select(sorted(order[:count]))
+
+    def train_dataloader(self) -> DataLoader:
+        if self.trainer is not None and self.trainer.reload_dataloaders_every_n_epochs != 1:
+            raise InputError(
+                "Expected a trainer with 'reload_dataloaders_every_n_epochs=1', without which every epoch would draw "
+                f"the same augmentations (got {self.trainer.reload_dataloaders_every_n_epochs})."
+            )
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch))
+        faces = SeededDataset(self.train_faces, self.seed, epoch)
+        return self._loader(
+            faces,
+            sampler=RandomSampler(faces, generator=generator),
+            # A last batch of one face would give batch normalisation nothing to normalise over.
+            drop_last=len(faces) >= self.batch_size,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.val_faces)
+
+    def _loader(self, faces: object, **options: object) -> DataLoader:
+        return DataLoader(
+            faces,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def _create(self, split: str, transform: BaseTransform) -> Dataset:
+        normalizer = self.protocol.normalizer
+        faces = get_dataset(self.dataset)(
+            self.root, split=split, transform=transform, protocol=self.protocol.name, normalizer=normalizer
+        )
+        if faces.scheme.name != self.scheme.name:
+            raise InputError(
+                f"Expected a dataset of the scheme '{self.scheme.name}', the detector's "
+                f"(got '{self.dataset}', which has '{faces.scheme.name}')."
+            )
+        return faces

@@ -1,0 +1,192 @@
+"""What one training step and one validation step are."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from lgcn.checks import InputError
+from lgcn.engine.optimization import Schedule, create_optimizer
+from lgcn.engine.seeding import mix_seed
+from lgcn.geometry import invert_affine, transform_points
+from lgcn.losses import DetectionLoss
+from lgcn.metrics import landmark_metrics
+from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
+from lgcn.typing import DetectorOutput
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Arguments of :class:`lgcn.losses.DetectionLoss`; the defaults are the paper's eq. 9."""
+
+    heatmap: str = "focal"
+    heatmap_weight: float = 1.0
+    refined_weight: float = 1.0
+    initial_weight: float = 0.0
+
+
+class LandmarkModule(LightningModule):
+    """Trains a :class:`lgcn.models.LandmarkDetector`, end to end or with a frozen backbone.
+
+    Batches are those of :class:`lgcn.engine.LandmarkDataModule`. Logs ``train/<term>`` for each
+    term of the loss, and of the validation faces ``val/nme``, ``val/fr`` (per cent) and ``val/auc``
+    (fraction) of the refined landmarks and ``val/nme_initial`` of those decoded from the heatmaps,
+    all measured in pixels of the original pictures under the detector's protocol. Checkpoints
+    carry the detector's configuration, so that ``LandmarkDetector.from_pretrained("x.ckpt")``
+    needs nothing else.
+
+    Args:
+        detector: the network to build.
+        loss: weights of the terms of eq. 9.
+        backbone_lr: learning rate of the backbone; the paper's 1e-4.
+        refiner_lr: learning rate of the graph network; the paper's 1e-3.
+        freeze_backbone: train the graph alone; the backbone keeps its running statistics too.
+        optimizer: "adam" or "adamw".
+        weight_decay: of weights; biases and normalisation layers have none.
+        schedule: how the rates change.
+        initial_weights: a trained detector to start from, anything that
+            ``LandmarkDetector.from_pretrained`` takes; parts that do not match are left as built.
+        channels_last: memory format of the convolutions, faster on most machines.
+        seed: of dropout and other random layers; with the epoch's number it decides all of them.
+
+    Raises:
+        InputError: if ``initial_weights`` belong to another scheme or match nothing.
+    """
+
+    def __init__(
+        self,
+        detector: DetectorConfig,
+        loss: LossOptions = LossOptions(),  # noqa: B008 - frozen
+        backbone_lr: float = 1e-4,
+        refiner_lr: float = 1e-3,
+        freeze_backbone: bool = False,
+        optimizer: Literal["adam", "adamw"] = "adam",
+        weight_decay: float = 0.0,
+        schedule: Schedule = Schedule(),  # noqa: B008 - frozen
+        initial_weights: str | None = None,
+        channels_last: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.detector = create_detector(detector)
+        self.loss = DetectionLoss(**asdict(loss))
+        self.backbone_lr = backbone_lr
+        self.refiner_lr = refiner_lr
+        self.freeze_backbone = freeze_backbone
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.channels_last = channels_last
+        self.seed = seed
+        threshold = self.detector.protocol.thresholds[0]
+        self.refined_metrics = landmark_metrics(threshold)
+        self.initial_metrics = landmark_metrics(threshold)
+        if initial_weights is not None:
+            load_matching_weights(self.detector, initial_weights)
+        if freeze_backbone:
+            self.detector.backbone.requires_grad_(False)
+        if channels_last:
+            self.detector.to(memory_format=torch.channels_last)
+        self.train()
+
+    def train(self, mode: bool = True) -> "LandmarkModule":
+        super().train(mode)
+        if self.freeze_backbone:
+            self.detector.backbone.eval()
+        return self
+
+    def forward(self, images: Tensor) -> DetectorOutput:
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return self.detector(images)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(mix_seed(self.seed, self.current_epoch, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        output, target, visibility = self._detect(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            terms = self.loss(output, target, visibility, self.detector.codec, self.detector.input_size)
+        B = target.size(0)
+        self.log("train/loss", terms["total"].detach(), prog_bar=True, batch_size=B)
+        shown = {f"train/{name}": value.detach() for name, value in terms.items() if name != "total"}
+        self.log_dict(shown, prog_bar=True, batch_size=B)
+        return terms["total"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        output, target, visibility = self._detect(batch)
+        to_image = invert_affine(batch.affine)
+        target = transform_points(target, to_image)
+        for metrics, pos in ((self.refined_metrics, output.pos), (self.initial_metrics, output.initial)):
+            metrics.update(transform_points(pos, to_image), target, batch.normalizer, visibility)
+
+    def on_validation_epoch_end(self) -> None:
+        refined, initial = self.refined_metrics.compute(), self.initial_metrics.compute()
+        self.refined_metrics.reset()
+        self.initial_metrics.reset()
+        shown = {"val/nme": 100 * refined["nme"], "val/nme_initial": 100 * initial["nme"]}
+        self.log_dict(shown, prog_bar=True)
+        self.log_dict({"val/fr": 100 * refined["fr"], "val/auc": refined["auc"]})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        backbone = list(self.detector.backbone.parameters())
+        in_backbone = {id(parameter) for parameter in backbone}
+        rest = [parameter for parameter in self.detector.parameters() if id(parameter) not in in_backbone]
+        groups = (("backbone", backbone, self.backbone_lr), ("refiner", rest, self.refiner_lr))
+        optimizer = create_optimizer(self.optimizer, groups, self.weight_decay)
+        if self.schedule.name == "constant":
+            return optimizer
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        steps_per_epoch = max(1, num_steps // max(1, self.trainer.max_epochs or 1))
+        scheduler = self.schedule.create(optimizer, num_steps, steps_per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}  # type: ignore[typeddict-item]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["detector_config"] = asdict(self.detector.config)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        config = checkpoint.get("detector_config")
+        if config is None:
+            raise InputError("Expected a checkpoint of 'lgcn fit' (got one without 'detector_config').")
+        check_same_scheme("the checkpoint", config["scheme"], self.detector.scheme.name)
+
+    def _detect(self, batch: Batch) -> tuple[DetectorOutput, Tensor, Tensor]:
+        B, K = batch.num_graphs, self.detector.scheme.num_landmarks
+        output = self(batch.image)
+        in_float = (value if value is None else value.float() for value in output)
+        return DetectorOutput(*in_float), batch.y.view(B, K, 2), batch.visibility.view(B, K)
+
+
+def check_same_scheme(what: str, got: str, expected: str) -> None:
+    """Raises :class:`InputError` where weights of one landmark scheme are given to a detector of another."""
+    if got != expected:
+        raise InputError(
+            f"Expected {what} to hold a detector of the scheme '{expected}' (got '{got}'). "
+            "Set 'model.detector.scheme' to the scheme it was trained with, or start from other weights."
+        )
+
+
+def load_matching_weights(detector: LandmarkDetector, source: str) -> list[str]:
+    """Copies into ``detector`` all weights of a trained detector that have its names and shapes.
+
+    Returns:
+        The names of the detector's own entries that stayed as they were.
+
+    Raises:
+        InputError: if the scheme differs or nothing matches.
+    """
+    trained = LandmarkDetector.from_pretrained(source)
+    check_same_scheme("'initial_weights'", trained.scheme.name, detector.scheme.name)
+    own = detector.state_dict()
+    matching = {k: v for k, v in trained.state_dict().items() if k in own and v.shape == own[k].shape}
+    if not matching:
+        raise InputError(
+            f"Expected '{source}' to share weights with the detector in 'model.detector' (no name and shape agrees). "
+            "Choose the backbone and refiner that it was trained with."
+        )
+    detector.load_state_dict(matching, strict=False)
+    return sorted(own.keys() - matching.keys())
