@@ -1,0 +1,29 @@
+"""What every loss here shares: precision, and the mean over the landmarks that count."""
+
+import torch
+from torch import Tensor
+
+from lgcn.checks import check_shape
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision becomes float32, where 1 - 1e-4 is not yet 1; float64 stays."""
+    return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
+
+
+def landmark_weight(weight: Tensor | None, like: Tensor) -> Tensor:
+    """``weight`` [B, K] (None: all 1) in the type and on the device of ``like`` [B, K, ...]."""
+    if weight is None:
+        return like.new_ones(like.shape[:2])
+    check_shape("weight", weight, "B K", B=like.shape[0], K=like.shape[1])
+    return weight.to(like)
+
+
+def weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum of ``weight * values``, both [B, K]; what a landmark of weight 0 holds, NaN too, never enters."""
+    return torch.where(weight > 0, weight * values, 0.0).sum()
+
+
+def divide_or_zero(total: Tensor, count: Tensor) -> Tensor:
+    """``total / count``, and ``total`` (a zero that still has its gradient) where nothing was counted."""
+    return total / torch.where(count > 0, count, 1.0)

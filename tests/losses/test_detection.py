@@ -1,0 +1,123 @@
+import pytest
+import torch
+from torch import Tensor
+
+from lgcn.checks import InputError
+from lgcn.losses import DetectionLoss, focal_heatmap_loss, heatmap_cross_entropy, l1_loss
+from lgcn.typing import DetectorOutput
+
+SIZE = (32, 64)  # (H, W): a swap of the two is seen
+
+
+class FakeCodec:
+    """Draws a Gaussian of sigma 1 around the nearest cell of a map of stride 4."""
+
+    def __init__(self, activation: str = "sigmoid", target: str = "integer") -> None:
+        self.activation, self.target = activation, target
+
+    def encode(self, pos: Tensor, visibility: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, y = torch.nan_to_num(pos / 4).round().split(1, dim=-1)
+        squared = (torch.arange(16) - x[..., None]) ** 2 + (torch.arange(8)[:, None] - y[..., None]) ** 2
+        inside = ((x >= 0) & (x < 16) & (y >= 0) & (y < 8)).squeeze(-1).float()
+        return (-squared / 2).exp(), inside if visibility is None else inside * visibility
+
+
+def make_case(B: int = 2, K: int = 3) -> tuple[DetectorOutput, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    output = DetectorOutput(
+        pos=(30 * torch.rand(B, K, 2, generator=generator)).requires_grad_(),
+        initial=(30 * torch.rand(B, K, 2, generator=generator)).requires_grad_(),
+        confidence=torch.rand(B, K, generator=generator),
+        heatmaps=torch.randn(B, K, 8, 16, generator=generator).requires_grad_(),
+    )
+    return output, 30 * torch.rand(B, K, 2, generator=generator)
+
+
+def test_detection_loss_is_eq_9() -> None:
+    output, target = make_case()
+    codec = FakeCodec()
+    terms = DetectionLoss(heatmap_weight=0.5, refined_weight=2.0, initial_weight=0.25)(
+        output, target, None, codec, SIZE
+    )
+    side = torch.tensor([64.0, 32.0])
+    heatmaps, weight = codec.encode(target)
+    torch.testing.assert_close(terms["heatmap"], focal_heatmap_loss(output.heatmaps, heatmaps, weight))
+    torch.testing.assert_close(terms["refined"], l1_loss(output.pos / side, target / side))
+    torch.testing.assert_close(terms["initial"], l1_loss(output.initial / side, target / side))
+    total = 0.5 * terms["heatmap"] + 2 * terms["refined"] + 0.25 * terms["initial"]
+    torch.testing.assert_close(terms["total"], total)
+
+
+def test_detection_loss_reports_terms_of_weight_zero_without_training_them() -> None:
+    output, target = make_case()
+    terms = DetectionLoss(heatmap_weight=0.0)(output, target, None, FakeCodec(), SIZE)
+    terms["total"].backward()
+    assert set(terms) == {"total", "heatmap", "refined", "initial"}
+    assert terms["heatmap"] > 0 and terms["initial"] > 0
+    assert output.pos.grad is not None and output.heatmaps.grad is None and output.initial.grad is None
+
+
+def test_detection_loss_masks_missing_landmarks_and_those_outside_the_crop() -> None:
+    output, target = make_case(B=1)
+    target[0, 1] = torch.nan  # missing
+    target[0, 2] = torch.tensor([500.0, 10.0])  # annotated, but outside the crop
+    visibility = torch.tensor([[1.0, 0.0, 1.0]])
+    terms = DetectionLoss(initial_weight=1.0)(output, target, visibility, FakeCodec(), SIZE)
+    terms["total"].backward()
+
+    def moved(tensor: Tensor) -> list[list[bool]]:
+        return (tensor.grad.flatten(2).abs().sum(-1) > 0).tolist()
+
+    assert all(term.isfinite() for term in terms.values())
+    assert moved(output.heatmaps) == [[True, False, False]]
+    assert moved(output.pos) == moved(output.initial) == [[True, False, True]]
+
+
+def test_detection_loss_of_missing_landmarks_only_is_zero() -> None:
+    output, target = make_case()
+    terms = DetectionLoss()(output, target, torch.zeros(2, 3), FakeCodec(), SIZE)
+    terms["total"].backward()
+    assert terms["total"].item() == 0
+    assert output.heatmaps.grad.abs().max() == 0 and output.pos.grad.abs().max() == 0
+
+
+def test_detection_loss_takes_values_from_a_clamping_codec() -> None:
+    output, target = make_case()
+    codec = FakeCodec(activation="clamp")
+    terms = DetectionLoss()(output, target, None, codec, SIZE)
+    heatmaps, weight = codec.encode(target)
+    expected = focal_heatmap_loss(output.heatmaps, heatmaps, weight, from_logits=False)
+    torch.testing.assert_close(terms["heatmap"], expected)
+
+
+def test_detection_loss_with_cross_entropy_takes_subpixel_targets() -> None:
+    output, target = make_case()
+    codec = FakeCodec(activation="softmax", target="subpixel")
+    terms = DetectionLoss(heatmap="cross_entropy")(output, target, None, codec, SIZE)
+    torch.testing.assert_close(terms["heatmap"], heatmap_cross_entropy(output.heatmaps, *codec.encode(target)))
+
+
+def test_focal_refuses_subpixel_targets() -> None:
+    output, target = make_case()
+    with pytest.raises(InputError, match="'codec.target' to be 'integer'.*cross_entropy"):
+        DetectionLoss()(output, target, None, FakeCodec(target="subpixel"), SIZE)
+
+
+def test_detection_loss_refuses_unknown_names_and_negative_weights() -> None:
+    with pytest.raises(InputError, match="cross_entropy, focal.*Did you mean 'focal'"):
+        DetectionLoss(heatmap="focall")
+    with pytest.raises(InputError, match="'refined_weight'.*-1"):
+        DetectionLoss(refined_weight=-1)
+    with pytest.raises(InputError, match="'initial_weight'.*nan"):
+        DetectionLoss(initial_weight=float("nan"))
+
+
+def test_detection_loss_says_which_shape_is_wrong() -> None:
+    output, target = make_case()
+    with pytest.raises(InputError, match="'target_pos'.*B=2, K=3"):
+        DetectionLoss()(output, target[:, :2], None, FakeCodec(), SIZE)
+
+
+def test_detection_loss_repr_names_its_weights() -> None:
+    expected = "DetectionLoss(heatmap='focal', heatmap_weight=1, refined_weight=1, initial_weight=0)"
+    assert repr(DetectionLoss()) == expected

@@ -1,0 +1,126 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lgcn.checks import InputError
+from lgcn.metrics import (
+    AUCCED,
+    FailureRate,
+    LandmarkMetric,
+    NormalizedMeanError,
+    auc_ced,
+    failure_rate,
+    landmark_metrics,
+    normalized_mean_error,
+)
+
+THRESHOLDS = (0.05, 0.07, 0.08, 0.10)
+
+
+def make_case(B: int = 50, K: int = 7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Predictions some 8 % of the normalising distance away; the fourth image has no visible landmark."""
+    target = 200 * torch.rand(B, K, 2)
+    normalizer = 20 + 80 * torch.rand(B)
+    preds = target + 0.06 * normalizer[:, None, None] * torch.randn(B, K, 2)
+    visibility = (torch.rand(B, K) > 0.2).float()
+    visibility[3] = 0
+    target[3] = torch.nan
+    return preds, target, normalizer, visibility
+
+
+def reference(
+    preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor, threshold: float
+) -> dict[str, float]:
+    """The three figures by plain loops in float64."""
+    errors = []
+    for pos, truth, distance, seen in zip(preds, target, normalizer, visibility, strict=True):
+        each = [np.hypot(*(p - t).double().tolist()) for p, t, v in zip(pos, truth, seen, strict=True) if v]
+        if each:
+            errors.append(sum(each) / len(each) / float(distance))
+    return {
+        "nme": float(np.mean(errors)),
+        "fr": sum(e > threshold for e in errors) / len(errors),
+        "auc": sum(max(0.0, threshold - e) for e in errors) / len(errors) / threshold,
+    }
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_streaming_equals_one_shot_equals_plain_loops(threshold: float) -> None:
+    case = make_case()
+    metrics = landmark_metrics(threshold)
+    for start in range(0, 50, 8):
+        metrics.update(*(part[start : start + 8] for part in case))
+    streamed = {name: value.item() for name, value in metrics.compute().items()}
+
+    errors = normalized_mean_error(*case)
+    one_shot = {
+        "nme": errors.nanmean().item(),
+        "fr": failure_rate(errors, threshold).item(),
+        "auc": auc_ced(errors, threshold).item(),
+    }
+    expected = reference(*case, threshold)
+    assert 0 < expected["fr"] < 1  # the case is one where the figures differ
+    assert streamed == pytest.approx(one_shot, abs=1e-6)
+    assert streamed == pytest.approx(expected, abs=1e-6)
+
+
+def test_two_processes_add_up_to_one() -> None:
+    case = make_case()
+    other = AUCCED()
+
+    def gather(state: Tensor, group: object) -> list[Tensor]:
+        return [state, other.total if state.is_floating_point() else other.count]
+
+    this = AUCCED(dist_sync_fn=gather, distributed_available_fn=lambda: True)
+    this.update(*(part[:20] for part in case))
+    other.update(*(part[20:] for part in case))
+    assert this.compute().item() == pytest.approx(reference(*case, 0.10)["auc"], abs=1e-6)
+
+
+def test_a_first_batch_without_landmarks_does_not_tie_the_metrics_together() -> None:
+    preds, target, normalizer, visibility = make_case()
+    metrics = landmark_metrics()
+    metrics.update(preds[:2], target[:2].nan_to_num(), normalizer[:2], torch.zeros(2, 7))
+    metrics.update(preds, target, normalizer, visibility)
+    streamed = {name: value.item() for name, value in metrics.compute().items()}
+    assert streamed == pytest.approx(reference(preds, target, normalizer, visibility, 0.10), abs=1e-6)
+
+
+def test_failure_is_strictly_above_the_threshold_in_float32_too() -> None:
+    metric = FailureRate(0.10)
+    metric.update(torch.tensor([[[10.0, 0.0]]]), torch.zeros(1, 1, 2), torch.tensor([100.0]))
+    assert metric.compute().item() == 0
+
+
+@pytest.mark.parametrize("metric", [NormalizedMeanError(), FailureRate(0.07), AUCCED(0.07)])
+def test_a_pickled_metric_goes_on_where_it_was(metric: LandmarkMetric) -> None:
+    case = make_case()
+    metric.update(*(part[:20] for part in case))
+    copy = pickle.loads(pickle.dumps(metric))
+    for each in (metric, copy):
+        each.update(*(part[20:] for part in case))
+    assert torch.equal(copy.compute(), metric.compute())
+    copy.reset()
+    assert copy.count.item() == 0 and metric.count.item() == 49
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+def test_nothing_seen_is_nan() -> None:
+    assert NormalizedMeanError().compute().isnan()
+
+
+def test_the_collection_names_its_figures() -> None:
+    assert sorted(landmark_metrics()) == ["auc", "fr", "nme"]
+    case = torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1)
+    assert sorted(landmark_metrics(prefix="val/")(*case)) == ["val/auc", "val/fr", "val/nme"]
+    assert repr(FailureRate(0.08)) == "FailureRate(threshold=0.08)"
+
+
+def test_a_metric_refuses_what_its_function_refuses() -> None:
+    with pytest.raises(InputError, match="'normalizer'"):
+        NormalizedMeanError().update(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.zeros(1))
+    with pytest.raises(InputError, match="'threshold'"):
+        landmark_metrics(8.0)
