@@ -1,0 +1,106 @@
+"""Changes of the crop's pixels that leave the landmarks where they are."""
+
+import math
+
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+from torchvision.transforms import v2
+
+from lgcn.checks import InputError
+
+
+class ColorJitter(BaseTransform):
+    """Random brightness, contrast, saturation, hue, and now and then grey, on ``image`` uint8 [1, 3, h, w].
+
+    Args:
+        brightness: factor drawn from [1 - brightness, 1 + brightness]; so for ``contrast`` and ``saturation``.
+        contrast: as above.
+        saturation: as above.
+        hue: shift drawn from [-hue, hue], at most 0.5 of the colour circle.
+        grayscale: probability of a grey picture.
+        probability: of changing the picture at all.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.05,
+        grayscale: float = 0.05,
+        probability: float = 1.0,
+    ) -> None:
+        _check_probability("grayscale", grayscale)
+        _check_probability("probability", probability)
+        self.probability = probability
+        self.jitter = v2.Compose(
+            [
+                v2.ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue),
+                v2.RandomGrayscale(p=grayscale),
+            ]
+        )
+
+    def forward(self, data: Data) -> Data:
+        if torch.rand(()).item() < self.probability:
+            data.image = self.jitter(data.image)
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.jitter.transforms}, probability={self.probability})"
+
+
+class RandomOcclusion(BaseTransform):
+    """Covers one random rectangle of ``image`` uint8 [1, 3, h, w] with noise or with one random colour.
+
+    ``visibility`` stays as it is: an occluded landmark is still annotated and still to be found.
+
+    Args:
+        probability: of covering anything.
+        area: fraction of the crop that is covered, drawn from this range.
+        aspect: height over width of the rectangle, drawn log-uniformly from [1 / aspect, aspect].
+        noise: probability of noise instead of one colour.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.5,
+        area: tuple[float, float] = (0.02, 0.25),
+        aspect: float = 3.0,
+        noise: float = 0.5,
+    ) -> None:
+        _check_probability("probability", probability)
+        _check_probability("noise", noise)
+        if not (len(area) == 2 and 0 < area[0] <= area[1] <= 1):
+            raise InputError(f"Expected 'area' to be a range (low, high) within (0, 1] (got {area}).")
+        if not aspect >= 1:
+            raise InputError(f"Expected 'aspect' to be at least 1 (got {aspect}).")
+        self.probability = probability
+        self.area = (area[0], area[1])
+        self.aspect = aspect
+        self.noise = noise
+
+    def forward(self, data: Data) -> Data:
+        chance, share, shape, down, right, fill = torch.rand(6).tolist()
+        if chance >= self.probability:
+            return data
+        image = data.image
+        full_height, full_width = image.shape[-2:]
+        low, high = self.area
+        pixels = (low + (high - low) * share) * full_height * full_width
+        aspect = self.aspect ** (2 * shape - 1)
+        height = min(full_height, max(1, round(math.sqrt(pixels * aspect))))
+        width = min(full_width, max(1, round(pixels / height)))
+        top, left = round(down * (full_height - height)), round(right * (full_width - width))
+        size = (height, width) if fill < self.noise else (1, 1)
+        patch = torch.randint(0, 256, (image.shape[-3], *size), dtype=torch.uint8)
+        data.image = v2.functional.erase(image, top, left, height, width, patch)
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(probability={self.probability}, area={self.area})"
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(f"Expected '{name}' to be a probability in [0, 1] (got {value}).")
