@@ -18,6 +18,7 @@ class ColorJitter(BaseTransform):
         contrast: as above.
         saturation: as above.
         hue: shift drawn from [-hue, hue], at most 0.5 of the colour circle.
+        hue_probability: of a shift of hue; it takes several times as long as all the rest together.
         grayscale: probability of a grey picture.
         probability: of changing the picture at all.
     """
@@ -28,15 +29,23 @@ class ColorJitter(BaseTransform):
         contrast: float = 0.4,
         saturation: float = 0.4,
         hue: float = 0.05,
+        hue_probability: float = 0.2,
         grayscale: float = 0.05,
         probability: float = 1.0,
     ) -> None:
+        _check_probability("hue_probability", hue_probability)
         _check_probability("grayscale", grayscale)
         _check_probability("probability", probability)
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.hue = hue
+        self.grayscale = grayscale
         self.probability = probability
         self.jitter = v2.Compose(
             [
-                v2.ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue),
+                v2.ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation),
+                v2.RandomApply([v2.ColorJitter(hue=hue)], p=hue_probability),
                 v2.RandomGrayscale(p=grayscale),
             ]
         )
@@ -47,7 +56,10 @@ class ColorJitter(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.jitter.transforms}, probability={self.probability})"
+        return (
+            f"{type(self).__name__}(brightness={self.brightness}, contrast={self.contrast}, "
+            f"saturation={self.saturation}, hue={self.hue}, grayscale={self.grayscale})"
+        )
 
 
 class RandomOcclusion(BaseTransform):
