@@ -35,7 +35,7 @@ def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
     elif timm.is_model(name):
         factory = partial(TimmBackbone, name)
     else:
-        near = get_close_matches(name, BACKBONES.names() + timm.list_models(), n=3)
+        near = get_close_matches(name, sorted({*BACKBONES.names(), *timm.list_models()}), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise InputError(
             f"Expected 'backbone' to be one of {', '.join(BACKBONES.names())}, or any timm network "

@@ -146,7 +146,7 @@ class LandmarkModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}  # type: ignore[typeddict-item]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["detector_config"] = asdict(self.detector.config)
+        checkpoint["detector_config"] = self.detector.config.saved()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         config = checkpoint.get("detector_config")

@@ -1,0 +1,69 @@
+"""All that says what a detector is, in plain types: a ``config.json``, a part of a training configuration."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from lgcn.checks import InputError, check_choice
+from lgcn.models.presets import PRESETS
+from lgcn.typing import Size
+
+
+@dataclass
+class DetectorConfig:
+    """The makings of a :class:`lgcn.models.LandmarkDetector`.
+
+    Args:
+        scheme: name of the landmark scheme.
+        backbone: a registered backbone or any timm network.
+        preset: ``"paper"`` or ``"default"``: the options of codec and refiner.
+        input_size: (H, W) of the network's input, multiples of 32 for timm's networks.
+        backbone_options: arguments of the backbone.
+        codec: arguments of :class:`lgcn.codecs.HeatmapCodec`, over those of the preset.
+        refiner: arguments of :class:`lgcn.nn.LandmarkRefiner`, over those of the preset.
+        use_refiner: False leaves the graph out: the heatmap network alone.
+        protocol: the crop that the network is made for.
+        backbone_weights: file of ImageNet weights to start training from; not kept in saved models.
+    """
+
+    scheme: str = "ibug68"
+    backbone: str = "hrnet_w18"
+    preset: str = "paper"
+    input_size: Size = (256, 256)
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    codec: dict[str, Any] = field(default_factory=dict)
+    refiner: dict[str, Any] = field(default_factory=dict)
+    use_refiner: bool = True
+    protocol: str = "zero_based"
+    backbone_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        size = tuple(self.input_size)
+        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+            raise InputError(f"Expected 'input_size' as two positive integers (H, W) (got {self.input_size}).")
+        self.input_size = (size[0], size[1])
+
+    def saved(self) -> dict[str, Any]:
+        """What a finished model keeps: everything but how its training started.
+
+        The preset's options are written out, so that a later change of a preset leaves saved models alone.
+        """
+        preset = PRESETS[self.preset]
+        start = {"pretrained", "weights"}
+        kept = {key: value for key, value in asdict(self).items() if key != "backbone_weights"}
+        return {
+            **kept,
+            "backbone_options": {key: value for key, value in self.backbone_options.items() if key not in start},
+            "codec": {**preset.codec, **self.codec},
+            "refiner": {**preset.refiner, **self.refiner},
+        }
+
+    @classmethod
+    def from_saved(cls, saved: dict[str, Any]) -> "DetectorConfig":
+        """The config of a saved model.
+
+        Raises:
+            InputError: for a key that this version does not know.
+        """
+        for key in saved:
+            check_choice("config key", key, [known.name for known in fields(cls)])
+        return cls(**saved)

@@ -1,0 +1,141 @@
+"""From pictures to refined landmarks: backbone, codec and refiner in a row."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lgcn.backbones import Backbone, create_backbone
+from lgcn.checks import InputError, InputFileError, check_shape
+from lgcn.codecs import HeatmapCodec
+from lgcn.files import replace_when_done, write_text
+from lgcn.models.config import DetectorConfig
+from lgcn.models.presets import PRESETS
+from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, load_pretrained
+from lgcn.nn import LandmarkRefiner
+from lgcn.protocols import get_protocol
+from lgcn.schemes import get_scheme
+from lgcn.typing import DetectorOutput
+
+
+class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
+    """A heatmap network proposes landmarks, the landmark graph moves them to where they must be.
+
+    Args:
+        config: what to build.
+        backbone: a network of your own under the contract of :class:`lgcn.backbones.Backbone` (see
+            :class:`lgcn.backbones.ModuleBackbone`), used instead of the one that ``config`` names; then
+            pass it to :meth:`from_pretrained` too.
+
+    Raises:
+        InputError: for names or options that are not known, or an input size that the stride does not divide.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: DetectorConfig, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.scheme = get_scheme(config.scheme)
+        self.protocol = get_protocol(config.protocol)
+        self.input_size = config.input_size
+        landmarks = self.scheme.num_landmarks
+        self.backbone = backbone if backbone is not None else _build_backbone(config, landmarks)
+        if self.backbone.num_landmarks != landmarks:
+            raise InputError(
+                f"Expected a backbone with one heatmap for each of the {landmarks} landmarks of '{config.scheme}' "
+                f"(got {self.backbone.num_landmarks})."
+            )
+        height, width = config.input_size
+        stride = self.backbone.stride
+        if height % stride or width % stride:
+            near = tuple(max(1, round(side / stride)) * stride for side in config.input_size)
+            raise InputError(f"Expected 'input_size' in multiples of {stride} (got {config.input_size}; near: {near}).")
+        preset = PRESETS[config.preset]
+        self.codec = _with_options(
+            "codec", HeatmapCodec, (config.input_size, (height // stride, width // stride)), preset.codec, config.codec
+        )
+        self.refiner: LandmarkRefiner | None = None
+        if config.use_refiner:
+            fixed = (landmarks, self.backbone.feature_channels, config.input_size)
+            self.refiner = _with_options("refiner", LandmarkRefiner, fixed, preset.refiner, config.refiner)
+        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor, return_connectivity: bool = False) -> DetectorOutput:
+        """Detects landmarks in crops of faces.
+
+        Args:
+            images: [B, 3, H, W] RGB, uint8 or floating point in [0, 1]; normalised here.
+            return_connectivity: return the edge weights [B, K, K] too.
+        """
+        height, width = self.input_size
+        check_shape("images", images, "B 3 H W", H=height, W=width)
+        scaled = images if images.is_floating_point() else images.to(self.mean.dtype) / 255
+        heatmaps, features = self.backbone((scaled - self.mean) / self.std)
+        initial, confidence = self.codec.decode(heatmaps)
+        if self.refiner is None:
+            return DetectorOutput(initial, initial, confidence, heatmaps)
+        pos, connectivity = self.refiner(features, initial, confidence, return_connectivity=True)
+        return DetectorOutput(pos, initial, confidence, heatmaps, connectivity if return_connectivity else None)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, source: str | Path, backbone: Backbone | None = None, **download: Any
+    ) -> "LandmarkDetector":
+        """Loads a trained detector, in eval mode.
+
+        Args:
+            source: a model shipped with the package (``"lgcn-68"``), a folder of :meth:`save_pretrained`, a
+                ``.ckpt`` file of ``lgcn fit``, or the id ``owner/name`` of a model on the hub.
+            backbone: for detectors that were built with a network of their own.
+            **download: arguments of :func:`huggingface_hub.hf_hub_download`.
+
+        Raises:
+            InputFileError: if there is no such model, or its weights do not fit its config.
+        """
+        config, weights = load_pretrained(source, **download)
+        detector = cls(config, backbone)
+        try:
+            detector.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputFileError(f"Expected weights in '{source}' that fit its {CONFIG_NAME} ({error}).") from error
+        return detector.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_text(save_directory / CONFIG_NAME, json.dumps(self.config.saved(), indent=2) + "\n")
+        with replace_when_done(save_directory / WEIGHTS_NAME) as beside:
+            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, beside)
+
+
+def create_detector(config: DetectorConfig | None = None, **options: Any) -> LandmarkDetector:
+    """Builds an untrained detector from a config, or from fields of one by keyword.
+
+    >>> detector = create_detector(scheme="ibug68", backbone="hrnet_w18", preset="paper")
+    """
+    try:
+        config = DetectorConfig(**options) if config is None else replace(config, **options)
+    except TypeError as error:
+        raise InputError(f"Expected fields of DetectorConfig (got {sorted(options)}: {error}).") from error
+    return LandmarkDetector(config)
+
+
+def _build_backbone(config: DetectorConfig, num_landmarks: int) -> Backbone:
+    options = dict(config.backbone_options)
+    if config.backbone_weights is not None:
+        options["weights"] = config.backbone_weights
+    return create_backbone(config.backbone, num_landmarks, **options)
+
+
+def _with_options(what: str, build: Any, fixed: tuple[Any, ...], *layers: dict[str, Any]) -> Any:
+    options = {key: value for layer in layers for key, value in layer.items()}
+    try:
+        return build(*fixed, **options)
+    except TypeError as error:
+        raise InputError(f"Expected '{what}' to hold options of {build.__name__} (got {sorted(options)}: {error}).") from error

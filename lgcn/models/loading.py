@@ -1,0 +1,84 @@
+"""Where trained models come from: shipped inside the package, a folder, a training checkpoint, the hub."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lgcn.checks import InputFileError
+from lgcn.models.config import DetectorConfig
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+_SHIPPED = Path(__file__).parent / "pretrained"
+SHIPPED_MODELS = tuple(sorted(path.parent.name for path in _SHIPPED.glob(f"*/{CONFIG_NAME}")))
+"""Names of the models inside the package."""
+
+
+def load_pretrained(source: str | Path, **download: Any) -> tuple[DetectorConfig, dict[str, Tensor]]:
+    """Configuration and weights of a trained detector.
+
+    Args:
+        source: a name of :data:`SHIPPED_MODELS`, a folder of ``save_pretrained``, a ``.ckpt`` file of
+            ``lgcn fit``, or the id ``owner/name`` of a model on the hub.
+        **download: arguments of :func:`huggingface_hub.hf_hub_download`.
+
+    Raises:
+        InputFileError: for none of these, or files that cannot be read.
+    """
+    path = Path(source)
+    if str(source) in SHIPPED_MODELS:
+        return _read_folder(_SHIPPED / str(source))
+    if path.is_dir():
+        return _read_folder(path)
+    if path.is_file():
+        return _read_checkpoint(path)
+    if str(source).count("/") == 1 and not path.suffix:
+        return _download(str(source), **download)
+    raise InputFileError(
+        f"Expected 'model' to be one of {', '.join(SHIPPED_MODELS) or '(no models are shipped)'}, a folder with "
+        f"{CONFIG_NAME} and {WEIGHTS_NAME}, a .ckpt file of 'lgcn fit' or a hub id 'owner/name' (got '{source}')."
+    )
+
+
+def _read_folder(folder: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise InputFileError(f"Expected a model folder with {CONFIG_NAME} and {WEIGHTS_NAME} (no {folder / name}).")
+    return _read_files(folder / CONFIG_NAME, folder / WEIGHTS_NAME)
+
+
+def _read_files(config: Path, weights: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
+    try:
+        return DetectorConfig.from_saved(json.loads(config.read_text(encoding="utf-8"))), load_file(weights)
+    except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError, AttributeError) as error:
+        raise InputFileError(f"Expected a saved model in {config.parent} (its files cannot be read: {error}).") from error
+
+
+def _read_checkpoint(path: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
+    try:
+        # Only tensors and plain types are unpickled.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        config, state = checkpoint["detector_config"], checkpoint["state_dict"]
+    except Exception as error:
+        raise InputFileError(f"Expected {path} to be a checkpoint of 'lgcn fit' (it cannot be read: {error}).") from error
+    prefix = "detector."
+    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    return DetectorConfig.from_saved(config), weights
+
+
+def _download(repo_id: str, **download: Any) -> tuple[DetectorConfig, dict[str, Tensor]]:
+    try:
+        config, weights = (Path(hf_hub_download(repo_id, name, **download)) for name in (CONFIG_NAME, WEIGHTS_NAME))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InputFileError(
+            f"Expected model '{repo_id}' on the hub or as a folder (it could not be fetched: {error}). "
+            f"Models that need no network: {', '.join(SHIPPED_MODELS)}."
+        ) from error
+    return _read_files(config, weights)

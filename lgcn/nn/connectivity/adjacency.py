@@ -1,0 +1,33 @@
+"""One learned matrix for all images."""
+
+import torch
+from torch import Tensor, nn
+
+from lgcn.nn.connectivity.base import Connectivity
+
+
+class AdjacencyConnectivity(Connectivity):
+    r"""A learned score a pair of landmark types, :math:`s_{ij} = A_{l_i l_j}`, the same for every image.
+
+    From `"Structured Landmark Detection via Topology-Adapting Deep Graph Learning"
+    <https://arxiv.org/abs/2004.08190>`_, against which the paper's ablation compares.
+
+    Args:
+        num_landmarks: K.
+
+    ``weight`` [K, K] starts at zero: uniform weights.
+    """
+
+    def __init__(self, num_landmarks: int) -> None:
+        super().__init__(num_landmarks)
+        self.weight = nn.Parameter(torch.empty(num_landmarks, num_landmarks))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+
+    def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
+        return self.weight[id_i, id_j]
+
+    def pair_score(self, confidence: Tensor) -> Tensor:
+        return self.weight.unsqueeze(0)

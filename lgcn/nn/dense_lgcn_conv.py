@@ -1,0 +1,92 @@
+"""The paper's graph convolution on complete graphs of K landmarks: matrices instead of edge lists."""
+
+from torch import Tensor, nn
+
+from lgcn.checks import InputError, check_shape
+from lgcn.nn.connectivity import Connectivity
+
+
+class DenseLGCNConv(nn.Module):
+    r"""The twin of :class:`lgcn.nn.LGCNConv` on ``[B, K, C]``: same parameters, same results, no edge list.
+
+    Args:
+        in_channels (int): Channels of the input features.
+        out_channels (int): Channels of the output features.
+        connectivity (Connectivity, optional): Computes :math:`e_{ij}`; without it ``edge_weight`` must be given.
+            (default: :obj:`None`)
+        shape_features (bool, optional): Whether :math:`\mathbf{q}_{ij}` is concatenated. (default: :obj:`True`)
+        bias (bool, optional): Whether a bias is added. (default: :obj:`True`)
+
+    Shapes:
+        - **input:** node features :math:`(B, K, F_{in})`, positions :math:`(B, K, 2)`, confidences :math:`(B, K)` or
+          edge weights :math:`(B, K, K)`, row i receiving
+        - **output:** node features :math:`(B, K, F_{out})`, or :math:`((B, K, F_{out}), (B, K, K))` if
+          :obj:`return_connectivity=True`
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        connectivity: Connectivity | None = None,
+        shape_features: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.connectivity = connectivity
+        self.shape_features = shape_features
+        self.lin_self = nn.Linear(in_channels, out_channels, bias=bias)
+        self.lin_neighbor = nn.Linear(in_channels + 2 * shape_features, out_channels, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.lin_self.reset_parameters()
+        self.lin_neighbor.reset_parameters()
+        if self.connectivity is not None:
+            self.connectivity.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor,
+        pos: Tensor | None = None,
+        confidence: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        mask: Tensor | None = None,
+        return_connectivity: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Runs the layer.
+
+        Args:
+            x: [B, K, in_channels], node k of type k.
+            pos: [B, K, 2], positions; needed with shape features.
+            confidence: [B, K], in [0, 1]; needed where no ``edge_weight`` is given.
+            edge_weight: [B, K, K], used instead of the connectivity; row i holds the weights of i's neighbours.
+            mask: [B, K], False where a landmark is missing; its output is 0.
+            return_connectivity: return ``(out, edge_weight)``.
+        """
+        check_shape("x", x, "B K C", C=self.in_channels)
+        if edge_weight is None:
+            if self.connectivity is None or confidence is None:
+                raise InputError("Expected 'edge_weight' [B, K, K], or a connectivity and 'confidence' [B, K] (got None).")
+            edge_weight = self.connectivity.dense(confidence, mask)
+        own = self.lin_self(x)
+        sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()
+        if self.shape_features:
+            if pos is None:
+                raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or set shape_features=False.")
+            check_shape("pos", pos, "B K 2", B=x.shape[0], K=x.shape[1])
+            placed = pos @ self.lin_neighbor.weight[:, self.in_channels :].t()
+            sent = sent - placed
+            own = own + edge_weight.sum(dim=-1, keepdim=True) * placed
+        out = own + edge_weight @ sent
+        if mask is not None:
+            out = out * mask.unsqueeze(-1)
+        return (out, edge_weight) if return_connectivity else out
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.in_channels}, {self.out_channels}, "
+            f"connectivity={self.connectivity}, shape_features={self.shape_features})"
+        )

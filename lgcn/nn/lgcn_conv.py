@@ -1,0 +1,138 @@
+"""The paper's graph convolution on any PyG graph."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import scatter
+
+from lgcn.checks import InputError, check_shape
+from lgcn.nn.connectivity import Connectivity
+
+
+class LGCNConv(MessagePassing):
+    r"""Graph convolution with learnable connectivity and shape features, eq. 4.
+
+    .. math::
+        \mathbf{h}'_i = \mathbf{W}_1 \mathbf{h}_i + \sum_{j \in \mathcal{N}(i)} e_{ij} \mathbf{W}_2
+        (\mathbf{h}_j \oplus \mathbf{q}_{ij}) + \mathbf{b}, \qquad \mathbf{q}_{ij} = \mathbf{p}_i - \mathbf{p}_j
+
+    from `"Facial Landmark Detection with Learnable Connectivity Graph Convolutional Network"`, where
+    :math:`e_{ij}` are given as ``edge_weight`` or computed from landmark types and confidences by
+    ``connectivity``.
+
+    Nodes are transformed before messages are sent, which is exact: with :math:`\mathbf{W}_2 = [\mathbf{W}_{2h},
+    \mathbf{W}_{2q}]` the sum is :math:`\sum_j e_{ij} (\mathbf{W}_{2h} \mathbf{h}_j - \mathbf{W}_{2q} \mathbf{p}_j) +
+    (\sum_j e_{ij}) \mathbf{W}_{2q} \mathbf{p}_i`, and no tensor of E x (C + 2) is made.
+
+    Args:
+        in_channels (int): Channels of the input features :math:`\mathbf{h}`.
+        out_channels (int): Channels of the output features.
+        connectivity (Connectivity, optional): Computes :math:`e_{ij}`; without it ``edge_weight`` must be given.
+            (default: :obj:`None`)
+        shape_features (bool, optional): Whether :math:`\mathbf{q}_{ij}` is concatenated. (default: :obj:`True`)
+        bias (bool, optional): Whether :math:`\mathbf{b}` is added. (default: :obj:`True`)
+        **kwargs (optional): Additional arguments of :class:`torch_geometric.nn.MessagePassing`.
+
+    Shapes:
+        - **input:** node features :math:`(N, F_{in})`, positions :math:`(N, 2)`, edge indices :math:`(2, E)`,
+          landmark ids :math:`(N)` and confidences :math:`(N)`, or edge weights :math:`(E)`
+        - **output:** node features :math:`(N, F_{out})`, or
+          :math:`((N, F_{out}), ((2, E), (E)))` if :obj:`return_connectivity=True`
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        connectivity: Connectivity | None = None,
+        shape_features: bool = True,
+        bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("aggr", "add")
+        super().__init__(node_dim=0, **kwargs)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.connectivity = connectivity
+        self.shape_features = shape_features
+        self.lin_self = nn.Linear(in_channels, out_channels, bias=bias)
+        self.lin_neighbor = nn.Linear(in_channels + 2 * shape_features, out_channels, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.lin_self.reset_parameters()
+        self.lin_neighbor.reset_parameters()
+        if self.connectivity is not None:
+            self.connectivity.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        pos: Tensor | None = None,
+        landmark_id: Tensor | None = None,
+        confidence: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        return_connectivity: bool = False,
+    ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Runs the layer.
+
+        Args:
+            x: [N, in_channels].
+            edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1.
+            pos: [N, 2], positions; needed with shape features.
+            landmark_id: [N], types in 0 ... K - 1; needed where no ``edge_weight`` is given.
+            confidence: [N], in [0, 1]; needed where no ``edge_weight`` is given.
+            edge_weight: [E], used instead of the connectivity.
+            return_connectivity: return ``(out, (edge_index, edge_weight))``.
+        """
+        check_shape("x", x, "N C", C=self.in_channels)
+        if edge_weight is None:
+            edge_weight = self._connect(edge_index, landmark_id, confidence, x.shape[0])
+        sent, own = x @ self.lin_neighbor.weight[:, : self.in_channels].t(), self.lin_self(x)
+        if self.shape_features:
+            if pos is None:
+                raise InputError("Expected 'pos' [N, 2] for shape features (got None). Or set shape_features=False.")
+            check_shape("pos", pos, "N 2", N=x.shape[0])
+            placed = pos @ self.lin_neighbor.weight[:, self.in_channels :].t()
+            sent = sent - placed
+            total = scatter(edge_weight, edge_index[1], dim=0, dim_size=x.shape[0], reduce="sum")
+            own = own + total.unsqueeze(-1) * placed
+        # propagate_type: (x: Tensor, edge_weight: Tensor)
+        out = own + self.propagate(edge_index, x=sent, edge_weight=edge_weight)
+        return (out, (edge_index, edge_weight)) if return_connectivity else out
+
+    def _connect(
+        self, edge_index: Tensor, landmark_id: Tensor | None, confidence: Tensor | None, num_nodes: int
+    ) -> Tensor:
+        if self.connectivity is None:
+            raise InputError("Expected 'edge_weight' [E] for a layer without a connectivity (got None).")
+        if landmark_id is None or confidence is None:
+            raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
+        check_shape("landmark_id", landmark_id, "N", N=num_nodes)
+        check_shape("confidence", confidence, "N", N=num_nodes)
+        # edge_updater_type: (landmark_id: Tensor, confidence: Tensor)
+        return self.edge_updater(edge_index, landmark_id=landmark_id, confidence=confidence)
+
+    def edge_update(
+        self,
+        landmark_id_i: Tensor,
+        landmark_id_j: Tensor,
+        confidence_i: Tensor,
+        confidence_j: Tensor,
+        index: Tensor,
+        dim_size: int,
+    ) -> Tensor:
+        score = self.connectivity.edge_score(landmark_id_i, landmark_id_j, confidence_i, confidence_j)
+        return self.connectivity.normalize(score, index, dim_size)
+
+    def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
+        return edge_weight.unsqueeze(-1) * x_j
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.in_channels}, {self.out_channels}, "
+            f"connectivity={self.connectivity}, shape_features={self.shape_features})"
+        )
