@@ -1,6 +1,6 @@
 """NME, failure rate and AUC of the cumulative error distribution: functions, and states that add up."""
 
-from lgcn.metrics.functional import auc_ced, failure_rate, normalized_mean_error
+from lgcn.metrics.functional import auc_ced, check_threshold, failure_rate, normalized_mean_error
 from lgcn.metrics.streaming import AUCCED, FailureRate, LandmarkMetric, NormalizedMeanError, landmark_metrics
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "LandmarkMetric",
     "NormalizedMeanError",
     "auc_ced",
+    "check_threshold",
     "failure_rate",
     "landmark_metrics",
     "normalized_mean_error",
