@@ -61,7 +61,10 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
-    """Converts an opened Pillow image of any mode as :func:`read_image` says, to uint8 [3, H, W]."""
+    """Converts an opened Pillow image of any mode as :func:`read_image` says, to uint8 [3, H, W].
+
+    Its EXIF orientation is applied in place: pass a copy to keep the image as it is.
+    """
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _MODES_16_BIT:
         image = Image.fromarray(_to_8_bit(np.asarray(image)))

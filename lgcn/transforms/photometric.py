@@ -21,6 +21,9 @@ class ColorJitter(BaseTransform):
         hue_probability: of a shift of hue; it takes several times as long as all the rest together.
         grayscale: probability of a grey picture.
         probability: of changing the picture at all.
+
+    Raises:
+        InputError: for a strength or probability out of range.
     """
 
     def __init__(
@@ -33,6 +36,11 @@ class ColorJitter(BaseTransform):
         grayscale: float = 0.05,
         probability: float = 1.0,
     ) -> None:
+        for name, strength in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
+            if not strength >= 0:
+                raise InputError(f"Expected '{name}' to be at least 0 (got {strength}).")
+        if not 0 <= hue <= 0.5:
+            raise InputError(f"Expected 'hue' to be in [0, 0.5] (got {hue}).")
         _check_probability("hue_probability", hue_probability)
         _check_probability("grayscale", grayscale)
         _check_probability("probability", probability)
@@ -72,6 +80,9 @@ class RandomOcclusion(BaseTransform):
         area: fraction of the crop that is covered, drawn from this range.
         aspect: height over width of the rectangle, drawn log-uniformly from [1 / aspect, aspect].
         noise: probability of noise instead of one colour.
+
+    Raises:
+        InputError: for a range or probability that cannot be drawn from.
     """
 
     def __init__(

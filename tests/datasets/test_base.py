@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch_geometric.loader import DataLoader
+
+from lgcn.checks import InputError
+from lgcn.datasets import LandmarkDataset
+from lgcn.schemes import LandmarkScheme
+from lgcn.transforms import CropToInput
+
+SCHEME = LandmarkScheme("three", ("a", "b", "c"), normalizers={"ab": ((0,), (1,))}, default_normalizer="ab")
+POS = torch.tensor([[[1.2, 2.7], [4.2, 6.7], [9.5, 3.0]], [[0.0, 0.0], [6.0, 8.0], [3.0, 20.5]]])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for i in range(2):
+        Image.new("RGB", (30, 20 + i), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_items_hold_what_is_promised(root: Path) -> None:
+    dataset = LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME)
+    data = dataset[1]
+    assert data.image.dtype == torch.uint8
+    assert data.image.shape == (1, 3, 21, 30)
+    assert data.image[0, 0, 0, 0] == 1
+    assert torch.equal(data.y, POS[1])
+    assert data.visibility.tolist() == [1, 1, 1]
+    assert data.landmark_id.tolist() == [0, 1, 2]
+    assert data.bbox.tolist() == [[0, 0, 6, 21]]
+    assert data.normalizer.tolist() == [10.0]
+    assert data.image_id == "1.png"
+    assert data.num_nodes == 3
+    assert dataset[0].bbox.tolist() == [[1, 2, 10, 7]]
+    assert dataset.completeness() == (2, None, None)
+
+
+def test_items_do_not_share_memory_with_the_annotations(root: Path) -> None:
+    dataset = LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME)
+    data = dataset[0]
+    for key in ("y", "visibility", "bbox", "normalizer"):
+        data[key].zero_()
+    assert torch.equal(dataset[0].y, POS[0])
+    assert dataset[0].bbox.any()
+    assert dataset[0].normalizer.all()
+    assert dataset[0].visibility.all()
+
+
+def test_a_picture_may_come_several_times(root: Path) -> None:
+    dataset = LandmarkDataset(root, ["0.png", "0.png"], POS, SCHEME)
+    assert dataset[0].image_id == dataset[1].image_id
+    assert not torch.equal(dataset[0].y, dataset[1].y)
+
+
+def test_missing_landmarks_count_for_nothing(root: Path) -> None:
+    pos = POS.clone()
+    pos[0, 2] = torch.nan
+    visibility = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    data = LandmarkDataset(root, ["0.png", "1.png"], pos, SCHEME, visibility=visibility)[0]
+    assert data.bbox.tolist() == [[1, 2, 5, 7]]
+    assert data.visibility.tolist() == [1, 1, 0]
+    assert data.normalizer.item() == pytest.approx(5.0)
+
+
+def test_normalizer_by_name(root: Path) -> None:
+    dataset = LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, normalizer="box")
+    assert dataset.normalizer_name == "box"
+    assert dataset[1].normalizer.item() == pytest.approx((6 * 20.5) ** 0.5)
+    with pytest.raises(InputError, match="ab, box"):
+        LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, normalizer="inter_ocular")
+
+
+def test_batches_stack_graph_tensors_and_join_nodes(root: Path) -> None:
+    dataset = LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, transform=CropToInput((16, 12)))
+    batch = next(iter(DataLoader(dataset, batch_size=2)))
+    assert batch.image.shape == (2, 3, 16, 12)
+    assert batch.y.shape == (6, 2)
+    assert batch.visibility.shape == (6,)
+    assert batch.landmark_id.tolist() == [0, 1, 2, 0, 1, 2]
+    assert batch.affine.shape == (2, 2, 3)
+    assert batch.bbox.shape == (2, 4)
+    assert batch.normalizer.shape == (2,)
+    assert batch.image_id == ["0.png", "1.png"]
+    assert batch.batch.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_landmarks_without_extent_are_refused(root: Path) -> None:
+    pos = POS.clone()
+    pos[1, 1] = pos[1, 0]
+    with pytest.raises(InputError, match=r"1\.png.*'ab' is 0"):
+        LandmarkDataset(root, ["0.png", "1.png"], pos, SCHEME)
+    with pytest.raises(InputError, match="N=1"):
+        LandmarkDataset(root, ["0.png"], POS, SCHEME)
