@@ -118,16 +118,24 @@ class FitCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
 
+def _explain(message: str) -> str:
+    """An argument error of jsonargparse with the remedy."""
+    if "data.root" in message and "required" in message:
+        return "Expected the folder of the dataset (got none). Give it with --data.root DIR."
+    return f"{message.rstrip('.')}. See 'lgcn fit --help' for what a configuration may hold."
+
+
 def run(argv: Sequence[str]) -> int:
     """Trains as ``argv`` says; the exit status."""
-    cli = None
     try:
         cli = FitCLI(resolve_configs(argv))
         if cli.config.ckpt_path == "last" and cli.ckpt_path is None:
             print("No earlier run to resume: starting from the beginning.", file=sys.stderr)
+        # Read before Lightning makes the run's folder, which a wrong root would leave behind empty.
+        cli.datamodule.setup()
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
     except ArgumentError as error:
-        raise InputError(str(error)) from error
+        raise InputError(_explain(str(error))) from error
     except SIGTERMException:
         return 143
     except SystemExit as stop:

@@ -31,6 +31,7 @@ class Augmentation:
         flip: probability of a mirror image (with partner landmarks swapped).
         color_jitter: brightness, contrast, saturation and hue are changed.
         occlusion: probability that a patch of the face is covered; 0 in the paper.
+        occlusion_area: smallest and largest part of the crop that a patch covers.
     """
 
     rotation: float = 30.0
@@ -39,6 +40,7 @@ class Augmentation:
     flip: float = 0.5
     color_jitter: bool = True
     occlusion: float = 0.0
+    occlusion_area: tuple[float, float] = (0.02, 0.25)
 
     def create(self, scheme: LandmarkScheme, input_size: Size, enlargement: float) -> BaseTransform:
         """The transform from a face in its picture to an augmented network input."""
@@ -55,7 +57,7 @@ class Augmentation:
         if self.color_jitter:
             steps.append(ColorJitter())
         if self.occlusion > 0:
-            steps.append(RandomOcclusion(self.occlusion))
+            steps.append(RandomOcclusion(self.occlusion, self.occlusion_area))
         return Compose(steps)
 
 
@@ -121,6 +123,8 @@ class LandmarkDataModule(LightningDataModule):
         self.val_faces: Sequence[Data] = ()
 
     def setup(self, stage: str | None = None) -> None:
+        if len(self.train_faces):
+            return
         enlargement = self.protocol.enlargement
         evaluation = CropToInput(self.input_size, enlargement)
         train = self._create(self.train_split, self.augmentation.create(self.scheme, self.input_size, enlargement))
