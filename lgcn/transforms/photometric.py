@@ -114,7 +114,7 @@ class RandomOcclusion(BaseTransform):
         aspect = self.aspect ** (2 * shape - 1)
         height = min(full_height, max(1, round(math.sqrt(pixels * aspect))))
         width = min(full_width, max(1, round(pixels / height)))
-        top, left = round(down * (full_height - height)), round(right * (full_width - width))
+        top, left = int(down * (full_height - height + 1)), int(right * (full_width - width + 1))
         size = (height, width) if fill < self.noise else (1, 1)
         patch = torch.randint(0, 256, (image.shape[-3], *size), dtype=torch.uint8)
         data.image = v2.functional.erase(image, top, left, height, width, patch)
