@@ -1,0 +1,85 @@
+"""Sphinx configuration; build with ``sphinx-build -W docs docs/_build``. Nothing is fetched from a network."""
+
+import re
+
+from docutils import nodes
+from docutils.utils.math import MathError, latex2mathml
+from sphinx.application import Sphinx
+from sphinx.ext import autosummary
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+
+import lgcn
+
+project = "lgcn"
+author = "The lgcn authors"
+copyright = "2026, The lgcn authors"
+version = release = lgcn.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+html_theme = "furo"
+html_title = "lgcn"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["lgcn.css"]
+
+myst_enable_extensions = ["deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 3
+
+# The API pages list what each package lists in its __all__.
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autosummary_imported_members = True
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.",)  # not the end of a summary
+# References to this package must exist; those to others are not looked up, that would take a network.
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(?!lgcn\.).*"), (r"py:.*", r"lgcn\.(.+\.)?(_\w+|T)")]
+autodoc_inherit_docstrings = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+add_module_names = False
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+
+def describe_data(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Shows what a constant holds rather than the documentation of its type."""
+    of_type = str(type(obj).__doc__).strip()
+    if what == "data" and lines and of_type.startswith(lines[0]):
+        lines[:] = [f"``{obj!r}``", ""]
+
+
+def escape_letters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Keeps ``num_landmarks: K.`` from being read as the eleventh item of a list."""
+    lines[:] = [re.sub(r"^((?::\w+ \w+:)? *)([A-Z])\.(?= |$)", r"\1\\\2.", line) for line in lines]
+
+
+def visit_math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Writes mathematics as MathML, which browsers show by themselves: no script, no network."""
+    is_block = isinstance(node, nodes.math_block)
+    try:
+        markup = latex2mathml.tex2mathml(node.astext(), as_block=is_block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("Cannot write %r as MathML: %s", node.astext(), error, location=node)
+        raise nodes.SkipNode from error
+    self.body.append(f'<div class="math">{markup}</div>' if is_block else markup)
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", describe_data, priority=1)
+    app.connect("autodoc-process-docstring", escape_letters, priority=900)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
