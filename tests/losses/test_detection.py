@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputError
+from lgcn.codecs import HeatmapCodec
 from lgcn.losses import DetectionLoss, focal_heatmap_loss, heatmap_cross_entropy, l1_loss
 from lgcn.typing import DetectorOutput
 
@@ -121,3 +122,32 @@ def test_detection_loss_says_which_shape_is_wrong() -> None:
 def test_detection_loss_repr_names_its_weights() -> None:
     expected = "DetectionLoss(heatmap='focal', heatmap_weight=1, refined_weight=1, initial_weight=0)"
     assert repr(DetectionLoss()) == expected
+
+
+@pytest.mark.parametrize(
+    ("heatmap", "activation", "target"),
+    [
+        ("focal", "sigmoid", "integer"),
+        ("focal", "clamp", "integer"),
+        ("cross_entropy", "softmax", "subpixel"),
+    ],
+)
+def test_detection_loss_falls_on_the_way_to_the_target(heatmap: str, activation: str, target: str) -> None:
+    """With the package's own codec: descending the heatmap term alone leads to heatmaps that decode to the target."""
+    codec = HeatmapCodec(SIZE, (8, 16), sigma=1.0, activation=activation, target=target)
+    output, truth = make_case()
+    truth[..., 1] *= 0.9
+    truth[0, 0] = torch.nan
+    visibility = torch.ones(2, 3)
+    visibility[0, 0] = 0
+    loss = DetectionLoss(heatmap=heatmap, refined_weight=0.0)
+    heatmaps = torch.full((2, 3, 8, 16), 0.1, requires_grad=True)
+    optimizer = torch.optim.Adam([heatmaps], lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        terms = loss(output._replace(heatmaps=heatmaps), truth, visibility, codec, SIZE)
+        terms["total"].backward()
+        optimizer.step()
+    error = (codec.decode(heatmaps.detach()).pos - truth).norm(dim=-1)[visibility > 0]
+    assert error.max() < codec.stride
+    assert torch.equal(heatmaps[0, 0], torch.full((8, 16), 0.1))
