@@ -38,7 +38,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(model: str, root: Path, *options: str, split: str = "common") -> int:
-    return main(["evaluate", "--model", model, "--dataset", "ibug300w", "--root", str(root), "--split", split, *options])
+    return main(
+        ["evaluate", "--model", model, "--dataset", "ibug300w", "--root", str(root), "--split", split, *options]
+    )
 
 
 def test_evaluate_prints_a_table_and_writes_the_same_as_json(

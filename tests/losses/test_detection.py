@@ -142,8 +142,8 @@ def test_detection_loss_falls_on_the_way_to_the_target(heatmap: str, activation:
     visibility[0, 0] = 0
     loss = DetectionLoss(heatmap=heatmap, refined_weight=0.0)
     heatmaps = torch.full((2, 3, 8, 16), 0.1, requires_grad=True)
-    optimizer = torch.optim.Adam([heatmaps], lr=0.05)
-    for _ in range(200):
+    optimizer = torch.optim.Adam([heatmaps], lr=0.1)
+    for _ in range(30):
         optimizer.zero_grad()
         terms = loss(output._replace(heatmaps=heatmaps), truth, visibility, codec, SIZE)
         terms["total"].backward()
