@@ -17,6 +17,7 @@ POINTS = [[97.0648, 120.4006], [-3.5, 0.0], [1e2, 7.25]]
         "version: 1\nn_points: 3\n{\n97.0648 120.4006\n-3.5 0\n1e2 7.25\n}\n",
         "version: 1\r\nn_points:  3\r\n{\r\n97.0648 120.4006\r\n-3.5 0\r\n1e2 7.25\r\n}",
         "97.0648 120.4006\n-3.5 0\n1e2 7.25",
+        "\ufeff97.0648 120.4006\n-3.5 0\n1e2 7.25",
         "version: 1\nn_points: 3\n97.0648 120.4006\n-3.5 0\n1e2 7.25",
         "\ufeffversion: 1\n{\n# the chin\n  97.0648\t120.4006  \n\n-3.5 0 // the nose\n\n1e2 7.25\n",
         "n_points: 3\nimage_size_x: 640\n{97.0648 120.4006\n-3.5 0\n1e2 7.25}\nanything",
