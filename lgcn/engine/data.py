@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import RandomSampler
 from torch_geometric.data import Data
 from torch_geometric.data.dataset import Dataset
 from torch_geometric.loader import DataLoader
@@ -13,7 +12,7 @@ from torch_geometric.transforms import BaseTransform, Compose
 
 from lgcn.checks import InputError
 from lgcn.datasets import get_dataset
-from lgcn.engine.seeding import SeededDataset, mix_seed
+from lgcn.engine.seeding import SeededDataset, SeededSampler, mix_seed
 from lgcn.protocols import get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms import ColorJitter, CropToInput, RandomAffineCrop, RandomOcclusion
@@ -149,11 +148,10 @@ class LandmarkDataModule(LightningDataModule):
                 f"the same augmentations (got {self.trainer.reload_dataloaders_every_n_epochs})."
             )
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch))
         faces = SeededDataset(self.train_faces, self.seed, epoch)
         return self._loader(
             faces,
-            sampler=RandomSampler(faces, generator=generator),
+            sampler=SeededSampler(faces, self.seed, epoch),
             # A last batch of one face would give batch normalisation nothing to normalise over.
             drop_last=len(faces) >= self.batch_size,
         )

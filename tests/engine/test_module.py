@@ -1,0 +1,165 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from lgcn.checks import InputError
+from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions, Schedule
+from lgcn.engine.module import load_matching_weights
+from lgcn.geometry import invert_affine, transform_points
+from lgcn.metrics import normalized_mean_error
+from lgcn.models import DetectorConfig, LandmarkDetector
+
+SOFT = LossOptions(heatmap="cross_entropy", initial_weight=1.0)
+
+
+def trained(module: LandmarkModule, root: Path, folder: Path, **trainer: Any) -> Trainer:
+    options = {"max_epochs": 1, "limit_train_batches": 2, **trainer}
+    runner = Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+        **options,
+    )
+    data = LandmarkDataModule(str(root), input_size=(32, 32), batch_size=4, num_workers=0, val_fraction=0.3)
+    runner.fit(module, datamodule=data)
+    return runner
+
+
+def weights(part: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in part.state_dict().items()}
+
+
+def test_both_parts_learn_at_their_own_rate(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
+    module = LandmarkModule(tiny_detector, SOFT, backbone_lr=1e-4, refiner_lr=1e-3)
+    before = weights(module.detector)
+    trainer = trained(module, face_root, tmp_path)
+    rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
+    assert rates == {"backbone": 1e-4, "refiner": 1e-3}
+    in_groups = sum(p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"])
+    assert in_groups == sum(p.numel() for p in module.detector.parameters())
+    moved = {name.split(".")[0] for name, value in module.detector.state_dict().items() if not value.equal(before[name])}
+    assert moved == {"backbone", "refiner"}
+
+
+def test_a_frozen_backbone_keeps_weights_and_statistics(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    module = LandmarkModule(tiny_detector, LossOptions("cross_entropy", heatmap_weight=0.0), freeze_backbone=True)
+    before = weights(module.detector)
+    trainer = trained(module, face_root, tmp_path)
+    assert [group["name"] for group in trainer.optimizers[0].param_groups] == ["refiner"]
+    moved = {name.split(".")[0] for name, value in module.detector.state_dict().items() if not value.equal(before[name])}
+    assert moved == {"refiner"}
+    assert not module.train().detector.backbone.training
+    assert module.detector.refiner is not None
+    assert module.detector.refiner.training
+
+
+def test_validation_is_measured_in_pixels_of_the_picture(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    module = LandmarkModule(tiny_detector, SOFT)
+    trainer = trained(module, face_root, tmp_path)
+    data: Any = trainer.datamodule
+    module.eval()
+    errors: dict[str, list[float]] = {"pos": [], "initial": []}
+    for face, index in zip(data.val_faces, data.val_faces.indices(), strict=True):
+        with torch.no_grad():
+            output = module.detector(face.image)
+        target = data.val_faces.pos[index][None]
+        for name, found in errors.items():
+            pos = transform_points(getattr(output, name), invert_affine(face.affine))
+            found.append(float(normalized_mean_error(pos, target, face.normalizer, face.visibility[None])))
+    logged = trainer.callback_metrics
+    assert float(logged["val/nme"]) == pytest.approx(100 * sum(errors["pos"]) / len(errors["pos"]), rel=1e-4)
+    assert float(logged["val/nme_initial"]) == pytest.approx(
+        100 * sum(errors["initial"]) / len(errors["initial"]), rel=1e-4
+    )
+    assert {"val/fr", "val/auc", "train/loss", "train/heatmap", "train/refined", "train/initial"} <= set(logged)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_bf16_and_channels_last(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path, channels_last: bool
+) -> None:
+    module = LandmarkModule(tiny_detector, SOFT, channels_last=channels_last)
+    trainer = trained(module, face_root, tmp_path, precision="bf16-mixed")
+    loss = trainer.callback_metrics["train/loss"]
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
+
+
+def rates_of(schedule: Schedule, detector: DetectorConfig, root: Path, folder: Path) -> list[float]:
+    """The refiner's learning rate in each of the two steps of each of two epochs."""
+    seen: list[float] = []
+
+    class Watched(LandmarkModule):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            seen.append(self.trainer.optimizers[0].param_groups[-1]["lr"])
+            return super().training_step(batch, batch_idx)
+
+    trained(Watched(detector, SOFT, refiner_lr=1e-3, schedule=schedule), root, folder, max_epochs=2)
+    return seen
+
+
+def test_multistep_acts_at_the_start_of_its_epochs(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    seen = rates_of(Schedule("multistep", milestones=(1,)), tiny_detector, face_root, tmp_path)
+    assert seen == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_one_cycle_rises_and_ends_near_zero(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
+    seen = rates_of(Schedule("one_cycle", warmup=0.5), tiny_detector, face_root, tmp_path)
+    assert seen[:2] == pytest.approx([1e-3 / 25, 1e-3])
+    assert seen[2] > seen[3]
+    assert seen[3] < 1e-6
+
+
+def test_weight_decay_spares_biases_and_normalisation(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
+    trainer = trained(LandmarkModule(tiny_detector, SOFT, optimizer="adamw", weight_decay=0.1), face_root, tmp_path)
+    assert isinstance(trainer.optimizers[0], torch.optim.AdamW)
+    for group in trainer.optimizers[0].param_groups:
+        plain = group["name"].endswith("/no_decay")
+        assert group["weight_decay"] == (0.0 if plain else 0.1)
+        assert all((parameter.ndim <= 1) == plain for parameter in group["params"])
+
+
+def test_initial_weights_are_taken_where_they_match(tiny_detector: DetectorConfig, tmp_path: Path) -> None:
+    source = LandmarkDetector(tiny_detector)
+    source.save_pretrained(tmp_path / "trained")
+    other = replace(tiny_detector, refiner={"hidden_channels": (6,)})
+    module = LandmarkModule(other, SOFT, initial_weights=str(tmp_path / "trained"))
+    for name, value in source.backbone.state_dict().items():
+        assert module.detector.backbone.state_dict()[name].equal(value)
+    left = load_matching_weights(LandmarkDetector(other), str(tmp_path / "trained"))
+    assert left
+    assert all(name.startswith("refiner.") for name in left)
+
+
+def test_initial_weights_of_another_scheme_are_refused(tiny_detector: DetectorConfig, tmp_path: Path) -> None:
+    LandmarkDetector(replace(tiny_detector, scheme="wflw98")).save_pretrained(tmp_path / "trained")
+    with pytest.raises(InputError, match="scheme 'ibug68' .got 'wflw98'."):
+        LandmarkModule(tiny_detector, SOFT, initial_weights=str(tmp_path / "trained"))
+
+
+def test_a_checkpoint_of_another_scheme_is_refused(tiny_detector: DetectorConfig) -> None:
+    checkpoint: dict[str, Any] = {}
+    LandmarkModule(replace(tiny_detector, scheme="wflw98"), SOFT).on_save_checkpoint(checkpoint)
+    with pytest.raises(InputError, match="scheme 'ibug68' .got 'wflw98'."):
+        LandmarkModule(tiny_detector, SOFT).on_load_checkpoint(checkpoint)
+
+
+def test_nothing_to_train_is_an_error(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
+    module = LandmarkModule(replace(tiny_detector, use_refiner=False), SOFT, freeze_backbone=True)
+    with pytest.raises(InputError, match="something to train"):
+        trained(module, face_root, tmp_path)
