@@ -1,5 +1,6 @@
 """What happens around training: checkpoints that are whole, where to find the last one, and the export of the best."""
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_info
 
 from lgcn.files import replace_when_done
 
 CHECKPOINT_DIR = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
 MONITORED = "val/nme"
+
+_EVERY_EPOCH: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):
@@ -33,6 +35,24 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, beside)
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt``, the epoch with the lowest validation NME.
+
+    A run that goes on in its folder still knows its best epoch where the folder was moved, or is
+    called by another relative path than before; Lightning would forget it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(monitor=MONITORED, mode="min", filename="best", **_EVERY_EPOCH)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = os.path.join(str(self.dirpath), "best.ckpt")
+        if os.path.isfile(here) and state_dict["best_model_score"] is not None:
+            path_here = {"dirpath": self.dirpath, "best_model_path": here, "kth_best_model_path": here}
+            state_dict = {**state_dict, **path_here, "best_k_models": {here: state_dict["best_model_score"]}}
+        super().load_state_dict(state_dict)
+
+
 class ExportBestModel(Callback):
     """At the end of a run, writes the detector with the best weights as ``<log dir>/model/``."""
 
@@ -48,7 +68,7 @@ class ExportBestModel(Callback):
             detector.load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
         folder = Path(log_dir) / "model"
         detector.eval().to(memory_format=torch.contiguous_format).save_pretrained(folder)
-        rank_zero_info(f"Model with the {'best' if best else 'last'} weights: {folder}")
+        print(f"Model with the {'best' if best else 'last'} weights: {folder}")
 
 
 def default_callbacks() -> list[Callback]:
@@ -57,10 +77,9 @@ def default_callbacks() -> list[Callback]:
     ``last.ckpt`` has a callback of its own because Lightning's ``save_last`` skips the epochs
     whose metric is not among the best.
     """
-    always = {"enable_version_counter": False, "save_on_train_epoch_end": True}
     return [
-        ModelCheckpoint(monitor=MONITORED, mode="min", filename="best", **always),
-        ModelCheckpoint(filename=Path(LAST_CHECKPOINT).stem, **always),
+        BestCheckpoint(),
+        ModelCheckpoint(filename=Path(LAST_CHECKPOINT).stem, **_EVERY_EPOCH),
         ExportBestModel(),
         LearningRateMonitor(logging_interval="step"),
     ]
@@ -74,6 +93,6 @@ def find_last_checkpoint(root: str | Path) -> Path | None:
 
 def _best_checkpoint(trainer: Trainer) -> str | None:
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor == MONITORED and callback.best_model_path:
+        if isinstance(callback, BestCheckpoint) and Path(callback.best_model_path).is_file():
             return callback.best_model_path
     return None

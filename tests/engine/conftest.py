@@ -26,7 +26,7 @@ def face_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_detector() -> DetectorConfig:
-    """A real network of 82 thousand weights and 32 x 32 pixels, with dropout in it where timm has one."""
+    """A real network of 82 thousand weights for 32 x 32 pixels."""
     return DetectorConfig(
         backbone="test_efficientnet",
         preset="default",

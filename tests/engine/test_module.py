@@ -125,6 +125,27 @@ def test_one_cycle_rises_and_ends_near_zero(tiny_detector: DetectorConfig, face_
     assert seen[3] < 1e-6
 
 
+def test_draws_of_random_layers_follow_from_seed_and_epoch(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    def draws(seed: int, before: int) -> list[float]:
+        seen: list[float] = []
+
+        class Watched(LandmarkModule):
+            def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+                seen.append(float(torch.rand(())))
+                return super().training_step(batch, batch_idx)
+
+        torch.manual_seed(before)
+        trained(Watched(tiny_detector, SOFT, seed=seed), face_root, tmp_path, max_epochs=2, limit_train_batches=1)
+        return seen
+
+    first = draws(seed=0, before=1)
+    assert first[0] != first[1]
+    assert draws(seed=0, before=2) == first
+    assert set(draws(seed=1, before=1)).isdisjoint(first)
+
+
 def test_weight_decay_spares_biases_and_normalisation(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
     trainer = trained(LandmarkModule(tiny_detector, SOFT, optimizer="adamw", weight_decay=0.1), face_root, tmp_path)
     assert isinstance(trainer.optimizers[0], torch.optim.AdamW)
