@@ -13,7 +13,7 @@ import lgcn
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PRINTED = re.compile(r"print\(.*\)  # (.*)")
+PRINTED = re.compile(r"print\(.*\)  # -> (.*)")
 
 
 @pytest.mark.parametrize(
