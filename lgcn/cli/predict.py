@@ -1,0 +1,230 @@
+"""``lgcn predict``: landmarks of pictures as JSON, CSV or ``.pts`` files, and pictures of them."""
+
+import argparse
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lgcn.cli.output_folder import OVERLAY_ENDING, OutputFolder, tell, writing_to
+
+if TYPE_CHECKING:
+    from lgcn.predict import BoxTable, Face, LandmarkPredictor, Picture
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options; nothing heavy is imported for ``--help``."""
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE|DIR",
+        help="pictures, and folders whose pictures are taken (not those of folders in them, nor earlier overlays)",
+    )
+    parser.add_argument(
+        "--model", default="lgcn-68", help="shipped name, folder, .ckpt of lgcn fit or hub id (default: lgcn-68)"
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="face boxes, instead of finding faces: CSV with image,x0,y0,x1,y1, "
+        "JSON {image: [[x0, y0, x1, y1], ...]}, or what this command writes",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print, JSON and CSV)")
+    parser.add_argument(
+        "--format",
+        choices=("json", "csv", "pts"),
+        default="json",
+        help="json, csv (one row a face), or pts (one 1-based file a face: NAME.pts, NAME_1.pts, ...) (default: json)",
+    )
+    parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each picture with a face")
+    parser.add_argument(
+        "--edges", type=int, default=0, metavar="N", help="draw the N strongest learned edges too (needs --overlay)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predicts and writes; 2 if an input could not be used, of which each is named on stderr, else 0."""
+    _check_options(args)
+    pictures, problems = find_pictures(args.images)
+    if len(args.images) == 1 and problems:
+        raise problems[0]
+    # Alone, a bad picture is the error of the command; among others, it must not cost their results.
+    alone = len(args.images) == len(pictures) == 1
+    for problem in problems:
+        tell("error", problem)
+    target = (
+        None
+        if args.output is None
+        else OutputFolder(args.output, pictures, overlay=args.overlay, edges=args.edges, pts=args.format == "pts")
+    )
+    results: list[tuple[str, list[Face]]] = []
+    if pictures:
+        table = None if args.boxes is None else _read_boxes(args.boxes, pictures)
+        predictor = _load_predictor(args)
+        with _short_warnings():
+            prepared = _prepare(predictor, pictures, table, None if alone else problems)
+            for picture, faces in _predict(predictor, prepared, args.edges > 0):
+                if target is not None:
+                    target.write_picture(picture, faces, predictor.detector.scheme)
+                # Without the K x K weights, of which thousands of faces would fill the memory.
+                results.append((picture.name, [replace(face, connectivity=None) for face in faces]))
+        if results:
+            _finish(args, results, predictor.detector.scheme.num_landmarks, target)
+    if problems:
+        tell("error", f"{len(problems)} of the inputs could not be used; {len(results)} pictures were predicted.")
+    return 2 if problems else 0
+
+
+def find_pictures(inputs: Sequence[Path]) -> tuple[list[Path], list[Exception]]:
+    """The pictures that the inputs stand for, each once, and what is wrong with the other inputs."""
+    from lgcn.checks import InputFileError
+    from lgcn.images import IMAGE_SUFFIXES
+
+    found: dict[Path, Path] = {}
+    problems: list[Exception] = []
+    for path in inputs:
+        if not path.exists():
+            problems.append(InputFileError(f"Expected a picture or a folder at '{path}' (there is none)."))
+            continue
+        here = [path]
+        if path.is_dir():
+            here = sorted(
+                each
+                for each in path.iterdir()
+                if each.suffix.lower() in IMAGE_SUFFIXES
+                and each.is_file()
+                and not each.name.startswith(".")
+                and not each.stem.endswith(OVERLAY_ENDING)
+            )
+            if not here:
+                problems.append(
+                    InputFileError(
+                        f"Expected pictures ({', '.join(IMAGE_SUFFIXES)}) in the folder '{path}' (got none). "
+                        "Folders in it are not searched: name them too."
+                    )
+                )
+        for each in here:
+            found.setdefault(each.resolve(), each)
+    return list(found.values()), problems
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    from lgcn.checks import InputError
+
+    if args.output is None and (args.overlay or args.format == "pts"):
+        option = "--overlay" if args.overlay else "--format pts"
+        raise InputError(f"Expected '--output' with the folder to write to, which '{option}' needs (got none).")
+    if args.edges < 0 or (args.edges and not args.overlay):
+        raise InputError(
+            f"Expected '--edges' to be 0 or more, and '--overlay' to draw them on (got --edges {args.edges}"
+            f"{'' if args.overlay else ' without --overlay'})."
+        )
+
+
+def _read_boxes(path: Path, pictures: Sequence[Path]) -> "BoxTable":
+    from lgcn.checks import InputFileError
+    from lgcn.predict import read_boxes
+
+    table = read_boxes(path)
+    names = {picture: table.name_of(picture) for picture in pictures}
+    for name, count in Counter(names.values()).items():
+        if name is not None and count > 1:
+            several = ", ".join(f"'{picture}'" for picture in pictures if names[picture] == name)
+            raise InputFileError(
+                f"Expected one picture for the name '{name}' in '{path}' (got {several}). Write its folder too."
+            )
+    return table
+
+
+def _load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
+    from lgcn.checks import InputError
+    from lgcn.predict import LandmarkPredictor
+
+    predictor = LandmarkPredictor.from_pretrained(args.model, device=args.device, batch_size=args.batch_size)
+    if args.edges and predictor.detector.refiner is None:
+        raise InputError(f"Expected a model with a graph for '--edges' (got '{args.model}', which has none).")
+    return predictor
+
+
+def _prepare(
+    predictor: "LandmarkPredictor",
+    pictures: Sequence[Path],
+    table: "BoxTable | None",
+    problems: list[Exception] | None,
+) -> Iterator["Picture"]:
+    """Pictures with their boxes; those that cannot be used are told and added to ``problems``, unless that is None."""
+    from tqdm import tqdm
+
+    from lgcn.checks import InputError
+
+    # None: no bar where stderr is no terminal.
+    for path in tqdm(pictures, desc="predict", unit="picture", disable=True if len(pictures) == 1 else None):
+        try:
+            yield predictor.prepare(path, None if table is None else table.find(path))
+        except InputError as error:
+            if problems is None:
+                raise
+            tell("error", error)
+            problems.append(error)
+
+
+def _predict(
+    predictor: "LandmarkPredictor", pictures: Iterable["Picture"], return_connectivity: bool
+) -> Iterator[tuple["Picture", list["Face"]]]:
+    """Each picture with its faces, as many pictures at a time as fill a batch."""
+    for group in predictor.grouped(pictures):
+        yield from zip(group, predictor.predict(group, return_connectivity=return_connectivity), strict=True)
+
+
+def _finish(
+    args: argparse.Namespace,
+    results: Sequence[tuple[str, list["Face"]]],
+    num_landmarks: int,
+    target: OutputFolder | None,
+) -> None:
+    """Writes or prints what there is one of for all pictures, and says what was written."""
+    from lgcn.files import write_text
+    from lgcn.predict import to_csv, to_json
+
+    if args.format != "pts":
+        text = to_json(results) if args.format == "json" else to_csv(results, num_landmarks)
+        if target is None:
+            sys.stdout.write(text)
+            return
+        path = target.folder / f"landmarks.{args.format}"
+        with writing_to(target.folder):
+            write_text(path, text)
+        target.written.append(path)
+    assert target is not None
+    faces = sum(len(each) for _, each in results)
+    written = [str(path) for path in target.written]
+    if len(written) > 3:
+        written = [written[0], f"{len(written) - 2} more", written[-1]]
+    tell("note", f"{faces} faces in {len(results)} pictures; written: {', '.join(written) or 'nothing'}.")
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Warnings for the user as one line each, without the line of code that they come from."""
+    from lgcn.predict import NoFaceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NoFaceWarning)
+        show = warnings.showwarning
+
+        def show_short(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, NoFaceWarning):
+                tell("warning", message)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = show_short
+        yield

@@ -1,0 +1,140 @@
+"""Where the faces of a picture are: the contract, and a detector that needs no weights of its own."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import box_area, box_iou
+
+from lgcn.checks import InputError, check_shape
+
+
+class FaceDetector(Protocol):
+    """What finds faces: any callable of this form can be given to :class:`lgcn.predict.LandmarkPredictor`.
+
+    The boxes need not fit tightly around the landmarks: with two passes or more the predictor moves them itself.
+    """
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """uint8 [3, H, W] RGB -> boxes [F, 4] (x0, y0, x1, y1) in pixels; [0, 4] where there is no face."""
+        ...
+
+
+class CascadeFaceDetector:
+    """Frontal faces by the LBP cascade that scikit-image ships (Ahonen et al. 2006, Viola and Jones 2001).
+
+    The cascade's square is searched in the picture and in its mirror image; what only one of the
+    two finds is dropped, which removes nine of ten false alarms. Its square is then moved and
+    scaled to the box around the landmarks that the crop of a protocol is made for.
+
+    Args:
+        max_side: larger pictures are shrunk to this for the search, in pixels.
+        min_face: side of the smallest face looked for, over the longer side of the picture.
+        min_neighbors: windows that must agree on a face in one search.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    CENTRE_SHIFT = (0.0, 0.0)
+    """Centre of the tight landmark box minus centre of the cascade's square, (x, y) over the square's side."""
+    SIZE = (1.0, 1.0)
+    """Width and height of the tight landmark box over the square's side."""
+
+    def __init__(self, max_side: int = 640, min_face: float = 0.05, min_neighbors: int = 2) -> None:
+        if not max_side >= _SMALLEST_WINDOW:
+            raise InputError(f"Expected 'max_side' to be {_SMALLEST_WINDOW} or more (got {max_side}).")
+        if not 0 < min_face <= 1:
+            raise InputError(f"Expected 'min_face' to be in (0, 1] (got {min_face}).")
+        if not min_neighbors >= 1:
+            raise InputError(f"Expected 'min_neighbors' to be 1 or more (got {min_neighbors}).")
+        self.max_side = max_side
+        self.min_face = min_face
+        self.min_neighbors = min_neighbors
+        self._cascade = _load_cascade()
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Boxes [F, 4] of about the tight landmark box, in pixels of the picture, large to small."""
+        squares = self.find_squares(image)
+        side = squares[:, 2:3] - squares[:, 0:1]
+        centre = (squares[:, :2] + squares[:, 2:]) / 2 + side * squares.new_tensor(self.CENTRE_SHIFT)
+        half = side * squares.new_tensor(self.SIZE) / 2
+        return torch.cat([centre - half, centre + half], dim=1)
+
+    def find_squares(self, image: Tensor) -> Tensor:
+        """The cascade's own squares [F, 4], in pixels of the picture, large to small."""
+        check_shape("image", image, "3 H W")
+        height, width = image.shape[1:]
+        zoom = min(1.0, self.max_side / max(height, width))
+        small = (round(height * zoom), round(width * zoom))
+        if min(small) < _SMALLEST_WINDOW:
+            return torch.zeros(0, 4)
+        source = image
+        if zoom < 1:
+            source = F.interpolate(image[None], small, mode="bilinear", antialias=True)[0]
+        pixels = np.ascontiguousarray(source.permute(1, 2, 0).cpu().numpy())
+        found = self._search(pixels)
+        mirrored = self._search(np.ascontiguousarray(pixels[:, ::-1]))
+        mirrored[:, [0, 2]] = small[1] - mirrored[:, [2, 0]]
+        # Edges of pixels are counted from 0 here, centres of pixels outside.
+        scale = found.new_tensor([width / small[1], height / small[0]]).repeat(2)
+        return _largest_of_overlapping(_agreeing(found, mirrored)) * scale - 0.5
+
+    def _search(self, pixels: np.ndarray) -> Tensor:
+        """uint8 [H, W, 3] -> squares [F, 4], counted from the edge of the first pixel."""
+        side = max(_SMALLEST_WINDOW, round(self.min_face * max(pixels.shape[:2])))
+        windows = self._cascade.detect_multi_scale(
+            pixels,
+            scale_factor=1.1,
+            step_ratio=1,
+            min_size=(side, side),
+            max_size=pixels.shape[:2],
+            min_neighbor_number=self.min_neighbors,
+        )
+        corners = [(each["c"], each["r"], each["width"], each["height"]) for each in windows]
+        squares = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
+        squares[:, 2:] += squares[:, :2]
+        return squares
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(max_side={self.max_side}, min_face={self.min_face}, "
+            f"min_neighbors={self.min_neighbors})"
+        )
+
+
+# Below it, the cascade (made for windows of 24 pixels) sees faces in any texture.
+_SMALLEST_WINDOW = 32
+
+
+def _load_cascade() -> Any:
+    # Imported only here: whoever brings boxes or another detector need not wait for scikit-image.
+    from skimage.data import lbp_frontal_face_cascade_filename
+    from skimage.feature import Cascade
+
+    return Cascade(lbp_frontal_face_cascade_filename())
+
+
+def _agreeing(found: Tensor, mirrored: Tensor) -> Tensor:
+    """The means of squares of the two searches that lie on each other."""
+    if not len(found) or not len(mirrored):
+        return found.new_zeros(0, 4)
+    overlap, partner = box_iou(found, mirrored).max(dim=1)
+    return ((found + mirrored[partner]) / 2)[overlap > 0.4]
+
+
+def _largest_of_overlapping(squares: Tensor) -> Tensor:
+    """Large to small, without those that share more than a third of themselves with a larger one.
+
+    Not :func:`torchvision.ops.nms`: a nostril inside a face has hardly any IoU with it.
+    """
+    squares = squares[box_area(squares).argsort(descending=True)]
+    kept: list[Tensor] = []
+    for square in squares:
+        others = torch.stack(kept) if kept else squares[:0]
+        shared = torch.minimum(square[2:], others[:, 2:]) - torch.maximum(square[:2], others[:, :2])
+        if not (shared.clamp(min=0).prod(dim=1) > box_area(square[None]) / 3).any():
+            kept.append(square)
+    return torch.stack(kept) if kept else squares

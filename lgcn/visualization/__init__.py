@@ -1,0 +1,5 @@
+"""Pictures of what a detector has found."""
+
+from lgcn.visualization.overlay import draw_landmarks, save_overlay, strongest_edges
+
+__all__ = ["draw_landmarks", "save_overlay", "strongest_edges"]
