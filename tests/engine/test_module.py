@@ -33,6 +33,13 @@ def trained(module: LandmarkModule, root: Path, folder: Path, **trainer: Any) ->
     return runner
 
 
+def checkpoint_of(detector: DetectorConfig) -> dict[str, Any]:
+    module = LandmarkModule(detector, SOFT)
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict(), "lr_schedulers": []}
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
 def weights(part: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in part.state_dict().items()}
 
@@ -45,7 +52,9 @@ def test_both_parts_learn_at_their_own_rate(tiny_detector: DetectorConfig, face_
     assert rates == {"backbone": 1e-4, "refiner": 1e-3}
     in_groups = sum(p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"])
     assert in_groups == sum(p.numel() for p in module.detector.parameters())
-    moved = {name.split(".")[0] for name, value in module.detector.state_dict().items() if not value.equal(before[name])}
+    moved = {
+        name.split(".")[0] for name, value in module.detector.state_dict().items() if not value.equal(before[name])
+    }
     assert moved == {"backbone", "refiner"}
 
 
@@ -56,7 +65,9 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(
     before = weights(module.detector)
     trainer = trained(module, face_root, tmp_path)
     assert [group["name"] for group in trainer.optimizers[0].param_groups] == ["refiner"]
-    moved = {name.split(".")[0] for name, value in module.detector.state_dict().items() if not value.equal(before[name])}
+    moved = {
+        name.split(".")[0] for name, value in module.detector.state_dict().items() if not value.equal(before[name])
+    }
     assert moved == {"refiner"}
     assert not module.train().detector.backbone.training
     assert module.detector.refiner is not None
@@ -146,7 +157,9 @@ def test_draws_of_random_layers_follow_from_seed_and_epoch(
     assert set(draws(seed=1, before=1)).isdisjoint(first)
 
 
-def test_weight_decay_spares_biases_and_normalisation(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
+def test_weight_decay_spares_biases_and_normalisation(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
     trainer = trained(LandmarkModule(tiny_detector, SOFT, optimizer="adamw", weight_decay=0.1), face_root, tmp_path)
     assert isinstance(trainer.optimizers[0], torch.optim.AdamW)
     for group in trainer.optimizers[0].param_groups:
@@ -174,10 +187,23 @@ def test_initial_weights_of_another_scheme_are_refused(tiny_detector: DetectorCo
 
 
 def test_a_checkpoint_of_another_scheme_is_refused(tiny_detector: DetectorConfig) -> None:
-    checkpoint: dict[str, Any] = {}
-    LandmarkModule(replace(tiny_detector, scheme="wflw98"), SOFT).on_save_checkpoint(checkpoint)
     with pytest.raises(InputError, match="scheme 'ibug68' .got 'wflw98'."):
-        LandmarkModule(tiny_detector, SOFT).on_load_checkpoint(checkpoint)
+        LandmarkModule(tiny_detector, SOFT).on_load_checkpoint(checkpoint_of(replace(tiny_detector, scheme="wflw98")))
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny_detector: DetectorConfig) -> None:
+    module = LandmarkModule(tiny_detector, SOFT)
+    module.on_load_checkpoint(checkpoint_of(tiny_detector))
+    with pytest.raises(InputError, match="'detector.refiner"):
+        module.on_load_checkpoint(checkpoint_of(replace(tiny_detector, refiner={"hidden_channels": (6,)})))
+
+
+def test_a_one_cycle_run_cannot_be_stretched(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
+    module = LandmarkModule(tiny_detector, SOFT, schedule=Schedule("one_cycle"))
+    module.on_load_checkpoint({**checkpoint_of(tiny_detector), "lr_schedulers": [{"total_steps": 2}]})
+    trained(module, face_root, tmp_path)
+    with pytest.raises(InputError, match="a run of 2 steps.* .got 4."):
+        trained(module, face_root, tmp_path, max_epochs=2)
 
 
 def test_nothing_to_train_is_an_error(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:

@@ -82,14 +82,18 @@ def assert_same(first: Any, second: Any, where: str = "") -> None:
 @pytest.mark.parametrize("schedule", ["one_cycle", "multistep"])
 def test_a_killed_run_resumes_to_the_last_digit(tmp_path: Path, face_root: Path, schedule: str) -> None:
     killed = arguments(tmp_path, face_root, "killed", "--data.num_workers", "2", schedule=schedule)
-    done = subprocess.run([sys.executable, "-c", KILLED_IN_EPOCH_1, *killed], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_EPOCH_1, *killed], capture_output=True, text=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     last = find_last_checkpoint(tmp_path / "killed")
     assert last is not None
     assert torch.load(last, weights_only=True)["epoch"] == 0
     (tmp_path / "killed").rename(tmp_path / "moved")
 
-    resumed = arguments(tmp_path, face_root, "moved", "--data.num_workers", "0", "--ckpt_path", "last", schedule=schedule)
+    resumed = arguments(
+        tmp_path, face_root, "moved", "--data.num_workers", "0", "--ckpt_path", "last", schedule=schedule
+    )
     assert main(resumed) == 0
     whole = arguments(tmp_path, face_root, "whole", "--data.num_workers", "0", schedule=schedule)
     assert main(whole) == 0
