@@ -55,11 +55,12 @@ copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 
-def describe_data(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Shows what a constant holds rather than the documentation of its type."""
-    of_type = str(type(obj).__doc__).strip()
-    if what == "data" and lines and of_type.startswith(lines[0]):
-        lines[:] = [f"``{obj!r}``", ""]
+def prepare_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Shows what a constant holds, not its type's documentation, and keeps napoleon from splitting at a colon."""
+    if what == "data" and lines and str(type(obj).__doc__).strip().startswith(lines[0]):
+        lines[:] = [f"``{tuple(obj) if isinstance(obj, dict) else obj!r}``", ""]
+    if what in {"attribute", "property"}:
+        lines.insert(0, "")
 
 
 def escape_letters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -70,8 +71,10 @@ def escape_letters(app: Sphinx, what: str, name: str, obj: object, options: obje
 def visit_math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     """Writes mathematics as MathML, which browsers show by themselves: no script, no network."""
     is_block = isinstance(node, nodes.math_block)
+    # docutils would put the index of an accented letter under it.
+    tex = re.sub(r"(\\(?:bar|hat|tilde) *(?:\w|\{(?:[^{}]|\{[^{}]*\})*\}))(?=[_^])", r"\1{}", node.astext())
     try:
-        markup = latex2mathml.tex2mathml(node.astext(), as_block=is_block)
+        markup = latex2mathml.tex2mathml(tex, as_block=is_block)
     except MathError as error:
         logging.getLogger(__name__).warning("Cannot write %r as MathML: %s", node.astext(), error, location=node)
         raise nodes.SkipNode from error
@@ -80,6 +83,6 @@ def visit_math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> No
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-docstring", describe_data, priority=1)
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=1)
     app.connect("autodoc-process-docstring", escape_letters, priority=900)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
