@@ -55,16 +55,21 @@ copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 
-def prepare_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Shows what a constant holds, not its type's documentation, and keeps napoleon from splitting at a colon."""
+def describe_data(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Shows what a constant holds rather than the documentation of its type."""
     if what == "data" and lines and str(type(obj).__doc__).strip().startswith(lines[0]):
         lines[:] = [f"``{tuple(obj) if isinstance(obj, dict) else obj!r}``", ""]
-    if what in {"attribute", "property"}:
-        lines.insert(0, "")
 
 
-def escape_letters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Keeps ``num_landmarks: K.`` from being read as the eleventh item of a list."""
+def mend_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Takes back what napoleon and reStructuredText make of a colon and of a single letter.
+
+    ``[K, 2]: refined`` under an attribute is not a type, and ``num_landmarks: K.`` not the eleventh item of a list.
+    """
+    field = next((line for line in lines if line.startswith(":type: ")), None)
+    if what == "attribute" and field:
+        lines.remove(field)
+        lines[0] = f"{field.removeprefix(':type: ')}: {lines[0]}"
     lines[:] = [re.sub(r"^((?::\w+ \w+:)? *)([A-Z])\.(?= |$)", r"\1\\\2.", line) for line in lines]
 
 
@@ -83,6 +88,7 @@ def visit_math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> No
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-docstring", prepare_docstring, priority=1)
-    app.connect("autodoc-process-docstring", escape_letters, priority=900)
+    # Before and after napoleon, which comes at 500.
+    app.connect("autodoc-process-docstring", describe_data, priority=1)
+    app.connect("autodoc-process-docstring", mend_docstring, priority=900)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
