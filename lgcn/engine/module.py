@@ -51,7 +51,7 @@ class LandmarkModule(LightningModule):
         initial_weights: a trained detector to start from, anything that
             ``LandmarkDetector.from_pretrained`` takes; parts that do not match are left as built.
         channels_last: memory format of the convolutions, faster on most machines.
-        seed: of dropout and other random layers; with the epoch's number it decides all of them.
+        seed: of dropout and other random layers, whose draws follow from it, the epoch and the step.
 
     Raises:
         InputError: if ``initial_weights`` belong to another scheme or match nothing.
@@ -105,8 +105,9 @@ class LandmarkModule(LightningModule):
             images = images.contiguous(memory_format=torch.channels_last)
         return self.detector(images)
 
-    def on_train_epoch_start(self) -> None:
-        torch.manual_seed(mix_seed(self.seed, self.current_epoch, self.global_rank))
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Not at the start of an epoch: Lightning leaves that hook out in the first epoch of a resumed run.
+        torch.manual_seed(mix_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output, target, visibility = self._detect(batch)

@@ -34,8 +34,7 @@ class Schedule:
     def create(self, optimizer: Optimizer, num_steps: int, steps_per_epoch: int) -> LRScheduler | None:
         """A scheduler to be stepped after every optimiser step, None for "constant".
 
-        It counts steps even where it acts on epochs: Lightning steps epoch schedulers only after
-        the checkpoint of that epoch is written, so a resumed run would be one epoch behind.
+        Milestones are turned into steps, so that one rule holds for all schedules.
         """
         if self.name == "one_cycle":
             rates = [group["lr"] for group in optimizer.param_groups]
