@@ -22,6 +22,8 @@ class DetectorConfig:
         refiner: arguments of :class:`lgcn.nn.LandmarkRefiner`, over those of the preset.
         use_refiner: False leaves the graph out: the heatmap network alone.
         protocol: the crop that the network is made for.
+        min_confidence: mean confidence of the landmarks below which what a face detector has found is taken
+            for no face; it depends on the weights, and 0 keeps everything.
         backbone_weights: file of ImageNet weights to start training from; not kept in saved models.
     """
 
@@ -34,6 +36,7 @@ class DetectorConfig:
     refiner: dict[str, Any] = field(default_factory=dict)
     use_refiner: bool = True
     protocol: str = "zero_based"
+    min_confidence: float = 0.0
     backbone_weights: str | None = None
 
     def __post_init__(self) -> None:
@@ -41,6 +44,9 @@ class DetectorConfig:
         if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
             raise InputError(f"Expected 'input_size' as two positive integers (H, W) (got {self.input_size}).")
         self.input_size = (size[0], size[1])
+        for name in ("backbone_options", "codec", "refiner"):
+            if not isinstance(getattr(self, name), dict):
+                raise InputError(f"Expected '{name}' to map options to values (got {getattr(self, name)!r}).")
 
     def saved(self) -> dict[str, Any]:
         """What a finished model keeps: everything but how its training started.
@@ -62,8 +68,10 @@ class DetectorConfig:
         """The config of a saved model.
 
         Raises:
-            InputError: for a key that this version does not know.
+            InputError: for a key that this version does not know (lists the choices).
         """
+        if not isinstance(saved, dict):
+            raise InputError(f"Expected a detector's configuration as a mapping (got {type(saved).__name__}).")
         for key in saved:
             check_choice("config key", key, [known.name for known in fields(cls)])
         return cls(**saved)

@@ -31,6 +31,8 @@ class Picture(NamedTuple):
     """uint8 [3, H, W]."""
     boxes: Tensor
     """[F, 4], float32, all of them on the picture at least in part."""
+    found: bool = False
+    """Whether a face detector found the boxes, which then may be false alarms."""
 
 
 class LandmarkPredictor:
@@ -178,13 +180,8 @@ class LandmarkPredictor:
             self._face_detector = CascadeFaceDetector()
         found = check_boxes(self._face_detector(pixels), pixels, name)
         if not len(found):
-            warnings.warn(
-                f"No face was found in '{name}'. Give its box if there is one: "
-                "the default face detector knows frontal faces only.",
-                NoFaceWarning,
-                stacklevel=3,
-            )
-        return Picture(name, pixels, found)
+            _warn_no_face(name)
+        return Picture(name, pixels, found, found=True)
 
     def grouped(self, pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         """Groups of pictures that fill a batch with faces, or as many as should be in memory at a time."""
@@ -201,7 +198,11 @@ class LandmarkPredictor:
 
     @torch.inference_mode()
     def predict(self, pictures: Sequence[Picture], *, return_connectivity: bool = False) -> list[list[Face]]:
-        """Predicts all faces of prepared pictures, in common batches; one list of faces for each picture."""
+        """Predicts all faces of prepared pictures, in common batches; one list of faces for each picture.
+
+        What a face detector has found is dropped where the network is not sure of its landmarks
+        (``min_confidence`` of the detector's config): a false alarm.
+        """
         self.detector.eval()
         crops = [(picture.image, box) for picture in pictures for box in picture.boxes]
         faces: list[Face] = []
@@ -209,7 +210,15 @@ class LandmarkPredictor:
             images, boxes = zip(*crops[start : start + self.batch_size], strict=True)
             faces += self._predict_batch(images, torch.stack(boxes), return_connectivity)
         ahead = iter(faces)
-        return [[next(ahead) for _ in picture.boxes] for picture in pictures]
+        return [self._true_faces(picture, [next(ahead) for _ in picture.boxes]) for picture in pictures]
+
+    def _true_faces(self, picture: Picture, faces: list[Face]) -> list[Face]:
+        if not picture.found or not faces:
+            return faces
+        sure = [face for face in faces if face.confidence.mean() >= self.detector.config.min_confidence]
+        if not sure:
+            _warn_no_face(picture.name)
+        return sure
 
     def _predict_batch(self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool) -> list[Face]:
         """One picture and one box [4] for each face -> faces."""
@@ -244,6 +253,15 @@ class LandmarkPredictor:
             f"{type(self).__name__}({self.detector.scheme.name}, input_size={self.detector.input_size}, "
             f"passes={self.passes}, batch_size={self.batch_size})"
         )
+
+
+def _warn_no_face(name: str) -> None:
+    warnings.warn(
+        f"No face was found in '{name}'. Give its box if there is one: the default face detector knows frontal "
+        "faces only.",
+        NoFaceWarning,
+        stacklevel=4,
+    )
 
 
 def _name_of(image: object, otherwise: str) -> str:
