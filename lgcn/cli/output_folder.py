@@ -95,6 +95,7 @@ class OutputFolder:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
+    """A folder that is full or not writable is the user's to mend, not a fault of the program."""
     from lgcn.checks import InputFileError
 
     try:

@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edges", type=int, default=0, metavar="N", help="draw the N strongest learned edges too (needs --overlay)"
     )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="C",
+        help="drop faces that were found, not given, if the mean confidence of their landmarks is below this "
+        "(default: the model's own value)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
 
@@ -148,7 +155,9 @@ def _load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
     from lgcn.checks import InputError
     from lgcn.predict import LandmarkPredictor
 
-    predictor = LandmarkPredictor.from_pretrained(args.model, device=args.device, batch_size=args.batch_size)
+    predictor = LandmarkPredictor.from_pretrained(
+        args.model, device=args.device, batch_size=args.batch_size, min_confidence=args.min_confidence
+    )
     if args.edges and predictor.detector.refiner is None:
         raise InputError(f"Expected a model with a graph for '--edges' (got '{args.model}', which has none).")
     return predictor

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_area, box_iou
+from torchvision.ops import box_area
 
 from lgcn.checks import InputError, check_shape
 
@@ -25,14 +25,14 @@ class FaceDetector(Protocol):
 class CascadeFaceDetector:
     """Frontal faces by the LBP cascade that scikit-image ships (Ahonen et al. 2006, Viola and Jones 2001).
 
-    The cascade's square is searched in the picture and in its mirror image; what only one of the
-    two finds is dropped, which removes nine of ten false alarms. Its square is then moved and
-    scaled to the box around the landmarks that the crop of a protocol is made for.
+    The cascade's square is moved and scaled to the box around the landmarks that the crop of a
+    protocol is made for. It is set to miss few faces, and so takes many a thing for a face; the
+    predictor drops those by the confidence of their landmarks.
 
     Args:
         max_side: larger pictures are shrunk to this for the search, in pixels.
         min_face: side of the smallest face looked for, over the longer side of the picture.
-        min_neighbors: windows that must agree on a face in one search.
+        min_neighbors: windows that must agree on a face; more of them miss more faces and give fewer false alarms.
 
     Raises:
         InputError: for a value out of range.
@@ -68,35 +68,30 @@ class CascadeFaceDetector:
         check_shape("image", image, "3 H W")
         height, width = image.shape[1:]
         zoom = min(1.0, self.max_side / max(height, width))
+        return _largest_of_overlapping(self._search(image, zoom))
+
+    def _search(self, image: Tensor, zoom: float) -> Tensor:
+        """uint8 [3, H, W] -> squares [F, 4] in its pixels, found in a picture ``zoom`` times as large."""
+        height, width = image.shape[1:]
         small = (round(height * zoom), round(width * zoom))
         if min(small) < _SMALLEST_WINDOW:
             return torch.zeros(0, 4)
-        source = image
         if zoom < 1:
-            source = F.interpolate(image[None], small, mode="bilinear", antialias=True)[0]
-        pixels = np.ascontiguousarray(source.permute(1, 2, 0).cpu().numpy())
-        found = self._search(pixels)
-        mirrored = self._search(np.ascontiguousarray(pixels[:, ::-1]))
-        mirrored[:, [0, 2]] = small[1] - mirrored[:, [2, 0]]
-        # Edges of pixels are counted from 0 here, centres of pixels outside.
-        scale = found.new_tensor([width / small[1], height / small[0]]).repeat(2)
-        return _largest_of_overlapping(_agreeing(found, mirrored)) * scale - 0.5
-
-    def _search(self, pixels: np.ndarray) -> Tensor:
-        """uint8 [H, W, 3] -> squares [F, 4], counted from the edge of the first pixel."""
-        side = max(_SMALLEST_WINDOW, round(self.min_face * max(pixels.shape[:2])))
+            image = F.interpolate(image[None], small, mode="bilinear", antialias=True)[0]
+        side = max(_SMALLEST_WINDOW, round(self.min_face * max(small)))
         windows = self._cascade.detect_multi_scale(
-            pixels,
+            np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()),
             scale_factor=1.1,
             step_ratio=1,
             min_size=(side, side),
-            max_size=pixels.shape[:2],
+            max_size=small,
             min_neighbor_number=self.min_neighbors,
         )
         corners = [(each["c"], each["r"], each["width"], each["height"]) for each in windows]
         squares = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
         squares[:, 2:] += squares[:, :2]
-        return squares
+        # The cascade counts from the edge of the first pixel, all else here from its centre.
+        return squares * squares.new_tensor([width / small[1], height / small[0]]).repeat(2) - 0.5
 
     def __repr__(self) -> str:
         return (
@@ -115,14 +110,6 @@ def _load_cascade() -> Any:
     from skimage.feature import Cascade
 
     return Cascade(lbp_frontal_face_cascade_filename())
-
-
-def _agreeing(found: Tensor, mirrored: Tensor) -> Tensor:
-    """The means of squares of the two searches that lie on each other."""
-    if not len(found) or not len(mirrored):
-        return found.new_zeros(0, 4)
-    overlap, partner = box_iou(found, mirrored).max(dim=1)
-    return ((found + mirrored[partner]) / 2)[overlap > 0.4]
 
 
 def _largest_of_overlapping(squares: Tensor) -> Tensor:

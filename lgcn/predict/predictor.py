@@ -51,6 +51,9 @@ class LandmarkPredictor:
         face_detector: finds the boxes where none are given; scikit-image's cascade if None.
         passes: how often a face is cropped and predicted, 1 or more.
         batch_size: faces in a batch.
+        min_confidence: what the face detector has found is dropped as a false alarm if the mean confidence of
+            its landmarks is below this; faces whose boxes are given never are. None takes the value that
+            the config of ``detector`` has for its weights, 0 keeps all.
 
     Raises:
         InputError: for a number out of range.
@@ -62,13 +65,19 @@ class LandmarkPredictor:
         face_detector: FaceDetector | None = None,
         passes: int = 2,
         batch_size: int = 32,
+        min_confidence: float | None = None,
     ) -> None:
         for name, number in (("passes", passes), ("batch_size", batch_size)):
             if number < 1:
                 raise InputError(f"Expected '{name}' to be 1 or more (got {number}).")
+        if min_confidence is None:
+            min_confidence = detector.config.min_confidence
+        if not 0 <= min_confidence <= 1:
+            raise InputError(f"Expected 'min_confidence' to be in [0, 1] (got {min_confidence}).")
         self.detector = detector.eval()
         self.passes = passes
         self.batch_size = batch_size
+        self.min_confidence = min_confidence
         self._face_detector = face_detector
 
     @classmethod
@@ -80,6 +89,7 @@ class LandmarkPredictor:
         face_detector: FaceDetector | None = None,
         passes: int = 2,
         batch_size: int = 32,
+        min_confidence: float | None = None,
     ) -> "LandmarkPredictor":
         """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does.
 
@@ -89,6 +99,7 @@ class LandmarkPredictor:
             face_detector: as in the constructor, like the rest.
             passes: how often a face is cropped and predicted.
             batch_size: faces in a batch.
+            min_confidence: below which what the face detector has found is a false alarm; the model's own if None.
 
         Raises:
             InputError: for an unknown model or a device that torch cannot use here.
@@ -102,7 +113,7 @@ class LandmarkPredictor:
                 f"Expected 'device' to be one that torch can use here (got '{device}': {reason})"
             ) from error
         detector = LandmarkDetector.from_pretrained(source).to(device)
-        return cls(detector, face_detector, passes, batch_size)
+        return cls(detector, face_detector, passes, batch_size, min_confidence)
 
     @overload
     def __call__(
@@ -175,13 +186,10 @@ class LandmarkPredictor:
         name = _name_of(image, "image") if name is None else name
         pixels = as_image_tensor(image).cpu()
         if boxes is not None:
-            return Picture(name, pixels, check_boxes(boxes, pixels, name))
+            return Picture(name, pixels, check_boxes(boxes, pixels, name), found=False)
         if self._face_detector is None:
             self._face_detector = CascadeFaceDetector()
-        found = check_boxes(self._face_detector(pixels), pixels, name)
-        if not len(found):
-            _warn_no_face(name)
-        return Picture(name, pixels, found, found=True)
+        return Picture(name, pixels, check_boxes(self._face_detector(pixels), pixels, name), found=True)
 
     def grouped(self, pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         """Groups of pictures that fill a batch with faces, or as many as should be in memory at a time."""
@@ -200,8 +208,7 @@ class LandmarkPredictor:
     def predict(self, pictures: Sequence[Picture], *, return_connectivity: bool = False) -> list[list[Face]]:
         """Predicts all faces of prepared pictures, in common batches; one list of faces for each picture.
 
-        What a face detector has found is dropped where the network is not sure of its landmarks
-        (``min_confidence`` of the detector's config): a false alarm.
+        What a face detector has found and the network is not sure of is left out. Warns where no face is left.
         """
         self.detector.eval()
         crops = [(picture.image, box) for picture in pictures for box in picture.boxes]
@@ -210,14 +217,21 @@ class LandmarkPredictor:
             images, boxes = zip(*crops[start : start + self.batch_size], strict=True)
             faces += self._predict_batch(images, torch.stack(boxes), return_connectivity)
         ahead = iter(faces)
-        return [self._true_faces(picture, [next(ahead) for _ in picture.boxes]) for picture in pictures]
+        return [self._believed(picture, [next(ahead) for _ in picture.boxes]) for picture in pictures]
 
-    def _true_faces(self, picture: Picture, faces: list[Face]) -> list[Face]:
-        if not picture.found or not faces:
+    def _believed(self, picture: Picture, faces: list[Face]) -> list[Face]:
+        """The faces without false alarms, with a warning if none is left."""
+        if not picture.found:
             return faces
-        sure = [face for face in faces if face.confidence.mean() >= self.detector.config.min_confidence]
+        sure = [face for face in faces if face.confidence.mean() >= self.min_confidence]
         if not sure:
-            _warn_no_face(picture.name)
+            doubted = f" ({len(faces)} candidates are below min_confidence = {self.min_confidence:g})" if faces else ""
+            warnings.warn(
+                f"No face was found in '{picture.name}'{doubted}. Give its box if there is one: "
+                "the default face detector knows frontal faces only.",
+                NoFaceWarning,
+                stacklevel=4,
+            )
         return sure
 
     def _predict_batch(self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool) -> list[Face]:
@@ -253,15 +267,6 @@ class LandmarkPredictor:
             f"{type(self).__name__}({self.detector.scheme.name}, input_size={self.detector.input_size}, "
             f"passes={self.passes}, batch_size={self.batch_size})"
         )
-
-
-def _warn_no_face(name: str) -> None:
-    warnings.warn(
-        f"No face was found in '{name}'. Give its box if there is one: the default face detector knows frontal "
-        "faces only.",
-        NoFaceWarning,
-        stacklevel=4,
-    )
 
 
 def _name_of(image: object, otherwise: str) -> str:

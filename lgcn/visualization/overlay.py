@@ -79,7 +79,7 @@ def draw_landmarks(
         if boxes:
             x0, y0, x1, y1 = face.box.tolist()
             outline = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]]
-            axes.add_collection(LineCollection(outline, colors=_EDGE, linewidths=_width(size, factor, 0.004)))
+            axes.add_collection(_lines(outline, _EDGE, _width(size, factor, 0.004)))
         if edges:
             axes.add_collection(_edge_lines(face, edges, _width(size, factor, 0.007)))
         _add_contours(axes, face.landmarks, scheme, _width(size, factor, 0.004))
@@ -144,30 +144,40 @@ def _picture_figure(pixels: Tensor, factor: int) -> tuple[Figure, Axes]:
 
 def _add_contours(axes: Axes, pos: Tensor, scheme: LandmarkScheme, width: float) -> None:
     lines = [pos[list(edge)].tolist() for contour in scheme.contours for edge in contour.edges]
-    axes.add_collection(LineCollection(lines, colors=_CONTOUR, linewidths=width, alpha=0.7, capstyle="round"))
+    axes.add_collection(_lines(lines, _CONTOUR, width, alpha=0.7))
+
+
+def _lines(lines: list[Any], colour: str, width: float, alpha: float | list[float] | None = None) -> LineCollection:
+    collection = LineCollection(lines, colors=colour, linewidths=width, alpha=alpha, capstyle="round")
+    # Agg would move it to whole pixels.
+    collection.set_snap(False)
+    return collection
 
 
 def _dots(axes: Axes, pos: Tensor, colour: str, size: float, factor: int) -> EllipseCollection:
     # The diameter in pixels of the picture; at least 3 pixels of what is drawn.
     diameter = max(0.018 * size, 3 / factor)
-    return EllipseCollection(
+    dots = EllipseCollection(
         diameter,
         diameter,
         0.0,
         units="xy",
         offsets=pos.tolist(),
         offset_transform=axes.transData,
-        facecolors=colour,
+        # One colour for all lets matplotlib copy one dot to whole pixels, up to a pixel off.
+        facecolors=[colour] * len(pos),
         edgecolors="black",
         linewidths=0.15 * diameter * factor,
     )
+    dots.set_snap(False)
+    return dots
 
 
 def _edge_lines(face: Face, count: int, width: float) -> LineCollection:
     assert face.connectivity is not None
     pairs, weight = strongest_edges(face.connectivity, count)
     opacity = (weight / weight.max().clamp(min=1e-12)).clamp(0.08, 1).tolist() if len(weight) else []
-    return LineCollection(face.landmarks[pairs].tolist(), colors=_EDGE, linewidths=width, alpha=opacity or None)
+    return _lines(face.landmarks[pairs].tolist(), _EDGE, width, alpha=opacity or None)
 
 
 def _width(size: float, factor: int, fraction: float) -> float:

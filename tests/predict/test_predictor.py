@@ -1,0 +1,263 @@
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lgcn.checks import InputError, InputFileError
+from lgcn.geometry import landmark_box
+from lgcn.models import create_detector
+from lgcn.predict import Face, LandmarkPredictor, NoFaceWarning
+from tests.predict.spots import SpotDetector, draw_spots, triangle
+
+LEFT, RIGHT = triangle(20.0, 30.0), triangle(120.0, 40.0, size=50.0)
+PICTURE = draw_spots((120, 220), LEFT, RIGHT)
+BOXES = torch.stack([landmark_box(LEFT), landmark_box(RIGHT)])
+
+
+def predictor(detector: SpotDetector | None = None, **options: object) -> LandmarkPredictor:
+    return LandmarkPredictor(detector or SpotDetector(), **options)  # type: ignore[arg-type]
+
+
+def loosened(boxes: Tensor, left: float, top: float, right: float, bottom: float) -> Tensor:
+    """Boxes moved outwards by fractions of their size."""
+    size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return boxes + size * torch.tensor([-left, -top, right, bottom])
+
+
+def test_landmarks_come_back_in_pixels_of_the_picture() -> None:
+    faces = predictor()(PICTURE, BOXES)
+    assert all(isinstance(face, Face) for face in faces)
+    for face, target, box in zip(faces, (LEFT, RIGHT), BOXES, strict=True):
+        assert (face.landmarks - target).abs().max() < 0.1
+        assert torch.equal(face.box, box)
+        assert face.confidence.shape == (3,) and face.connectivity is None
+        # 2 input pixels, in pixels of the picture.
+        width = float(box[2] - box[0])
+        assert float((face.initial - face.landmarks)[:, 0].mean()) == pytest.approx(2 * 1.25 * width / 64, rel=0.08)
+
+
+def test_a_crop_that_does_not_fill_the_input_in_whole_numbers_is_mapped_back_too() -> None:
+    pos = triangle(41.3, 27.8, size=23.7)
+    face = predictor(SpotDetector((96, 64)))(draw_spots((100, 90), pos), landmark_box(pos))[0]
+    assert (face.landmarks - pos).abs().max() < 0.1
+
+
+def test_all_forms_of_a_picture_give_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    array = PICTURE.permute(1, 2, 0).numpy()
+    Image.fromarray(array).save(path)
+    predict = predictor()
+    expected = predict(PICTURE, BOXES)
+    for form in (path, str(path), array, Image.open(path), PICTURE):
+        for face, same in zip(predict(form, BOXES.tolist()), expected, strict=True):
+            assert torch.equal(face.landmarks, same.landmarks)
+
+
+def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "turned.png"
+    image = Image.fromarray(PICTURE.permute(1, 2, 0).numpy())
+    exif = image.getexif()
+    exif[0x0112] = 6  # the camera was turned: the picture is seen after a quarter turn clockwise
+    image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    face = predictor()(path, BOXES[0])[0]
+    assert (face.landmarks - LEFT).abs().max() < 0.1
+
+
+def test_a_list_gives_a_list_of_lists_in_common_batches() -> None:
+    detector = SpotDetector()
+    empty = torch.zeros(3, 60, 60, dtype=torch.uint8)
+    results = predictor(detector)([PICTURE, empty, PICTURE], [BOXES, [], BOXES[1:]])
+    assert [len(faces) for faces in results] == [2, 0, 1]
+    assert (results[2][0].landmarks - RIGHT).abs().max() < 0.1
+    assert [len(batch) for batch in detector.batches] == [3, 3]  # one batch a pass
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_the_batch_size_changes_nothing_but_the_batches(batch_size: int) -> None:
+    detector = SpotDetector()
+    results = predictor(detector, batch_size=batch_size, passes=1)([PICTURE] * 3, [BOXES] * 3)
+    assert max(len(batch) for batch in detector.batches) == batch_size
+    assert sum(len(batch) for batch in detector.batches) == 6
+    for faces in results:
+        for face, target in zip(faces, (LEFT, RIGHT), strict=True):
+            assert (face.landmarks - target).abs().max() < 0.3
+
+
+def test_large_pictures_are_not_all_held_at_a_time() -> None:
+    predict = predictor()
+    large = torch.zeros(1, dtype=torch.uint8).expand(3, 6000, 6000)  # takes one byte
+    ahead = (predict.prepare(large, [0, 0, 9, 9]) for _ in range(5))
+    assert [len(group) for group in predict.grouped(ahead)] == [2, 2, 1]
+
+
+def test_the_second_pass_makes_the_result_independent_of_the_box() -> None:
+    tight, loose = (loosened(BOXES[:1], *by) for by in ((0.0,) * 4, (0.6, 0.5, 0.3, 0.5)))
+
+    def gap(passes: int) -> float:
+        predict = predictor(SpotDetector(bias=1.5), passes=passes)
+        first, second = (predict(PICTURE, box)[0].landmarks for box in (tight, loose))
+        return float((first - second).abs().max())
+
+    assert gap(passes=1) > 0.5
+    assert gap(passes=2) < 0.1
+
+
+def test_a_second_pass_has_nowhere_to_go_when_the_first_has_found_no_face() -> None:
+    class OneSpot(SpotDetector):
+        def forward(self, images: Tensor, return_connectivity: bool = False):  # type: ignore[no-untyped-def]
+            output = super().forward(images, return_connectivity)
+            return output._replace(pos=torch.full_like(output.pos, 1000.0))
+
+    detector = OneSpot()
+    face = predictor(detector)(PICTURE, BOXES[:1])[0]
+    assert torch.equal(detector.batches[0], detector.batches[1])
+    assert torch.isfinite(face.landmarks).all()
+
+
+def test_a_box_may_reach_over_the_border() -> None:
+    pos = triangle(-3.0, 40.0)
+    image = draw_spots((100, 100), pos)
+    image[0] = 0
+    face = predictor(passes=1)(image, [-10.0, 30.0, 40.0, 80.0])[0]
+    assert (face.landmarks[1:] - pos[1:]).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([300.0, 10.0, 340.0, 50.0], r"'images\[1\]'.*box 1 = \[300, 10, 340, 50\].*outside.*220 x 120"),
+        ([-50.0, 10.0, -1.0, 50.0], "outside"),
+        ([float("nan"), 0.0, 10.0, 10.0], "not finite"),
+        ([float("inf"), 0.0, 10.0, 10.0], "not finite"),
+        ([10.0, 10.0, 10.0, 50.0], "no area"),
+        ([50.0, 50.0, 10.0, 10.0], "no area.*x1 > x0"),
+    ],
+)
+def test_an_unusable_box_is_named(box: list[float], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        predictor()([PICTURE, PICTURE], [BOXES, [BOXES[0].tolist(), box]])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "reason"),
+    [
+        ([[1.0, 2.0, 3.0]], r"\[F, 4\].*\[1, 3\]"),
+        ("everywhere", r"numbers of shape \[F, 4\]"),
+        ([[1.0, 2.0], [3.0]], "numbers"),
+    ],
+)
+def test_boxes_of_another_form_are_refused(boxes: object, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        predictor()(PICTURE, boxes)
+
+
+def test_boxes_for_another_number_of_pictures_are_refused() -> None:
+    with pytest.raises(InputError, match="each of the 2 pictures .got 1"):
+        predictor()([PICTURE, PICTURE], [BOXES])
+
+
+@pytest.mark.parametrize("option", ["passes", "batch_size"])
+def test_numbers_below_one_are_refused(option: str) -> None:
+    with pytest.raises(InputError, match=f"'{option}' to be 1 or more"):
+        predictor(**{option: 0})
+
+
+def test_an_own_face_detector_is_asked_for_pictures_without_boxes() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def find(image: Tensor) -> Tensor:
+        asked.append(tuple(image.shape))
+        return BOXES
+
+    results = predictor(face_detector=find)([PICTURE, PICTURE], [None, BOXES[:1]])
+    assert [len(faces) for faces in results] == [2, 1]
+    assert asked == [(3, 120, 220)]
+
+
+def test_no_face_is_an_empty_list_and_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "wall.png"
+    Image.new("RGB", (60, 40), "grey").save(path)
+    with pytest.warns(NoFaceWarning, match=r"wall\.png"):
+        assert predictor()(path) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert predictor()(path, torch.zeros(0, 4)) == []
+    assert predictor()([]) == []
+
+
+def test_what_the_network_is_not_sure_of_was_a_false_alarm() -> None:
+    dim = PICTURE.clone()
+    dim[:, :, 110:] = dim[:, :, 110:] // 2
+    find = {"face_detector": lambda image: BOXES}
+    assert [len(predictor(**find, min_confidence=least)(dim)) for least in (0.0, 0.6)] == [2, 1]
+    assert len(predictor(min_confidence=0.6)(dim, BOXES)) == 2, "boxes that are given are believed"
+    detector = SpotDetector()
+    detector.config.min_confidence = 0.6
+    assert len(predictor(detector, **find)(dim)) == 1, "the model knows what to expect of it"
+    with pytest.warns(NoFaceWarning, match=r"'image' \(2 candidates are below min_confidence = 1\)"):
+        assert predictor(**find, min_confidence=1.0)(dim) == []
+    with pytest.raises(InputError, match="'min_confidence'"):
+        predictor(min_confidence=1.5)
+
+
+def test_a_picture_of_one_pixel_has_no_face() -> None:
+    pixel = np.zeros((1, 1, 3), dtype=np.uint8)
+    with pytest.warns(NoFaceWarning, match="'image'"):
+        assert predictor()(pixel) == []
+    assert len(predictor()(pixel, [-0.5, -0.5, 0.5, 0.5])) == 1
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(InputFileError, match=r"nowhere\.jpg"):
+        predictor()(["nowhere.jpg"])
+
+
+def test_connectivity_comes_when_asked_for() -> None:
+    face = predictor()(PICTURE, BOXES, return_connectivity=True)[1]
+    assert face.connectivity is not None
+    assert torch.equal(face.connectivity.sum(dim=1), torch.ones(3))
+
+
+def test_a_damaged_model_is_no_answer() -> None:
+    with pytest.raises(InputError, match="finite landmarks"):
+        predictor(SpotDetector(bias=float("nan")))(PICTURE, BOXES)
+
+
+def test_a_detector_in_training_mode_predicts_as_in_eval_mode() -> None:
+    detector = SpotDetector()
+    predict = predictor(detector)
+    detector.train()
+    assert len(predict(PICTURE, BOXES)) == 2  # the detector itself asserts its mode
+
+
+def test_from_pretrained_predicts_with_a_real_network(tmp_path: Path) -> None:
+    create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64)).save_pretrained(tmp_path)
+    predict = LandmarkPredictor.from_pretrained(tmp_path, batch_size=2)
+    faces = predict(PICTURE, BOXES.repeat(2, 1), return_connectivity=True)
+    assert len(faces) == 4
+    assert faces[0].landmarks.shape == faces[0].initial.shape == (68, 2)
+    assert faces[0].connectivity is not None and faces[0].connectivity.shape == (68, 68)
+    assert torch.allclose(faces[0].landmarks, faces[2].landmarks, atol=1e-3)
+    assert str(predict) == "LandmarkPredictor(ibug68, input_size=(64, 64), passes=2, batch_size=2)"
+
+
+def test_from_pretrained_refuses_unknown_devices_and_models(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'device'.*gpu"):
+        LandmarkPredictor.from_pretrained(tmp_path, device="gpu")
+    with pytest.raises(InputFileError, match="lgcn-86"):
+        LandmarkPredictor.from_pretrained("lgcn-86")
+
+
+def test_paths_of_any_kind_name_their_picture(tmp_path: Path) -> None:
+    class Place(os.PathLike[str]):
+        def __fspath__(self) -> str:
+            return str(tmp_path / "place.png")
+
+    Image.fromarray(PICTURE.permute(1, 2, 0).numpy()).save(Place())
+    with pytest.raises(InputError, match=r"place\.png.*outside"):
+        predictor()(Place(), [500.0, 0.0, 510.0, 10.0])

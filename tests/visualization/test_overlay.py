@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lgcn.checks import InputError
+from lgcn.predict import Face
+from lgcn.schemes import Contour, LandmarkScheme
+from lgcn.visualization import draw_landmarks, save_overlay, strongest_edges
+
+SCHEME = LandmarkScheme(name="corners", names=("a", "b", "c", "d"), contours=(Contour("top", (0, 1)),))
+POS = torch.tensor([[60.0, 50.0], [140.0, 50.0], [140.0, 130.0], [60.0, 130.0]])
+
+
+def face(connectivity: torch.Tensor | None = None, pos: torch.Tensor = POS) -> Face:
+    return Face(torch.tensor([50.0, 40.0, 150.0, 140.0]), pos, pos + 20, torch.ones(4), connectivity)
+
+
+def drawn(path: Path, image: torch.Tensor, faces: list[Face], **options: object) -> np.ndarray:
+    save_overlay(path, image, faces, SCHEME, **options)
+    return np.asarray(Image.open(path)).astype(int)
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.randint(0, 256, (3, 180, 210), dtype=torch.uint8)
+
+
+def test_the_overlay_has_the_pixels_of_the_picture(image: torch.Tensor, tmp_path: Path) -> None:
+    result = drawn(tmp_path / "o.png", image, [face()], upscale=1)
+    assert result.shape == (180, 210, 3)
+    changed = (result != image.permute(1, 2, 0).numpy()).any(axis=-1)
+    assert changed[50, 60:141].all(), "the contour"
+    for x, y in POS.int().tolist():
+        assert changed[y, x]
+    changed[46:55, 56:145] = False
+    changed[126:135, 56:145] = False
+    assert not changed.any(), "nothing else"
+
+
+def test_each_mark_lies_on_its_landmark(tmp_path: Path) -> None:
+    black = torch.zeros(3, 180, 210, dtype=torch.uint8)
+    without_contours = LandmarkScheme(name="points", names=("a", "b", "c", "d"))
+    pos = POS + 0.3
+    for upscale in (1, 3):
+        save_overlay(tmp_path / "o.png", black, [face(pos=pos)], without_contours, upscale=upscale)
+        light = torch.from_numpy(np.asarray(Image.open(tmp_path / "o.png")).astype(float)).sum(dim=-1)
+        assert light.shape == (180 * upscale, 210 * upscale)
+        for x, y in pos.tolist():
+            left, top = int((x - 8) * upscale), int((y - 8) * upscale)
+            part = light[top : top + 16 * upscale, left : left + 16 * upscale]
+            ys, xs = torch.meshgrid(*(torch.arange(16.0 * upscale),) * 2, indexing="ij")
+            centre = torch.stack([(part * xs).sum() / part.sum() + left, (part * ys).sum() / part.sum() + top])
+            assert ((centre + 0.5) / upscale - 0.5 - torch.tensor([x, y])).abs().max() < 0.15
+
+
+def test_initial_landmarks_edges_and_boxes_are_drawn_on_request(image: torch.Tensor, tmp_path: Path) -> None:
+    image = torch.zeros_like(image)
+    plain = drawn(tmp_path / "o.png", image, [face()], upscale=1)
+    with_initial = drawn(tmp_path / "o.png", image, [face()], upscale=1, initial=True)
+    assert not plain[70, 80].any() and with_initial[70, 80, 0] > with_initial[70, 80, 2] + 100, "orange at (80, 70)"
+    with_box = drawn(tmp_path / "o.png", image, [face()], upscale=1, boxes=True)
+    assert with_box[90, 50].any() and not plain[90, 50].any()
+
+    weights = torch.zeros(4, 4)
+    weights[0, 2], weights[1, 3], weights[3, 0] = 0.2, 0.8, 0.9
+    two = drawn(tmp_path / "o.png", image, [face(weights)], upscale=1, edges=2)
+    assert two[90, 60].any(), "3-0"
+    assert two[70, 120].any(), "1-3"
+    assert not two[70, 80].any(), "0-2 is the third"
+    three = drawn(tmp_path / "o.png", image, [face(weights)], upscale=1, edges=3)
+    assert 0 < three[70, 80].sum() < three[70, 120].sum() < three[90, 60].sum() + 1, "as opaque as strong"
+
+
+def test_small_faces_are_enlarged_and_large_pictures_are_not(tmp_path: Path) -> None:
+    small = torch.zeros(3, 60, 80, dtype=torch.uint8)
+    assert drawn(tmp_path / "o.png", small, [face(pos=POS / 4)]).shape[0] >= 60 * 8
+    large = torch.zeros(3, 900, 1700, dtype=torch.uint8)
+    assert drawn(tmp_path / "o.png", large, [face()]).shape == (900, 1700, 3)
+    assert drawn(tmp_path / "o.png", small, []).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (333, 2)])
+def test_pictures_of_any_size_are_drawn(size: tuple[int, int], tmp_path: Path) -> None:
+    image = torch.zeros(3, *size, dtype=torch.uint8)
+    assert drawn(tmp_path / "o.png", image, [face()], upscale=1).shape == (*size, 3)
+
+
+def test_faces_without_extent_and_outside_the_picture_are_drawn(image: torch.Tensor, tmp_path: Path) -> None:
+    for pos in (torch.full((4, 2), 30.0), POS + 5000):
+        drawn(tmp_path / "o.jpg", image, [face(torch.zeros(4, 4), pos)], edges=2, initial=True, boxes=True)
+
+
+def test_strongest_edges_are_undirected_and_sorted() -> None:
+    weights = torch.tensor([[9.0, 0.1, 0.5], [0.3, 9.0, 0.2], [0.0, 0.4, 9.0]])
+    pairs, weight = strongest_edges(weights, 2)
+    assert pairs.tolist() == [[0, 2], [1, 2]]
+    assert weight.tolist() == pytest.approx([0.5, 0.4])
+    assert len(strongest_edges(weights, 100)[0]) == 3
+
+
+def test_bad_input_is_named(image: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="return_connectivity=True"):
+        draw_landmarks(image, [face()], SCHEME, edges=3)
+    with pytest.raises(InputError, match=r"\[K, 2\] with K=68 .got \[4, 2\]"):
+        draw_landmarks(image, [face()], "ibug68")
+    with pytest.raises(InputError, match="'edges' to be 0 or more"):
+        draw_landmarks(image, [], SCHEME, edges=-1)
+    with pytest.raises(InputError, match="'upscale' to be 1 or more"):
+        draw_landmarks(image, [], SCHEME, upscale=0)
+
+
+def test_a_failed_overlay_leaves_no_file(image: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        save_overlay(tmp_path / "o.unknown", image, [face()], SCHEME)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_global_state_of_pyplot_is_touched(image: torch.Tensor, tmp_path: Path) -> None:
+    from matplotlib import _pylab_helpers
+
+    save_overlay(tmp_path / "o.png", image, [face()], SCHEME)
+    assert not _pylab_helpers.Gcf.figs
