@@ -30,13 +30,15 @@ def landmark_graph(
     check_shape("pos", pos, "B K 2")
     images, landmarks, _ = pos.shape
     check_shape("confidence", confidence, "B K", B=images, K=landmarks)
+    if x is not None:
+        check_shape("x", x, "B K C", B=images, K=landmarks)
+    if y is not None:
+        check_shape("y", y, "B K 2", B=images, K=landmarks)
     edge_index = complete_edge_index(landmarks, self_loops, pos.device)
     landmark_id = torch.arange(landmarks, device=pos.device)
     graphs = []
     for image in range(images):
-        graph = Data(
-            pos=pos[image], confidence=confidence[image], landmark_id=landmark_id, edge_index=edge_index
-        )
+        graph = Data(pos=pos[image], confidence=confidence[image], landmark_id=landmark_id, edge_index=edge_index)
         if x is not None:
             graph.x = x[image]
         if y is not None:

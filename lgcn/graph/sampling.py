@@ -1,5 +1,6 @@
 """Features of a backbone at the landmarks."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,6 +26,10 @@ def sample_features(features: Tensor, pos: Tensor, input_size: Size, mode: str =
     check_shape("pos", pos, "B K 2", B=features.shape[0])
     check_choice("mode", mode, SAMPLING_MODES)
     height, width = input_size
-    grid = ((pos + 0.5) * (2 / pos.new_tensor([width, height])) - 1).to(features.dtype)
-    sampled = F.grid_sample(features, grid.unsqueeze(1), mode=mode, padding_mode="border", align_corners=False)
-    return sampled.squeeze(2).transpose(1, 2)
+    grid = (pos + 0.5) * (2 / pos.new_tensor([width, height])) - 1
+    # A grid of half precision would be off by up to half a pixel of a 256-pixel input.
+    dtype = torch.promote_types(features.dtype, grid.dtype)
+    sampled = F.grid_sample(
+        features.to(dtype), grid.to(dtype).unsqueeze(1), mode=mode, padding_mode="border", align_corners=False
+    )
+    return sampled.squeeze(2).transpose(1, 2).to(features.dtype)
