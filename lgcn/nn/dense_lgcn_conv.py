@@ -62,14 +62,19 @@ class DenseLGCNConv(nn.Module):
             x: [B, K, in_channels], node k of type k.
             pos: [B, K, 2], positions; needed with shape features.
             confidence: [B, K], in [0, 1]; needed where no ``edge_weight`` is given.
-            edge_weight: [B, K, K], used instead of the connectivity; row i holds the weights of i's neighbours.
-            mask: [B, K], False where a landmark is missing; its output is 0.
+            edge_weight: [B, K, K], used as it is instead of the connectivity; row i holds the weights of i's
+                neighbours.
+            mask: [B, K], False where a landmark is missing: nobody's neighbour for the connectivity, and its
+                output is 0.
             return_connectivity: return ``(out, edge_weight)``.
         """
         check_shape("x", x, "B K C", C=self.in_channels)
         if edge_weight is None:
             if self.connectivity is None or confidence is None:
-                raise InputError("Expected 'edge_weight' [B, K, K], or a connectivity and 'confidence' [B, K] (got None).")
+                raise InputError(
+                    "Expected 'edge_weight' [B, K, K], or a connectivity and 'confidence' [B, K] (got None)."
+                )
+            check_shape("confidence", confidence, "B K", B=x.shape[0], K=x.shape[1])
             edge_weight = self.connectivity.dense(confidence, mask)
         own = self.lin_self(x)
         sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()

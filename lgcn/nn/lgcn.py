@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver
 
 from lgcn.checks import InputError
@@ -35,9 +36,14 @@ class LGCN(nn.Module):
         dense: bool = False,
     ) -> None:
         super().__init__()
+        if not channels:
+            raise InputError("Expected 'channels' to hold the width of one layer at least (got none).")
         flags = [shape_features] * len(channels) if isinstance(shape_features, bool) else list(shape_features)
-        if len(flags) != len(channels) or not channels:
+        if len(flags) != len(channels):
             raise InputError(f"Expected one 'shape_features' flag a layer, {len(channels)} (got {len(flags)}).")
+        self.in_channels = in_channels
+        self.channels = list(channels)
+        self.shape_features = flags
         self.connectivity = connectivity
         self.dense = dense
         self.act = activation_resolver(act) if act else nn.Identity()
@@ -48,19 +54,17 @@ class LGCN(nn.Module):
         )
 
     def reset_parameters(self) -> None:
-        self.connectivity.reset_parameters()
-        for conv in self.convs:
-            conv.reset_parameters()
+        reset(self.connectivity)
+        reset(self.convs)
 
     def twin(self) -> "LGCN":
         """The same stack in the other form, dense or sparse, with the very same parameters."""
-        first = self.convs[0]
         twin = LGCN(
-            first.in_channels,
-            [conv.out_channels for conv in self.convs],
+            self.in_channels,
+            self.channels,
             self.connectivity,
             act=None,
-            shape_features=[conv.shape_features for conv in self.convs],
+            shape_features=self.shape_features,
             dense=not self.dense,
         )
         twin.act = self.act
@@ -81,20 +85,24 @@ class LGCN(nn.Module):
         """Runs the stack.
 
         Args:
-            x: [B, K, C] where dense, else [N, C].
+            x: [B, K, C] where dense, else [N, C] (or [B, N, C]: B images that share one edge list).
             pos: [B, K, 2] or [N, 2], the initial positions, which every layer sees.
             confidence: [B, K] or [N], in [0, 1].
-            edge_index: [2, E]; sparse only.
+            edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1; sparse only.
             landmark_id: [N]; sparse only.
             mask: [B, K], False where a landmark is missing; dense only.
             return_connectivity: return ``(out, e)`` with e [B, K, K] or [E].
         """
         if self.dense:
+            if edge_index is not None or landmark_id is not None:
+                raise InputError("Expected no 'edge_index' and no 'landmark_id' for a dense LGCN (see LGCN.twin).")
             weight = self.connectivity.dense(confidence, mask)
             where = {"mask": mask}
         else:
             if edge_index is None or landmark_id is None:
                 raise InputError("Expected 'edge_index' [2, E] and 'landmark_id' [N] for a sparse LGCN (got None).")
+            if mask is not None:
+                raise InputError("Expected no 'mask' for a sparse LGCN. Drop missing landmarks from the graph.")
             weight = self.connectivity(landmark_id, confidence, edge_index)
             where = {"edge_index": edge_index}
         for i, conv in enumerate(self.convs):

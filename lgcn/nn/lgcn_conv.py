@@ -2,9 +2,9 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
-from torch_geometric.utils import scatter
 
 from lgcn.checks import InputError, check_shape
 from lgcn.nn.connectivity import Connectivity
@@ -25,6 +25,9 @@ class LGCNConv(MessagePassing):
     \mathbf{W}_{2q}]` the sum is :math:`\sum_j e_{ij} (\mathbf{W}_{2h} \mathbf{h}_j - \mathbf{W}_{2q} \mathbf{p}_j) +
     (\sum_j e_{ij}) \mathbf{W}_{2q} \mathbf{p}_i`, and no tensor of E x (C + 2) is made.
 
+    Images that share one edge list need no block-diagonal batch: a leading axis B of nodes [B, N, F] and
+    of what comes with them works as well.
+
     Args:
         in_channels (int): Channels of the input features :math:`\mathbf{h}`.
         out_channels (int): Channels of the output features.
@@ -32,7 +35,8 @@ class LGCNConv(MessagePassing):
             (default: :obj:`None`)
         shape_features (bool, optional): Whether :math:`\mathbf{q}_{ij}` is concatenated. (default: :obj:`True`)
         bias (bool, optional): Whether :math:`\mathbf{b}` is added. (default: :obj:`True`)
-        **kwargs (optional): Additional arguments of :class:`torch_geometric.nn.MessagePassing`.
+        **kwargs (optional): Additional arguments of :class:`torch_geometric.nn.MessagePassing`; with shape features
+            the aggregation must be linear, ``"add"`` (the paper, the default) or ``"mean"``.
 
     Shapes:
         - **input:** node features :math:`(N, F_{in})`, positions :math:`(N, 2)`, edge indices :math:`(2, E)`,
@@ -51,7 +55,12 @@ class LGCNConv(MessagePassing):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("aggr", "add")
-        super().__init__(node_dim=0, **kwargs)
+        if shape_features and kwargs["aggr"] not in ("add", "sum", "mean"):
+            raise InputError(
+                f"Expected 'aggr' to be 'add' or 'mean' with shape features, which are split off the sum over the "
+                f"neighbours (got {kwargs['aggr']!r}). Or set shape_features=False."
+            )
+        super().__init__(node_dim=-2, **kwargs)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.connectivity = connectivity
@@ -80,28 +89,30 @@ class LGCNConv(MessagePassing):
         """Runs the layer.
 
         Args:
-            x: [N, in_channels].
+            x: [N, in_channels] or [B, N, in_channels].
             edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1.
-            pos: [N, 2], positions; needed with shape features.
+            pos: [N, 2] or [B, N, 2], positions; needed with shape features.
             landmark_id: [N], types in 0 ... K - 1; needed where no ``edge_weight`` is given.
-            confidence: [N], in [0, 1]; needed where no ``edge_weight`` is given.
-            edge_weight: [E], used instead of the connectivity.
+            confidence: [N] or [B, N], in [0, 1]; needed where no ``edge_weight`` is given.
+            edge_weight: [E] or [B, E], used instead of the connectivity.
             return_connectivity: return ``(out, (edge_index, edge_weight))``.
         """
-        check_shape("x", x, "N C", C=self.in_channels)
+        check_shape("x", x, "... N C", C=self.in_channels)
         if edge_weight is None:
-            edge_weight = self._connect(edge_index, landmark_id, confidence, x.shape[0])
-        sent, own = x @ self.lin_neighbor.weight[:, : self.in_channels].t(), self.lin_self(x)
+            edge_weight = self._connect(edge_index, landmark_id, confidence, x.shape[-2])
+        sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()
         if self.shape_features:
             if pos is None:
                 raise InputError("Expected 'pos' [N, 2] for shape features (got None). Or set shape_features=False.")
-            check_shape("pos", pos, "N 2", N=x.shape[0])
+            check_shape("pos", pos, "... N 2", N=x.shape[-2])
             placed = pos @ self.lin_neighbor.weight[:, self.in_channels :].t()
-            sent = sent - placed
-            total = scatter(edge_weight, edge_index[1], dim=0, dim_size=x.shape[0], reduce="sum")
-            own = own + total.unsqueeze(-1) * placed
+            # A channel of ones brings the sum of the weights, of those messages that an explainer lets through.
+            sent = torch.cat([sent - placed, torch.ones_like(sent[..., :1])], dim=-1)
         # propagate_type: (x: Tensor, edge_weight: Tensor)
-        out = own + self.propagate(edge_index, x=sent, edge_weight=edge_weight)
+        out = self.propagate(edge_index, x=sent, edge_weight=edge_weight)
+        if self.shape_features:
+            out = out[..., :-1] + out[..., -1:] * placed
+        out = self.lin_self(x) + out
         return (out, (edge_index, edge_weight)) if return_connectivity else out
 
     def _connect(
@@ -112,9 +123,9 @@ class LGCNConv(MessagePassing):
         if landmark_id is None or confidence is None:
             raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
         check_shape("landmark_id", landmark_id, "N", N=num_nodes)
-        check_shape("confidence", confidence, "N", N=num_nodes)
+        check_shape("confidence", confidence, "... N", N=num_nodes)
         # edge_updater_type: (landmark_id: Tensor, confidence: Tensor)
-        return self.edge_updater(edge_index, landmark_id=landmark_id, confidence=confidence)
+        return self.edge_updater(edge_index, landmark_id=landmark_id.unsqueeze(-1), confidence=confidence.unsqueeze(-1))
 
     def edge_update(
         self,
@@ -125,7 +136,10 @@ class LGCNConv(MessagePassing):
         index: Tensor,
         dim_size: int,
     ) -> Tensor:
-        score = self.connectivity.edge_score(landmark_id_i, landmark_id_j, confidence_i, confidence_j)
+        assert self.connectivity is not None
+        score = self.connectivity.edge_score(
+            landmark_id_i.squeeze(-1), landmark_id_j.squeeze(-1), confidence_i.squeeze(-1), confidence_j.squeeze(-1)
+        )
         return self.connectivity.normalize(score, index, dim_size)
 
     def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:

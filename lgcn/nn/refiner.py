@@ -117,6 +117,7 @@ class LandmarkRefiner(nn.Module):
             Refined landmarks [B, K, 2], pixels of the input.
         """
         check_shape("pos", pos, "B K 2", K=self.num_landmarks)
+        check_shape("features", features, "B C h w", B=pos.shape[0], C=self.visual_mlp.in_channels)
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
         x, p = self.node_features(features, pos, confidence)
         out, weight = self.lgcn(x, p, confidence, return_connectivity=True)

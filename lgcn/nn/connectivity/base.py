@@ -30,31 +30,35 @@ class Connectivity(nn.Module, ABC):
 
     @abstractmethod
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
-        """Scores [E] of edges from types [E] and confidences [E] of the receiving node i and its neighbour j."""
+        """Scores of edges from types [E] and confidences [..., E] of the receiving node i and its neighbour j.
+
+        Broadcastable to [..., E].
+        """
 
     @abstractmethod
     def pair_score(self, confidence: Tensor) -> Tensor:
         """Scores of all pairs of landmarks, broadcastable to [B, K, K], row i receiving, from confidences [B, K]."""
 
     def normalize(self, score: Tensor, receiver: Tensor, num_nodes: int | None) -> Tensor:
-        """Scores [E] -> weights [E] that sum to 1 over the neighbours of each receiving node."""
-        return softmax(score, receiver, num_nodes=num_nodes)
+        """Scores [..., E] -> weights [..., E] that sum to 1 over the neighbours of each receiving node."""
+        return softmax(score, receiver, num_nodes=num_nodes, dim=-1)
 
     def forward(self, landmark_id: Tensor, confidence: Tensor, edge_index: Tensor) -> Tensor:
-        """Weights [E] on an edge list.
+        """Weights [E] on an edge list, or [B, E] for B images that share one.
 
         Args:
             landmark_id: [N], type of each node, in 0 ... K - 1.
-            confidence: [N], in [0, 1].
+            confidence: [N] or [B, N], in [0, 1].
             edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1.
         """
         check_shape("landmark_id", landmark_id, "N")
-        check_shape("confidence", confidence, "N", N=landmark_id.shape[0])
+        check_shape("confidence", confidence, "... N", N=landmark_id.shape[0])
         neighbour, receiver = edge_index[0], edge_index[1]
         score = self.edge_score(
-            landmark_id[receiver], landmark_id[neighbour], confidence[receiver], confidence[neighbour]
+            landmark_id[receiver], landmark_id[neighbour], confidence[..., receiver], confidence[..., neighbour]
         )
-        return self.normalize(score, receiver, landmark_id.shape[0])
+        weight = self.normalize(score, receiver, landmark_id.shape[0])
+        return weight.expand(*confidence.shape[:-1], -1)
 
     def dense(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
         """Weights [B, K, K] on complete graphs without self loops whose node k is of type k.
@@ -66,10 +70,11 @@ class Connectivity(nn.Module, ABC):
         Returns:
             Rows sum to 1 over the neighbours; a node without neighbours has a row of zeros.
         """
-        check_shape("confidence", confidence, "B K", K=self.num_landmarks)
         landmarks = self.num_landmarks
+        check_shape("confidence", confidence, "B K", K=landmarks)
         neighbours = ~torch.eye(landmarks, dtype=torch.bool, device=confidence.device)
         if mask is not None:
+            check_shape("mask", mask, "B K", B=confidence.shape[0], K=landmarks)
             neighbours = neighbours & mask.unsqueeze(-1) & mask.unsqueeze(-2)
         score = self.pair_score(confidence)
         if mask is not None or landmarks == 1:

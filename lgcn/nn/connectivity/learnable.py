@@ -65,8 +65,7 @@ class LearnableConnectivity(Connectivity):
 
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
         of_i, of_j = self.edge_mlp.lins[0].weight[:, :2].t()
-        types = self.table().flatten(0, 1)[id_i * self.num_landmarks + id_j]
-        hidden = types + confidence_i.unsqueeze(-1) * of_i + confidence_j.unsqueeze(-1) * of_j
+        hidden = self.table()[id_i, id_j] + confidence_i.unsqueeze(-1) * of_i + confidence_j.unsqueeze(-1) * of_j
         return _finish(self.edge_mlp, hidden).squeeze(-1)
 
     def pair_score(self, confidence: Tensor) -> Tensor:
