@@ -1,0 +1,240 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lgcn.checks import InputError
+from lgcn.nn import CONNECTIVITIES, LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from tests.nn.inputs import Landmarks, assert_close, assert_same_gradients, random_landmarks, randomize
+from tests.nn.literal import LiteralConnectivity, LiteralLGCN
+
+K, C = 6, 5
+CHANNELS = (8, 4, 2)
+
+
+def build(dense: bool, dtype: torch.dtype = torch.float64, connectivity: str = "learnable", **options: object) -> LGCN:
+    return randomize(LGCN(C, CHANNELS, CONNECTIVITIES[connectivity](K), dense=dense, **options)).to(dtype)
+
+
+def run(lgcn: LGCN, landmarks: Landmarks, mask: Tensor | None = None) -> Tensor:
+    """Runs either form: [B, K, 2], or [N, 2] of the landmarks that are there."""
+    if lgcn.dense:
+        out = lgcn(*landmarks, mask=mask)
+        return out if mask is None else out[mask]
+    batch = landmarks.graph(mask)
+    out = lgcn(batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id)
+    return out.view(*landmarks.pos.shape[:2], -1) if mask is None else out
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_sizes(dense: bool) -> None:
+    lgcn = LGCN(66, (64, 16, 2), LearnableConnectivity(K), dense=dense)
+    assert all(type(conv) is (DenseLGCNConv if dense else LGCNConv) for conv in lgcn.convs)
+    assert [tuple(conv.lin_neighbor.weight.shape) for conv in lgcn.convs] == [(64, 68), (16, 66), (2, 18)]
+    assert f"{'Dense' if dense else ''}LGCNConv(64, 16, connectivity=None, shape_features=True)" in str(lgcn)
+    assert run(lgcn, random_landmarks(3, K, 66)).shape == (3, K, 2)
+
+
+def test_both_forms_have_the_same_state() -> None:
+    sparse, dense = build(False), build(True)
+    sparse.load_state_dict(dense.state_dict())
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    assert_close(run(sparse, landmarks), run(dense, landmarks))
+
+
+def test_bad_input() -> None:
+    x, pos, confidence = random_landmarks(2, K, C)
+    connectivity = LearnableConnectivity(K)
+    with pytest.raises(InputError, match="one 'shape_features' flag a layer, 3 .got 2"):
+        LGCN(C, CHANNELS, connectivity, shape_features=[True, False])
+    with pytest.raises(InputError, match="'channels' to hold the width of one layer at least"):
+        LGCN(C, [], connectivity)
+    with pytest.raises(ValueError, match="relux"):
+        LGCN(C, CHANNELS, connectivity, act="relux")
+
+    sparse, dense = build(False, torch.float32), build(True, torch.float32)
+    batch = Landmarks(x, pos, confidence).graph()
+    with pytest.raises(InputError, match="'edge_index' .* and 'landmark_id' .* for a sparse LGCN"):
+        sparse(batch.x, batch.pos, batch.confidence)
+    mask = torch.ones(2, K, dtype=torch.bool)
+    with pytest.raises(InputError, match="no 'mask' for a sparse LGCN. Drop missing landmarks"):
+        sparse(batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id, mask)
+    with pytest.raises(InputError, match="no 'edge_index' and no 'landmark_id' for a dense LGCN"):
+        dense(x, pos, confidence, batch.edge_index, batch.landmark_id)
+    with pytest.raises(InputError, match=r"'x' to have shape \[B, K, C\] with C=5 \(got \[2, 6, 4\]\)"):
+        dense(x[..., :4], pos, confidence)
+    with pytest.raises(InputError, match=r"'confidence' to have shape \[B, K\] with K=6 \(got \[2, 5\]\)"):
+        dense(x, pos, confidence[:, :5])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("options", [{}, {"shape_features": [True, False, True], "bias": False}])
+def test_equals_the_literal_transcription(options: dict[str, object], dense: bool, dtype: torch.dtype) -> None:
+    landmarks = random_landmarks(3, K, C, dtype)
+    lgcn = build(dense, dtype, **options).train()
+    literal = LiteralLGCN(C, CHANNELS, LiteralConnectivity(K), **options).to(dtype)
+    literal.load_state_dict(lgcn.state_dict())
+
+    batch = landmarks.graph()
+    expected = literal(batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id).view(3, K, 2)
+    out = run(lgcn, landmarks)
+    assert_close(out, expected)
+
+    target = torch.randn_like(expected)
+    for prediction in (out, expected):
+        (prediction - target).square().mean().backward()
+    assert_same_gradients(lgcn, literal)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_equals_the_literal_transcription_in_the_size_of_the_paper(dense: bool) -> None:
+    landmarks = random_landmarks(2, 98, 66)
+    lgcn = LGCN(66, (64, 16, 2), LearnableConnectivity(98), dense=dense)
+    literal = LiteralLGCN(66, (64, 16, 2), LiteralConnectivity(98))
+    literal.load_state_dict(lgcn.state_dict())
+    batch = landmarks.graph()
+    expected = literal(batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id)
+    assert_close(run(lgcn, landmarks), expected.view(2, 98, 2))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES.names())
+def test_twin_shares_all_parameters(connectivity: str, dense: bool) -> None:
+    lgcn = build(dense, connectivity=connectivity, act="tanh", shape_features=[True, False, True], bias=False).eval()
+    twin = lgcn.twin()
+    assert twin.dense is not dense
+    assert not twin.training
+    assert {name: id(parameter) for name, parameter in twin.named_parameters()} == {
+        name: id(parameter) for name, parameter in lgcn.named_parameters()
+    }
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    assert_close(run(twin, landmarks), run(lgcn, landmarks))
+    mask = torch.tensor([[True, False, True, True, False, True], [True] * K])
+    assert_close(run(twin, landmarks, mask), run(lgcn, landmarks, mask))
+
+
+def test_activation_between_the_layers_and_not_after_the_last() -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    lgcn = build(True)
+    weight = lgcn.connectivity.dense(landmarks.confidence)
+    x = landmarks.x
+    for layer, conv in enumerate(lgcn.convs):
+        x = conv(x if layer == 0 else x.relu(), landmarks.pos, edge_weight=weight)
+    assert_close(run(lgcn, landmarks), x)
+    assert x.min() < 0
+    linear = build(True, act=None)
+    double = Landmarks(2 * landmarks.x, 2 * landmarks.pos, landmarks.confidence)
+    zero = Landmarks(0 * landmarks.x, 0 * landmarks.pos, landmarks.confidence)
+    assert_close(run(linear, double) - run(linear, landmarks), run(linear, landmarks) - run(linear, zero))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_connectivity_is_returned(dense: bool) -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    lgcn = build(dense)
+    if dense:
+        out, weight = lgcn(*landmarks, return_connectivity=True)
+        assert_close(weight.sum(dim=-1), torch.ones(2, K, dtype=torch.float64))
+    else:
+        batch = landmarks.graph()
+        arguments = (batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id)
+        out, weight = lgcn(*arguments, return_connectivity=True)
+        assert_close(weight, lgcn.connectivity(batch.landmark_id, batch.confidence, batch.edge_index))
+    assert_close(out.view(2, K, 2), run(lgcn, landmarks))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 3), st.lists(st.booleans(), min_size=K, max_size=K), st.integers(0, 99))
+def test_dropping_landmarks_and_the_order_of_nodes(images: int, there: list[bool], seed: int) -> None:
+    torch.manual_seed(seed)
+    dense = build(True)
+    sparse = dense.twin()
+    landmarks = random_landmarks(images, K, C, torch.float64)
+    mask = torch.rand(images, K) < 0.5
+    mask[0] = torch.tensor(there)
+    out = run(sparse, landmarks, mask)
+    assert_close(run(dense, landmarks, mask), out)
+
+    batch = landmarks.graph(mask)
+    order = torch.randperm(batch.num_nodes)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(order.shape[0])
+    nodes = (batch.x[order], batch.pos[order], batch.confidence[order])
+    assert_close(sparse(*nodes, place[batch.edge_index], batch.landmark_id[order]), out[order])
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_batch_equals_loop(dense: bool) -> None:
+    landmarks = random_landmarks(3, K, C, torch.float64)
+    lgcn = build(dense)
+    loop = [run(lgcn, Landmarks(*(tensor[image, None] for tensor in landmarks))) for image in range(3)]
+    assert_close(run(lgcn, landmarks), torch.cat(loop))
+
+
+def test_images_may_share_one_edge_list() -> None:
+    landmarks = random_landmarks(3, K, C, torch.float64)
+    lgcn = build(False)
+    edge_index = landmarks.graph()[0].edge_index
+    assert_close(lgcn(*landmarks, edge_index, torch.arange(K)), run(lgcn, landmarks))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_gradients_reach_the_connectivity_and_the_confidences(dense: bool) -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64, requires_grad=True)
+    lgcn = build(dense)
+    run(lgcn, landmarks).square().sum().backward()
+    assert all(tensor.grad.abs().max() > 0 for tensor in landmarks)
+    assert all(parameter.grad.abs().max() > 0 for parameter in lgcn.connectivity.class_mlp.parameters())
+
+
+def test_gradcheck() -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64, requires_grad=True)
+    for lgcn in (build(True), build(False)):
+        assert torch.autograd.gradcheck(lambda *inputs, lgcn=lgcn: run(lgcn, Landmarks(*inputs)), tuple(landmarks))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_reset_parameters_is_reproducible(dense: bool) -> None:
+    lgcn = build(dense)
+    states = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        lgcn.reset_parameters()
+        states.append(copy.deepcopy(lgcn.state_dict()))
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key])
+        assert not torch.equal(value, states[2][key])
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_copies(dense: bool) -> None:
+    landmarks = random_landmarks(2, K, C)
+    lgcn = build(dense, torch.float32)
+    for other in (copy.deepcopy(lgcn), pickle.loads(pickle.dumps(lgcn))):
+        assert torch.equal(run(other, landmarks), run(lgcn, landmarks))
+
+
+def test_compiled_by_the_inductor() -> None:
+    lgcn = build(True, torch.float32).eval()
+    compiled = torch.compile(lgcn, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for images in (2, 3):
+            landmarks = random_landmarks(images, K, C)
+            assert_close(compiled(*landmarks), lgcn(*landmarks))
+
+
+def test_exports_with_a_free_number_of_images() -> None:
+    lgcn = build(True, torch.float32).eval()
+    images = torch.export.Dim("B")
+    exported = torch.export.export(
+        lgcn,
+        tuple(random_landmarks(2, K, C)),
+        dynamic_shapes={"x": {0: images}, "pos": {0: images}, "confidence": {0: images}},
+    )
+    landmarks = random_landmarks(5, K, C)
+    assert_close(exported.module()(*landmarks), lgcn(*landmarks))

@@ -1,0 +1,215 @@
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lgcn.checks import InputError
+from lgcn.graph import sample_features
+from lgcn.nn import CONNECTIVITIES, LandmarkRefiner
+from tests.nn.inputs import assert_close, randomize
+
+K, C = 5, 3
+SIZE = (32, 48)
+
+
+def build(**options: Any) -> LandmarkRefiner:
+    return LandmarkRefiner(K, C, SIZE, **{"visual_channels": (6, 4), "hidden_channels": (8, 4), **options})
+
+
+def inputs(images: int = 2, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of stride 4, positions inside the input, confidences."""
+    features = torch.randn(images, C, 8, 12, dtype=dtype)
+    pos = torch.rand(images, K, 2, dtype=dtype) * torch.tensor([47, 31])
+    return features, pos, torch.rand(images, K, dtype=dtype)
+
+
+def linear_stack(refiner: LandmarkRefiner) -> nn.Linear:
+    """Silences all of a refiner of one layer but W_1, which it returns, full of zeros."""
+    (conv,) = refiner.lgcn.convs
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
+    return conv.lin_self
+
+
+def test_sizes() -> None:
+    refiner = LandmarkRefiner(68, 270, (256, 256))
+    assert refiner.visual_mlp.channel_list == [270, 128, 64]
+    assert [tuple(conv.lin_self.weight.shape) for conv in refiner.lgcn.convs] == [(64, 66), (16, 64), (2, 16)]
+    assert "LearnableConnectivity(68)" in str(refiner)
+    refiner = build(landmark_channels=7, confidence_feature=True, connectivity="adjacency")
+    assert refiner.lgcn.convs[0].in_channels == 2 + 4 + 7 + 1
+    features, pos, confidence = inputs(3)
+    assert refiner(features, pos, confidence).shape == (3, K, 2)
+
+
+def test_bad_input() -> None:
+    for option, match in (
+        ({"output": "relative"}, r"'output' to be one of absolute, offset \(got 'relative'\)"),
+        ({"sampling": "cubic"}, r"'sampling' to be one of bilinear, nearest \(got 'cubic'\)"),
+        ({"connectivity": "learned"}, "'connectivity' to be one of .*learnable.*got 'learned'"),
+        ({"shape_features": [True]}, "one 'shape_features' flag a layer, 3 .got 1"),
+    ):
+        with pytest.raises(InputError, match=match):
+            build(**option)
+    features, pos, confidence = inputs()
+    refiner = build()
+    with pytest.raises(InputError, match=r"'pos' to have shape \[B, K, 2\] with K=5 \(got \[2, 4, 2\]\)"):
+        refiner(features, pos[:, :4], confidence)
+    with pytest.raises(InputError, match=r"'confidence' to have shape \[B, K\] with B=2, K=5 \(got \[2, 4\]\)"):
+        refiner(features, pos, confidence[:, :4])
+    with pytest.raises(InputError, match=r"'features' .* with B=2, C=3 \(got \[2, 2, 8, 12\]\)"):
+        refiner(features[:, :2], pos, confidence)
+    with pytest.raises(InputError, match=r"'features' .* with B=2, C=3 \(got \[1, 3, 8, 12\]\)"):
+        refiner(features[:1], pos, confidence)
+
+
+def test_node_features_are_equation_2() -> None:
+    features, pos, confidence = inputs()
+    refiner = build(landmark_channels=2, confidence_feature=True)
+    x, p = refiner.node_features(features, pos, confidence)
+    assert_close(p, (pos + 0.5) / torch.tensor([48.0, 32.0]))
+    assert_close(x[..., :2], p)
+    assert_close(x[..., 2:6], refiner.visual_mlp(sample_features(features, pos, SIZE)))
+    assert_close(x[1, :, 6:8], refiner.landmark_embedding.weight)
+    assert_close(x[..., 8], confidence)
+
+
+def test_absolute_output_is_in_pixels_of_the_input() -> None:
+    features, pos, confidence = inputs()
+    refiner = build(hidden_channels=(), shape_features=False)
+    layer = linear_stack(refiner)
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([0.25, 0.5]))
+    assert_close(refiner(features, pos, confidence), torch.tensor([11.5, 15.5]).expand(2, K, 2))
+    with torch.no_grad():
+        layer.bias.zero_()
+        layer.weight[0, 0] = layer.weight[1, 1] = 1  # h' = p
+    assert_close(refiner(features, pos, confidence), pos)
+
+
+def test_offset_is_a_fraction_of_the_input() -> None:
+    features, pos, confidence = inputs()
+    refiner = build(hidden_channels=(), output="offset")
+    with torch.no_grad():
+        linear_stack(refiner).bias.copy_(torch.tensor([0.25, -0.5]))
+    assert_close(refiner(features, pos, confidence), pos + torch.tensor([12.0, -16.0]))
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES.names())
+def test_offset_starts_as_identity_and_learns(connectivity: str) -> None:
+    features, pos, confidence = inputs()
+    refiner = build(output="offset", connectivity=connectivity)
+    assert torch.equal(refiner(features, pos, confidence), pos)
+    optimizer = torch.optim.SGD(refiner.parameters(), lr=1e-5)
+    losses = []
+    for _ in range(6):
+        loss = (refiner(features, pos, confidence) - pos - 3).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    for name, parameter in refiner.named_parameters():
+        assert name.endswith("edge_mlp.lins.1.bias") or parameter.grad.abs().max() > 0, name
+
+
+def test_gradients_reach_all_inputs_and_the_connectivity() -> None:
+    tensors = [tensor.requires_grad_() for tensor in inputs(dtype=torch.float64)]
+    refiner = randomize(build()).double()
+    refiner(*tensors).square().sum().backward()
+    assert all(tensor.grad.abs().max() > 0 for tensor in tensors)
+    assert all(parameter.grad.abs().max() > 0 for parameter in refiner.lgcn.connectivity.class_mlp.parameters())
+
+
+def test_gradcheck() -> None:
+    features, pos, confidence = (tensor.requires_grad_() for tensor in inputs(1, dtype=torch.float64))
+    refiner = randomize(build()).double()
+    assert torch.autograd.gradcheck(refiner, (features, pos, confidence), fast_mode=True)
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES.names())
+def test_connectivity_is_returned(connectivity: str) -> None:
+    features, pos, confidence = inputs()
+    refiner = randomize(build(connectivity=connectivity))
+    refined, weight = refiner(features, pos, confidence, return_connectivity=True)
+    assert torch.equal(refined, refiner(features, pos, confidence))
+    assert weight.shape == (2, K, K)
+    assert_close(weight.sum(dim=-1), torch.ones(2, K))
+    assert weight.diagonal(dim1=1, dim2=2).eq(0).all()
+
+
+def test_connectivity_options() -> None:
+    refiner = build(connectivity_options={"edge_hidden_channels": 4, "class_channels": 1})
+    assert refiner.lgcn.connectivity.table().shape == (K, K, 4)
+
+
+@pytest.mark.parametrize("output", ["absolute", "offset"])
+def test_batch_equals_loop(output: str) -> None:
+    tensors = inputs(3, torch.float64)
+    refiner = randomize(build(output=output, landmark_channels=2)).double()
+    loop = [refiner(*(tensor[image : image + 1] for tensor in tensors)) for image in range(3)]
+    assert_close(refiner(*tensors), torch.cat(loop))
+
+
+def test_a_node_knows_its_type_only_by_the_embedding() -> None:
+    """Two landmarks that see the same and weigh the same differ by nothing else: DESIGN section 7."""
+    features, pos, confidence = inputs(1)
+    features, pos = torch.ones_like(features), torch.ones_like(pos)
+    same = randomize(build(connectivity="uniform"))(features, pos, confidence)[0]
+    assert_close(same, same[:1].expand(K, 2))
+    told = randomize(build(connectivity="uniform", landmark_channels=2))(features, pos, confidence)[0]
+    assert (told[0] - told[1]).abs().max() > 1e-3
+
+
+def test_reset_parameters_is_reproducible() -> None:
+    refiner = build(output="offset", landmark_channels=2)
+    states = []
+    for seed in (3, 3, 4):
+        randomize(refiner)
+        torch.manual_seed(seed)
+        refiner.reset_parameters()
+        states.append(copy.deepcopy(refiner.state_dict()))
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key])
+        if key.startswith("lgcn.convs.2."):
+            assert value.eq(0).all()
+        else:
+            assert not torch.equal(value, states[2][key])
+
+
+def test_copies() -> None:
+    tensors = inputs()
+    refiner = randomize(build(landmark_channels=2))
+    loaded = build(landmark_channels=2)
+    loaded.load_state_dict(refiner.state_dict())
+    for other in (loaded, copy.deepcopy(refiner), pickle.loads(pickle.dumps(refiner))):
+        assert torch.equal(other(*tensors), refiner(*tensors))
+
+
+def test_features_of_half_precision_are_read_at_exact_positions() -> None:
+    _, pos, _ = inputs()
+    ramp = torch.arange(12.0).expand(2, C, 8, 12)
+    sampled = sample_features(ramp.bfloat16(), pos, SIZE)
+    assert sampled.dtype == torch.bfloat16
+    exact = sample_features(ramp, pos, SIZE)
+    assert torch.equal(sampled, exact.bfloat16())
+
+
+def test_compiles_in_one_graph() -> None:
+    refiner = randomize(build(output="offset", landmark_channels=2, confidence_feature=True))
+    compiled = torch.compile(refiner, fullgraph=True, dynamic=True, backend="aot_eager")
+    for images in (2, 4):
+        tensors = inputs(images)
+        assert_close(compiled(*tensors), refiner(*tensors))
+
+
+def test_exports_with_a_free_number_of_images() -> None:
+    refiner = randomize(build(landmark_channels=2)).eval()
+    images = torch.export.Dim("B")
+    shapes = {"features": {0: images}, "pos": {0: images}, "confidence": {0: images}}
+    exported = torch.export.export(refiner, inputs(2), dynamic_shapes=shapes)
+    tensors = inputs(5)
+    assert_close(exported.module()(*tensors), refiner(*tensors))
