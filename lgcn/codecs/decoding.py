@@ -2,13 +2,15 @@
 
 All take ``values`` [B, K, h, w] in [0, 1] and the ``peak`` [B, K, 2] (integer cell of the largest
 value, x first) and return [B, K, 2]. Only :func:`soft_argmax` is differentiable.
+
+Sums are written as products and sums, not as matrix products or convolutions, which autocast would
+compute in half precision: at cell 60 that has steps of a quarter of a cell.
 """
 
 import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -22,13 +24,20 @@ def find_peaks(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gather_window(values: Tensor, peak: Tensor, radius: int) -> Tensor:
-    """The (2r+1) x (2r+1) cells around each peak, [B, K, 2r+1, 2r+1]; cells outside repeat the border."""
+    """The (2r+1) x (2r+1) cells around each peak, [B, K, 2r+1, 2r+1]; 0 outside the map."""
     height, width = values.shape[-2:]
     reach = torch.arange(-radius, radius + 1, device=values.device)
-    xs = (peak[..., 0, None] + reach).clamp(0, width - 1)
-    ys = (peak[..., 1, None] + reach).clamp(0, height - 1)
-    cells = ys.unsqueeze(-1) * width + xs.unsqueeze(-2)
-    return values.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, cells.shape[-2:])
+    xs, ys = peak[..., 0, None] + reach, peak[..., 1, None] + reach
+    outside = ((ys < 0) | (ys >= height)).unsqueeze(-1) | ((xs < 0) | (xs >= width)).unsqueeze(-2)
+    cells = ys.clamp(0, height - 1).unsqueeze(-1) * width + xs.clamp(0, width - 1).unsqueeze(-2)
+    window = values.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, cells.shape[-2:])
+    return window.masked_fill(outside, 0.0)
+
+
+def _from_border(values: Tensor, peak: Tensor) -> Tensor:
+    """Cells between each peak and the nearer border, on each axis, [B, K, 2]."""
+    height, width = values.shape[-2:]
+    return torch.minimum(peak, peak.new_tensor([width - 1, height - 1]) - peak)
 
 
 def argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
@@ -37,10 +46,10 @@ def argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
 
 
 def quarter(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    """A quarter of a cell towards the larger neighbour, on each axis (none at the border's far side)."""
-    window = gather_window(values, peak, 1)
-    step = torch.stack([window[..., 1, 2] - window[..., 1, 0], window[..., 2, 1] - window[..., 0, 1]], dim=-1)
-    return (peak + 0.25 * step.sign()).detach()
+    """A quarter of a cell towards the larger neighbour, on each axis; none where one of the two is missing."""
+    window = gather_window(values.detach(), peak, 1)
+    slope = torch.stack([window[..., 1, 2] - window[..., 1, 0], window[..., 2, 1] - window[..., 0, 1]], dim=-1)
+    return peak + 0.25 * slope.sign() * (_from_border(values, peak) > 0)
 
 
 def dark(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
@@ -48,8 +57,8 @@ def dark(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
 
     Smoothing with the Gaussian of the targets removes the ripples that would spoil second
     differences. Zhang et al., "Distribution-aware coordinate representation for human pose
-    estimation", CVPR 2020. Where the curvature is not that of a peak (as at the border), the
-    integer cell stays.
+    estimation", CVPR 2020. The integer cell stays where the curvature is not that of a peak and, as
+    in the authors' code, less than two cells from the border, where half of the Gaussian is missing.
     """
     radius = math.ceil(2 * sigma)
     reach = torch.arange(-radius, radius + 1, device=values.device, dtype=torch.float32)
@@ -58,16 +67,15 @@ def dark(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
     with torch.no_grad():
         # Only the cells that the 3 x 3 differences read are smoothed, not the whole map.
         window = gather_window(values.float(), peak, radius + 1)
-        band = window.flatten(0, 1).unsqueeze(1)
-        smooth = F.conv2d(F.conv2d(band, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-        log = smooth.clamp_min(1e-10).log().squeeze(1).unflatten(0, values.shape[:2])
+        rows = (window.unfold(-1, len(kernel), 1) * kernel).sum(dim=-1)
+        log = (rows.unfold(-2, len(kernel), 1) * kernel).sum(dim=-1).clamp_min(1e-10).log()
         dx = (log[..., 1, 2] - log[..., 1, 0]) / 2
         dy = (log[..., 2, 1] - log[..., 0, 1]) / 2
         dxx = log[..., 1, 2] - 2 * log[..., 1, 1] + log[..., 1, 0]
         dyy = log[..., 2, 1] - 2 * log[..., 1, 1] + log[..., 0, 1]
         dxy = (log[..., 2, 2] - log[..., 2, 0] - log[..., 0, 2] + log[..., 0, 0]) / 4
         determinant = dxx * dyy - dxy * dxy
-        is_peak = (determinant > 1e-12) & (dxx < 0)
+        is_peak = (determinant > 1e-12) & (dxx < 0) & (_from_border(values, peak) > 1).all(dim=-1)
         step = torch.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], dim=-1)
         step = step / torch.where(is_peak, determinant, 1.0).unsqueeze(-1)
         step = torch.where(is_peak.unsqueeze(-1), step.clamp(-1, 1), 0.0)
@@ -81,7 +89,7 @@ def soft_argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
     ys = torch.arange(height, device=values.device, dtype=values.dtype)
     columns, rows = values.sum(dim=-2), values.sum(dim=-1)
     total = rows.sum(dim=-1).clamp_min(torch.finfo(values.dtype).tiny)
-    return torch.stack([columns @ xs, rows @ ys], dim=-1) / total.unsqueeze(-1)
+    return torch.stack([(columns * xs).sum(dim=-1), (rows * ys).sum(dim=-1)], dim=-1) / total.unsqueeze(-1)
 
 
 DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {

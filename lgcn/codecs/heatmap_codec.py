@@ -62,20 +62,25 @@ class HeatmapCodec:
         """Landmarks -> target heatmaps [B, K, h, w] in [0, 1] and weights [B, K].
 
         Args:
-            pos: [B, K, 2], pixels of the input.
+            pos: [B, K, 2], pixels of the input; NaN counts as not annotated.
             visibility: [B, K]; 0 where a landmark is not annotated.
 
         Returns:
-            The maps, and 1 where a landmark is annotated and lies within the map, else 0.
+            The maps, empty where a landmark is not annotated, and 1 where it is annotated and lies within
+            the map, else 0.
         """
         check_shape("pos", pos, "B K 2")
-        missing = torch.zeros_like(pos[..., 0], dtype=torch.bool) if visibility is None else visibility == 0
-        centres = input_to_heatmap(pos.masked_fill(missing.unsqueeze(-1), 0.0), self.stride)
+        missing = ~pos.isfinite().all(dim=-1)
+        if visibility is not None:
+            check_shape("visibility", visibility, "B K", B=pos.shape[0], K=pos.shape[1])
+            missing = missing | (visibility == 0)
+        # A Gaussian that is infinitely far away leaves its map empty.
+        centres = input_to_heatmap(pos.masked_fill(missing.unsqueeze(-1), math.inf), self.stride)
         cells = centres.round()
         height, width = self.heatmap_size
         inside = ((cells >= 0) & (cells < cells.new_tensor([width, height]))).all(dim=-1)
         heatmaps = render_gaussians(cells if self.target == "integer" else centres, self.heatmap_size, self.sigma)
-        return heatmaps, (inside & ~missing).to(pos.dtype)
+        return heatmaps, inside.to(pos.dtype)
 
     def activate(self, heatmaps: Tensor) -> Tensor:
         """A network's output -> values in [0, 1], in float32 at least."""
