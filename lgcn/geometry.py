@@ -59,13 +59,15 @@ def crop_affine(
         flip: mirror left and right, after everything else.
 
     Raises:
-        InputError: for a box that is not finite or has no extent.
+        InputError: for a box that is not finite, is turned inside out or has no extent.
     """
     check_shape("box", box, "... 4")
     box = box.double()
     size = box[..., 2:] - box[..., :2]
-    if not (torch.isfinite(box).all() and bool((size.amax(dim=-1) > 0).all())):
-        raise InputError(f"Expected 'box' as finite (x0, y0, x1, y1) with x1 > x0 or y1 > y0 (got {box.tolist()}).")
+    if not (torch.isfinite(box).all() and (size >= 0).all() and (size.amax(dim=-1) > 0).all()):
+        raise InputError(
+            f"Expected 'box' as finite (x0, y0, x1, y1), x1 >= x0 and y1 >= y0 and not both equal (got {box.tolist()})."
+        )
     height, width = input_size
     short = min(height, width)
     zoom = scale * short / (enlargement * size.amax(dim=-1))[..., None, None]
@@ -81,8 +83,11 @@ def crop_affine(
 
 
 def transform_points(pos: Tensor, affine: Tensor) -> Tensor:
-    """Applies affines [..., 2, 3] to points [..., K, 2]."""
-    affine = affine.to(pos.dtype)
+    """Applies affines [..., 2, 3] to points [..., K, 2]; whole-numbered points become floating point."""
+    if pos.is_floating_point():
+        affine = affine.to(pos.dtype)
+    else:
+        pos = pos.to(affine.dtype)
     return pos @ affine[..., :2].transpose(-1, -2) + affine[..., None, :, 2]
 
 
@@ -108,19 +113,24 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0) 
     """Resamples a picture through an affine, bilinear, anti-aliased when it shrinks.
 
     A shrinking warp first reduces the part of the picture that the output sees with an
-    anti-aliased resize by whole the shrink factor, so that the warp itself keeps the scale.
+    anti-aliased resize by the whole shrink factor, so that the warp itself keeps the scale.
 
     Args:
-        image: uint8 [C, H, W].
+        image: uint8 [C, H, W], on the CPU.
         affine: [2, 3], pixels of ``image`` -> pixels of the output.
         output_size: (h, w).
         fill: value outside the picture.
 
     Returns:
         uint8 [C, h, w].
+
+    Raises:
+        InputError: for pictures of another type, whose values nobody could tell the range of.
     """
     check_shape("image", image, "C H W")
     check_shape("affine", affine, "2 3")
+    if image.dtype != torch.uint8:
+        raise InputError(f"Expected 'image' to be uint8 (got {image.dtype}). Scale to 0 ... 255 and convert it.")
     height, width = output_size
     back = invert_affine(affine.double())
     corners = back.new_tensor([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])

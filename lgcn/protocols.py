@@ -35,7 +35,7 @@ class Protocol:
     def __post_init__(self) -> None:
         if not self.enlargement > 0:
             raise InputError(f"Expected 'enlargement' to be positive (got {self.enlargement}).")
-        if not self.thresholds or not all(0 < threshold for threshold in self.thresholds):
+        if not self.thresholds or not all(threshold > 0 for threshold in self.thresholds):
             raise InputError(f"Expected 'thresholds' to hold positive fractions (got {self.thresholds}).")
 
 
