@@ -1,7 +1,9 @@
 """Errors that say which argument or file is wrong, what was expected, what came, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +28,26 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     near = get_close_matches(str(value), known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise InputError(f"Expected '{name}' to be one of {', '.join(known)} (got '{value}').{hint}")
+
+
+def check_options(name: str, options: Iterable[str], build: Callable[..., Any], given: Iterable[str] = ()) -> None:
+    """Checks that ``build`` takes each of ``options`` by name, before it is called with them.
+
+    A ``build`` with ``**options`` of its own is left to check them itself.
+
+    Args:
+        name: of one option, for the message.
+        options: names of keyword arguments.
+        build: a function or class.
+        given: arguments of ``build`` that are not among the choices, since the caller passes them.
+
+    Raises:
+        InputError: listing the choices.
+    """
+    parameters = signature(build).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for option in options:
+            check_choice(name, option, [known for known in parameters if known not in set(given)])
 
 
 def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:

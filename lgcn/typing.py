@@ -17,7 +17,7 @@ class HeatmapOutput(NamedTuple):
     """What a backbone returns."""
 
     heatmaps: Tensor
-    """[B, K, h, w], logits or values as the backbone's ``heatmap_activation`` says."""
+    """[B, K, h, w], logits or values: what the ``activation`` of the codec takes."""
     features: Tensor
     """[B, C, h, w], sampled at the landmarks for the visual features of eq. 2."""
 

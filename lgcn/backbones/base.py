@@ -22,6 +22,8 @@ class Backbone(nn.Module, ABC):
     """C, the channels of ``HeatmapOutput.features``."""
     stride: int
     """Pixels of the input a cell of the heatmap."""
+    size_multiple: int = 1
+    """H and W of the input must be multiples of it, and of the stride; the detector sees to it."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """Subtracted from RGB in [0, 1]; the detector does it."""
     std: tuple[float, float, float] = IMAGENET_STD

@@ -9,7 +9,7 @@ import timm
 
 from lgcn.backbones.base import Backbone
 from lgcn.backbones.timm import TimmBackbone
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_options
 from lgcn.registry import Registry
 
 BACKBONES: Registry[Callable[..., Backbone]] = Registry("backbone")
@@ -30,6 +30,11 @@ def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
     Raises:
         InputError: for an unknown name (lists the choices) or option.
     """
+    if not isinstance(name, str):
+        raise InputError(
+            f"Expected 'backbone' to be a name (got {type(name).__name__}). A network of your own goes to "
+            "LandmarkDetector(config, backbone=...)."
+        )
     if name in BACKBONES:
         factory = BACKBONES[name]
     elif timm.is_model(name):
@@ -41,7 +46,8 @@ def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
             f"Expected 'backbone' to be one of {', '.join(BACKBONES.names())}, or any timm network "
             f"(got '{name}').{hint}"
         )
+    check_options("backbone option", options, factory, given=["num_landmarks"])
     try:
         return factory(num_landmarks=num_landmarks, **options)
     except TypeError as error:
-        raise InputError(f"Expected options that backbone '{name}' knows (got {sorted(options)}): {error}.") from error
+        raise InputError(f"Expected options that suit backbone '{name}' (got {options}: {error}).") from error

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lgcn.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_shape
 from lgcn.typing import HeatmapOutput
 
 
@@ -33,6 +33,10 @@ class ModuleBackbone(Backbone):
             tensor or a pair of them.
         mean: subtracted from RGB in [0, 1].
         std: what RGB is divided by after that.
+        size_multiple: what H and W of the input must be multiples of, beside the stride.
+
+    Raises:
+        InputError: in :meth:`forward`, where the module returns something else than it was said to.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class ModuleBackbone(Backbone):
         output: Callable[[Any], Any] | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
+        size_multiple: int = 1,
     ) -> None:
         super().__init__()
         self.module = module
@@ -53,7 +58,13 @@ class ModuleBackbone(Backbone):
         self.output = output
         self.mean = mean
         self.std = std
+        self.size_multiple = size_multiple
 
     def forward(self, images: Tensor) -> HeatmapOutput:
         output = self.module(images)
-        return _as_heatmap_output(output if self.output is None else self.output(output))
+        output = _as_heatmap_output(output if self.output is None else self.output(output))
+        batch, _, height, width = images.shape
+        size = {"h": height // self.stride, "w": width // self.stride}
+        check_shape("heatmaps", output.heatmaps, "B K h w", B=batch, K=self.num_landmarks, **size)
+        check_shape("features", output.features, "B C h w", B=batch, C=self.feature_channels)
+        return output

@@ -1,10 +1,13 @@
 """timm's networks as backbones: their feature maps, and one of two heads on them."""
 
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -12,7 +15,7 @@ from lgcn.backbones.base import Backbone
 from lgcn.checks import InputError, InputFileError, check_choice
 from lgcn.typing import HeatmapOutput
 
-STRIDE = 4
+STRIDES = [4, 8, 16, 32]
 
 
 class ConcatHead(nn.Module):
@@ -60,9 +63,7 @@ class PyramidHead(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> HeatmapOutput:
         features: Tensor | None = None
-        for level, lateral, smooth in zip(
-            reversed(maps), reversed(self.laterals), reversed(self.smooth), strict=True  # type: ignore[call-overload]
-        ):
+        for level, lateral, smooth in reversed(list(zip(maps, self.laterals, self.smooth, strict=True))):
             summed = lateral(level)
             if features is not None:
                 summed = summed + F.interpolate(features, summed.shape[-2:], mode="bilinear")
@@ -71,7 +72,7 @@ class PyramidHead(nn.Module):
         return HeatmapOutput(self.head(features), features)
 
 
-HEADS = {"concat": ConcatHead, "pyramid": PyramidHead}
+HEADS: dict[str, type[ConcatHead | PyramidHead]] = {"concat": ConcatHead, "pyramid": PyramidHead}
 
 
 class TimmBackbone(Backbone):
@@ -87,11 +88,13 @@ class TimmBackbone(Backbone):
         **options: to the head, such as ``width`` of the pyramid.
 
     Raises:
-        InputError: where the network has no maps of these strides.
-        InputFileError: where ``weights`` is missing or belongs to another network.
+        InputError: where the network has no maps of these strides, or for an unknown option (lists the choices).
+        InputFileError: where ``weights`` is missing or belongs to another network, or no weights can be fetched.
     """
 
-    stride = STRIDE
+    stride = STRIDES[0]
+    # Coarser maps of other sizes would be rounded up, and no longer lie over the finest one.
+    size_multiple = STRIDES[-1]
 
     def __init__(
         self,
@@ -104,19 +107,21 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__()
         is_hrnet = name.startswith("hrnet")
-        raw_branches = {"feature_location": ""} if is_hrnet else {}
-        self.net = timm.create_model(name, features_only=True, pretrained=pretrained, **raw_branches)
-        wanted = [i for i, stride in enumerate(self.net.feature_info.reduction()) if stride in (4, 8, 16, 32)]
-        strides = [self.net.feature_info.reduction()[i] for i in wanted]
-        if strides != [4, 8, 16, 32]:
-            raise InputError(f"Expected timm model '{name}' to have maps of strides 4, 8, 16, 32 (got {strides}).")
-        self._levels = wanted
-        channels = [self.net.feature_info.channels()[i] for i in wanted]
-        head = check_choice("head", head or ("concat" if is_hrnet else "pyramid"), HEADS)
-        self.head = HEADS[head](channels, num_landmarks, **options)
+        build_head = HEADS[check_choice("head", head or ("concat" if is_hrnet else "pyramid"), HEADS)]
+        of_head = [option for option in signature(build_head).parameters if option not in ("channels", "num_landmarks")]
+        for option in options:
+            check_choice("backbone option", option, ["head", "pretrained", "weights", *of_head])
+        self.net = _create_net(name, pretrained, {"feature_location": ""} if is_hrnet else {})
+        info: Any = self.net.feature_info
+        self._levels = [i for i, stride in enumerate(info.reduction()) if stride in STRIDES]
+        strides = [info.reduction()[i] for i in self._levels]
+        if strides != STRIDES:
+            raise InputError(f"Expected timm network '{name}' to have maps of strides 4, 8, 16, 32 (got {strides}).")
+        self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
+        self.head = build_head([info.channels()[i] for i in self._levels], num_landmarks, **options)
         self.num_landmarks = num_landmarks
         self.feature_channels = self.head.feature_channels
-        cfg = timm.get_pretrained_cfg(name)
+        cfg: Any = timm.get_pretrained_cfg(name)
         if cfg is not None:
             self.mean, self.std = cfg.mean, cfg.std
         if weights is not None:
@@ -125,13 +130,34 @@ class TimmBackbone(Backbone):
     def _load(self, path: Path, name: str) -> None:
         if not path.is_file():
             raise InputFileError(f"Expected 'weights' to be a .safetensors file of timm's '{name}' (no file {path}).")
-        missing, _ = self.net.load_state_dict(load_file(path), strict=False)
-        if missing:
+        try:
+            weights = load_file(path)
+        except SafetensorError as error:
+            raise InputFileError(f"Expected 'weights' to be a .safetensors file ({path} is none: {error}).") from error
+        own = self.net.state_dict()
+        wrong = [key for key, value in own.items() if key in weights and weights[key].shape != value.shape]
+        if not wrong:
+            # Not strict: what lies beyond the maps, such as the classifier, is in the file and not wanted.
+            wrong = self.net.load_state_dict(weights, strict=False).missing_keys
+        if wrong:
             raise InputFileError(
-                f"Expected {path} to hold weights of timm's '{name}' (it lacks {len(missing)} of them, "
-                f"such as '{missing[0]}')."
+                f"Expected {path} to hold weights of timm's '{name}' ({len(wrong)} are missing or of another shape, "
+                f"such as '{wrong[0]}')."
             )
 
     def forward(self, images: Tensor) -> HeatmapOutput:
         maps = self.net(images)
-        return self.head([maps[i] for i in self._levels])
+        maps = [maps[i] for i in self._levels]
+        return self.head([m.permute(0, 3, 1, 2) for m in maps] if self._channels_last else maps)
+
+
+def _create_net(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+    except Exception as error:
+        if not pretrained:
+            raise InputError(f"Expected timm network '{name}' to give feature maps ({error}).") from error
+        raise InputFileError(
+            f"Expected timm to have or fetch ImageNet weights of '{name}' ({error}). "
+            "Without a network, give a file of them as 'weights'."
+        ) from error

@@ -1,0 +1,179 @@
+from functools import partial
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lgcn.backbones import Backbone, TimmBackbone
+from lgcn.backbones.timm import ConcatHead, PyramidHead
+from lgcn.checks import InputError, InputFileError
+from tests.backbones.base import BaseBackboneTester, calibrate
+
+TINY = "test_resnet"
+
+
+class TestHRNetW18(BaseBackboneTester):
+    """The paper's network."""
+
+    num_landmarks = 68
+    input_size = (64, 64)
+    feature_channels = 270
+
+    def build(self) -> Backbone:
+        return TimmBackbone("hrnet_w18", 68)
+
+    def test_it_is_the_network_of_the_paper(self, backbone: Backbone) -> None:
+        assert sum(parameter.numel() for parameter in backbone.parameters()) == 9_654_398
+        assert isinstance(backbone.head, ConcatHead)
+        with torch.inference_mode():
+            heatmaps, features = backbone(torch.randn(1, 3, 256, 256))
+        assert heatmaps.shape == (1, 68, 64, 64)
+        assert features.shape == (1, 270, 64, 64)
+
+    def test_its_features_start_with_the_finest_branch(self, backbone: Backbone) -> None:
+        images = self.images(1)
+        with torch.inference_mode():
+            branches = [branch for branch in backbone.net(images) if branch.shape[1] != 64]
+            assert [branch.shape[1] for branch in branches] == [18, 36, 72, 144]
+            assert torch.equal(backbone(images).features[:, :18], branches[0])
+
+
+class TestEfficientNetLite0(BaseBackboneTester):
+    input_size = (64, 64)
+    feature_channels = 128
+
+    def build(self) -> Backbone:
+        return TimmBackbone("tf_efficientnet_lite0", 5)
+
+    def test_its_own_normalisation(self, backbone: Backbone) -> None:
+        assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
+
+
+class TestResNet18(BaseBackboneTester):
+    feature_channels = 32
+
+    def build(self) -> Backbone:
+        return TimmBackbone("resnet18", 5, width=32)
+
+
+class TestConcatOnAnyNetwork(BaseBackboneTester):
+    feature_channels = 32 + 48 + 192 + 96
+
+    def build(self) -> Backbone:
+        return TimmBackbone(TINY, 5, head="concat")
+
+
+@pytest.mark.skipif(not timm.is_model("test_mambaout"), reason="this timm has no small network with channels last")
+class TestChannelsLast(BaseBackboneTester):
+    """timm hands on the maps of some networks as [B, h, w, C]."""
+
+    feature_channels = 16
+
+    def build(self) -> Backbone:
+        return TimmBackbone("test_mambaout", 5, width=16)
+
+
+def test_heads_by_default() -> None:
+    assert isinstance(TimmBackbone(TINY, 5).head, PyramidHead)
+    assert isinstance(TimmBackbone(TINY, 5, head="concat").head, ConcatHead)
+
+
+def test_a_coarse_map_lies_over_the_fine_one() -> None:
+    """Both heads read a ramp, given as four maps of strides 4 to 32, at the same places in all of them."""
+
+    def ramp(stride: int) -> torch.Tensor:
+        centres = (torch.arange(64 / stride) + 0.5) * stride - 0.5
+        return centres.expand(1, 1, len(centres), -1)
+
+    features = ConcatHead([1, 1, 1, 1], 5)([ramp(stride) for stride in (4, 8, 16, 32)]).features[0]
+    inner = slice(4, 12)  # beyond the outermost centres a map can only repeat itself
+    for upsampled in features[1:]:
+        torch.testing.assert_close(upsampled[:, inner], features[0][:, inner])
+
+
+@pytest.mark.parametrize("name", [TINY, "test_mambaout"])
+def test_maps_lie_over_the_whole_input(name: str) -> None:
+    if not timm.is_model(name):
+        pytest.skip(f"this timm has no '{name}'")
+    backbone = calibrate(TimmBackbone(name, 5), torch.randn(2, 3, 192, 192))
+    images = torch.randn(1, 3, 192, 192).repeat(5, 1, 1, 1)
+    for quarter in range(4):
+        row, column = divmod(quarter, 2)
+        images[quarter, :, row * 96 : row * 96 + 96, column * 96 : column * 96 + 96] = torch.randn(3, 96, 96)
+    with torch.inference_mode():
+        for maps in backbone(images):
+            # What changes in a quarter of the picture is seen in that quarter of the maps.
+            difference = (maps[:4] - maps[4:]).abs().sum(dim=1)
+            seen = nn.functional.adaptive_avg_pool2d(difference, 2).flatten(1)
+            assert seen.argmax(dim=1).tolist() == [0, 1, 2, 3]
+
+
+def test_unknown_heads_list_the_choices() -> None:
+    with pytest.raises(InputError, match="'head' to be one of concat, pyramid .got 'hourglass'"):
+        TimmBackbone(TINY, 5, head="hourglass")
+
+
+@pytest.mark.parametrize(
+    ("head", "choices"), [("concat", "head, pretrained, weights"), ("pyramid", "head, pretrained, weights, width")]
+)
+def test_unknown_options_list_the_choices(head: str, choices: str) -> None:
+    with pytest.raises(InputError, match=f"'backbone option' to be one of {choices} .got 'depth'"):
+        TimmBackbone(TINY, 5, head=head, depth=3)
+
+
+def test_a_network_without_maps_of_these_strides_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"timm network 'test_vit' to have maps of strides 4, 8, 16, 32 \(got \[16, 16"
+    ):
+        TimmBackbone("test_vit", 5)
+
+
+class TestWeights:
+    build = staticmethod(partial(TimmBackbone, TINY, 5))
+
+    @pytest.fixture
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.build().net.state_dict()
+
+    def test_they_are_loaded_and_a_classifier_is_left_out(self, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+        save_file({**state, "fc.weight": torch.zeros(10, 3)}, path := tmp_path / "weights.safetensors")
+        for source in (path, str(path)):
+            loaded = self.build(weights=source).net.state_dict()
+            assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+    def test_a_file_of_the_imagenet_layout_fits(self, shared: Path) -> None:
+        path = shared / "weights" / "tf_efficientnet_lite0_imagenet.safetensors"
+        loaded = TimmBackbone("tf_efficientnet_lite0", 5, weights=path).net.state_dict()
+        on_disk = load_file(path)
+        common = loaded.keys() & on_disk.keys()
+        assert len(common) > 200
+        assert all(torch.equal(loaded[key], on_disk[key]) for key in common)
+
+    def test_weights_of_another_network_are_refused(self, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+        path = tmp_path / "weights.safetensors"
+        key = next(iter(state))
+        lacking = {name: value for name, value in state.items() if name != key}
+        for wrong in (lacking, {**state, key: state[key][1:].contiguous()}, {"other": torch.zeros(1)}):
+            save_file(wrong, path)
+            with pytest.raises(
+                InputFileError, match=rf"weights\.safetensors to hold weights of timm's '{TINY}' .\d+ are"
+            ):
+                self.build(weights=path)
+
+    def test_files_that_are_none(self, tmp_path: Path) -> None:
+        (path := tmp_path / "weights.safetensors").write_bytes(b"not at all")
+        with pytest.raises(InputFileError, match=r"to be a \.safetensors file .*weights\.safetensors"):
+            self.build(weights=path)
+        with pytest.raises(InputFileError, match=rf"timm's '{TINY}' \(no file .*nothing"):
+            self.build(weights=tmp_path / "nothing")
+
+    def test_no_network_no_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def offline(*args: object, **options: object) -> None:
+            raise OSError("no connection")
+
+        monkeypatch.setattr(timm, "create_model", offline)
+        with pytest.raises(InputFileError, match="ImageNet weights .*no connection.*give a file of them as 'weights'"):
+            self.build(pretrained=True)
