@@ -2,7 +2,7 @@
 
 from lgcn.models.config import DetectorConfig
 from lgcn.models.detector import LandmarkDetector, create_detector
-from lgcn.models.presets import PRESETS, Preset
 from lgcn.models.loading import SHIPPED_MODELS
+from lgcn.models.presets import PRESETS, Preset
 
 __all__ = ["PRESETS", "SHIPPED_MODELS", "DetectorConfig", "LandmarkDetector", "Preset", "create_detector"]

@@ -1,7 +1,9 @@
 """From pictures to refined landmarks: backbone, codec and refiner in a row."""
 
 import json
-from dataclasses import replace
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lgcn.backbones import Backbone, create_backbone
-from lgcn.checks import InputError, InputFileError, check_shape
+from lgcn.checks import InputError, check_choice, check_options, check_shape
 from lgcn.codecs import HeatmapCodec
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import DetectorConfig
+from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
-from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, load_pretrained
 from lgcn.nn import LandmarkRefiner
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
@@ -33,7 +35,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             pass it to :meth:`from_pretrained` too.
 
     Raises:
-        InputError: for names or options that are not known, or an input size that the stride does not divide.
+        InputError: for names or options that are not known, a backbone that breaks the contract, or an input
+            size that is not a multiple of the backbone's stride (of 32 for timm's networks).
     """
 
     mean: Tensor
@@ -47,6 +50,12 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.input_size = config.input_size
         landmarks = self.scheme.num_landmarks
         self.backbone = backbone if backbone is not None else _build_backbone(config, landmarks)
+        lacking = [name for name in Backbone.__annotations__ if not hasattr(self.backbone, name)]
+        if lacking:
+            raise InputError(
+                f"Expected 'backbone' to be an lgcn.backbones.Backbone ({type(backbone).__name__} has no "
+                f"{', '.join(lacking)}). Wrap your own network in ModuleBackbone."
+            )
         if self.backbone.num_landmarks != landmarks:
             raise InputError(
                 f"Expected a backbone with one heatmap for each of the {landmarks} landmarks of '{config.scheme}' "
@@ -54,16 +63,22 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             )
         height, width = config.input_size
         stride = self.backbone.stride
-        if height % stride or width % stride:
-            near = tuple(max(1, round(side / stride)) * stride for side in config.input_size)
-            raise InputError(f"Expected 'input_size' in multiples of {stride} (got {config.input_size}; near: {near}).")
+        multiple = math.lcm(stride, self.backbone.size_multiple)
+        if height % multiple or width % multiple:
+            near = tuple(max(1, round(side / multiple)) * multiple for side in config.input_size)
+            raise InputError(
+                f"Expected 'input_size' in multiples of {multiple} (got {config.input_size}; near: {near})."
+            )
         preset = PRESETS[config.preset]
-        self.codec = _with_options(
-            "codec", HeatmapCodec, (config.input_size, (height // stride, width // stride)), preset.codec, config.codec
-        )
+        sizes = {"input_size": config.input_size, "heatmap_size": (height // stride, width // stride)}
+        self.codec: HeatmapCodec = _with_options("codec", HeatmapCodec, sizes, preset.codec, config.codec)
         self.refiner: LandmarkRefiner | None = None
         if config.use_refiner:
-            fixed = (landmarks, self.backbone.feature_channels, config.input_size)
+            fixed = {
+                "num_landmarks": landmarks,
+                "feature_channels": self.backbone.feature_channels,
+                "input_size": config.input_size,
+            }
             self.refiner = _with_options("refiner", LandmarkRefiner, fixed, preset.refiner, config.refiner)
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
@@ -77,12 +92,15 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         """
         height, width = self.input_size
         check_shape("images", images, "B 3 H W", H=height, W=width)
-        scaled = images if images.is_floating_point() else images.to(self.mean.dtype) / 255
+        scaled = images.to(self.mean.dtype)
+        if not images.is_floating_point():
+            scaled = scaled / 255
         heatmaps, features = self.backbone((scaled - self.mean) / self.std)
         initial, confidence = self.codec.decode(heatmaps)
         if self.refiner is None:
             return DetectorOutput(initial, initial, confidence, heatmaps)
-        pos, connectivity = self.refiner(features, initial, confidence, return_connectivity=True)
+        with _full_precision(features.device.type):
+            pos, connectivity = self.refiner(features.to(initial.dtype), initial, confidence, return_connectivity=True)
         return DetectorOutput(pos, initial, confidence, heatmaps, connectivity if return_connectivity else None)
 
     @classmethod
@@ -102,10 +120,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         """
         config, weights = load_pretrained(source, **download)
         detector = cls(config, backbone)
-        try:
-            detector.load_state_dict(weights)
-        except RuntimeError as error:
-            raise InputFileError(f"Expected weights in '{source}' that fit its {CONFIG_NAME} ({error}).") from error
+        check_weights(source, detector.state_dict(), weights)
+        detector.load_state_dict(weights)
         return detector.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -119,11 +135,14 @@ def create_detector(config: DetectorConfig | None = None, **options: Any) -> Lan
 
     >>> detector = create_detector(scheme="ibug68", backbone="hrnet_w18", preset="paper")
     """
-    try:
-        config = DetectorConfig(**options) if config is None else replace(config, **options)
-    except TypeError as error:
-        raise InputError(f"Expected fields of DetectorConfig (got {sorted(options)}: {error}).") from error
-    return LandmarkDetector(config)
+    for name in options:
+        check_choice("config key", name, [known.name for known in fields(DetectorConfig)])
+    return LandmarkDetector(DetectorConfig(**options) if config is None else replace(config, **options))
+
+
+def _full_precision(device_type: str) -> AbstractContextManager[Any]:
+    """Switches autocast off: bfloat16 knows a position in the input to a pixel of 256 only."""
+    return torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext()
 
 
 def _build_backbone(config: DetectorConfig, num_landmarks: int) -> Backbone:
@@ -133,9 +152,12 @@ def _build_backbone(config: DetectorConfig, num_landmarks: int) -> Backbone:
     return create_backbone(config.backbone, num_landmarks, **options)
 
 
-def _with_options(what: str, build: Any, fixed: tuple[Any, ...], *layers: dict[str, Any]) -> Any:
+def _with_options(what: str, build: Any, fixed: dict[str, Any], *layers: dict[str, Any]) -> Any:
     options = {key: value for layer in layers for key, value in layer.items()}
+    check_options(f"{what} option", options, build, given=fixed)
     try:
-        return build(*fixed, **options)
-    except TypeError as error:
-        raise InputError(f"Expected '{what}' to hold options of {build.__name__} (got {sorted(options)}: {error}).") from error
+        return build(**fixed, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Expected options that suit the {what} (got {options}: {error}).") from error

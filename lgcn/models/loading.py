@@ -16,6 +16,8 @@ from lgcn.models.config import DetectorConfig
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+# A hub id may hold a dot as well ("owner/faces-v1.0").
+_FILE_SUFFIXES = (".ckpt", ".json", ".pt", ".pth", ".safetensors")
 _SHIPPED = Path(__file__).parent / "pretrained"
 SHIPPED_MODELS = tuple(sorted(path.parent.name for path in _SHIPPED.glob(f"*/{CONFIG_NAME}")))
 """Names of the models inside the package."""
@@ -39,12 +41,31 @@ def load_pretrained(source: str | Path, **download: Any) -> tuple[DetectorConfig
         return _read_folder(path)
     if path.is_file():
         return _read_checkpoint(path)
-    if str(source).count("/") == 1 and not path.suffix:
+    if str(source).count("/") == 1 and path.suffix not in _FILE_SUFFIXES and not path.parent.is_dir():
         return _download(str(source), **download)
     raise InputFileError(
         f"Expected 'model' to be one of {', '.join(SHIPPED_MODELS) or '(no models are shipped)'}, a folder with "
         f"{CONFIG_NAME} and {WEIGHTS_NAME}, a .ckpt file of 'lgcn fit' or a hub id 'owner/name' (got '{source}')."
     )
+
+
+def check_weights(source: str | Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Checks that ``weights`` fit the state ``expected`` by a detector.
+
+    Raises:
+        InputFileError: saying how many do not, instead of listing them all as PyTorch does.
+    """
+    wrong = {
+        "missing": [key for key in expected if key not in weights],
+        "unknown": [key for key in weights if key not in expected],
+        "of another shape": [key for key in expected if key in weights and weights[key].shape != expected[key].shape],
+    }
+    found = [f"{len(keys)} {how}, such as '{keys[0]}'" for how, keys in wrong.items() if keys]
+    if found:
+        raise InputFileError(
+            f"Expected weights in '{source}' that fit its configuration ({'; '.join(found)}). "
+            "A detector built around a network of your own needs it again, as 'backbone'."
+        )
 
 
 def _read_folder(folder: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
@@ -58,19 +79,26 @@ def _read_files(config: Path, weights: Path) -> tuple[DetectorConfig, dict[str, 
     try:
         return DetectorConfig.from_saved(json.loads(config.read_text(encoding="utf-8"))), load_file(weights)
     except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError, AttributeError) as error:
-        raise InputFileError(f"Expected a saved model in {config.parent} (its files cannot be read: {error}).") from error
+        raise InputFileError(f"Expected a saved model in {config.parent} (it cannot be read: {error}).") from error
 
 
 def _read_checkpoint(path: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
     try:
         # Only tensors and plain types are unpickled.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        config, state = checkpoint["detector_config"], checkpoint["state_dict"]
     except Exception as error:
-        raise InputFileError(f"Expected {path} to be a checkpoint of 'lgcn fit' (it cannot be read: {error}).") from error
+        # PyTorch's own words go on for lines and advise to read the file as code.
+        raise InputFileError(
+            f"Expected {path} to be a checkpoint of 'lgcn fit' (it cannot be read, or holds more than tensors and "
+            "plain values)."
+        ) from error
+    for key in ("detector_config", "state_dict"):
+        if not isinstance(checkpoint, dict) or key not in checkpoint:
+            raise InputFileError(f"Expected {path} to be a checkpoint of 'lgcn fit' (it has no '{key}').")
     prefix = "detector."
+    state = checkpoint["state_dict"]
     weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    return DetectorConfig.from_saved(config), weights
+    return DetectorConfig.from_saved(checkpoint["detector_config"]), weights
 
 
 def _download(repo_id: str, **download: Any) -> tuple[DetectorConfig, dict[str, Tensor]]:
@@ -79,6 +107,6 @@ def _download(repo_id: str, **download: Any) -> tuple[DetectorConfig, dict[str, 
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputFileError(
             f"Expected model '{repo_id}' on the hub or as a folder (it could not be fetched: {error}). "
-            f"Models that need no network: {', '.join(SHIPPED_MODELS)}."
+            f"Models that need no network: {', '.join(SHIPPED_MODELS) or 'none'}."
         ) from error
     return _read_files(config, weights)

@@ -1,0 +1,91 @@
+import json
+from typing import Any
+
+import pytest
+
+from lgcn.checks import InputError
+from lgcn.models import PRESETS, DetectorConfig
+
+CONFIG = DetectorConfig(
+    scheme="wflw98",
+    backbone="resnet18",
+    preset="default",
+    input_size=(128, 96),
+    backbone_options={"head": "concat", "pretrained": True, "weights": "start.safetensors"},
+    codec={"sigma": 2.0},
+    refiner={"hidden_channels": (32,), "connectivity_options": {"class_channels": 8}},
+    protocol="hrnet",
+    backbone_weights="imagenet.safetensors",
+)
+
+
+def through_json(config: DetectorConfig) -> DetectorConfig:
+    return DetectorConfig.from_saved(json.loads(json.dumps(config.saved())))
+
+
+def test_a_saved_config_comes_back() -> None:
+    again = through_json(CONFIG)
+    assert again.input_size == (128, 96)
+    assert (again.scheme, again.backbone, again.preset, again.protocol) == ("wflw98", "resnet18", "default", "hrnet")
+    assert again.codec == {**PRESETS["default"].codec, "sigma": 2.0}
+    assert again.refiner["connectivity_options"] == {"class_channels": 8}
+    # What was saved once is saved the same ever after.
+    assert json.dumps(through_json(again).saved()) == json.dumps(again.saved()) == json.dumps(CONFIG.saved())
+
+
+def test_the_defaults_come_back() -> None:
+    assert json.dumps(through_json(DetectorConfig()).saved()) == json.dumps(DetectorConfig().saved())
+
+
+def test_how_training_started_is_not_kept() -> None:
+    saved = CONFIG.saved()
+    assert "backbone_weights" not in saved
+    assert saved["backbone_options"] == {"head": "concat"}
+    assert CONFIG.backbone_options["pretrained"] is True  # the config itself is left alone
+
+
+def test_a_changed_preset_leaves_saved_models_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = DetectorConfig(preset="paper").saved()
+    monkeypatch.setitem(PRESETS["paper"].codec, "sigma", 7.0)
+    assert DetectorConfig.from_saved(saved).saved()["codec"]["sigma"] == 1.5
+    assert DetectorConfig(preset="paper").saved()["codec"]["sigma"] == 7.0
+
+
+def test_options_of_ones_own_go_over_those_of_the_preset() -> None:
+    saved = DetectorConfig(preset="paper", codec={"decode": "argmax"}, refiner={"output": "offset"}).saved()
+    assert saved["codec"]["decode"] == "argmax"
+    assert saved["codec"]["sigma"] == 1.5
+    assert saved["refiner"]["output"] == "offset"
+
+
+@pytest.mark.parametrize("size", [[256, 192], (256, 192)])
+def test_sizes_of_json_and_yaml_are_lists(size: Any) -> None:
+    assert DetectorConfig(input_size=size).input_size == (256, 192)
+
+
+@pytest.mark.parametrize("size", [(256,), (256, 256, 3), (0, 256), (-64, 64), (256.0, 256.0), ("256", "256")])
+def test_sizes_that_are_none(size: Any) -> None:
+    with pytest.raises(InputError, match="'input_size' as two positive integers"):
+        DetectorConfig(input_size=size)
+
+
+@pytest.mark.parametrize("name", ["backbone_options", "codec", "refiner"])
+def test_options_are_mappings(name: str) -> None:
+    with pytest.raises(InputError, match=f"'{name}' to map options to values .got None"):
+        DetectorConfig(**{name: None})
+
+
+def test_unknown_keys_list_the_choices() -> None:
+    with pytest.raises(InputError, match=r"'config key' to be one of scheme, backbone, .*Did you mean 'backbone'"):
+        DetectorConfig.from_saved({"backbon": "resnet18"})
+
+
+@pytest.mark.parametrize("saved", [[], None, "text", 3])
+def test_a_saved_config_is_a_mapping(saved: Any) -> None:
+    with pytest.raises(InputError, match=f"as a mapping .got {type(saved).__name__}"):
+        DetectorConfig.from_saved(saved)
+
+
+def test_saving_an_unknown_preset_lists_the_choices() -> None:
+    with pytest.raises(InputError, match="'preset' to be one of default, paper"):
+        DetectorConfig(preset="none").saved()
