@@ -1,6 +1,7 @@
 """From initial landmarks, confidences and a feature map to refined landmarks: the paper's section III.C-D."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -120,7 +121,10 @@ class LandmarkRefiner(nn.Module):
         check_shape("features", features, "B C h w", B=pos.shape[0], C=self.visual_mlp.in_channels)
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
         x, p = self.node_features(features, pos, confidence)
-        out, weight = self.lgcn(x, p, confidence, return_connectivity=True)
+        # Autocast would round positions, here and in every layer: in bfloat16 by half a pixel of a 256-pixel input.
+        device = pos.device.type
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+            out, weight = self.lgcn(x.to(p.dtype), p, confidence.to(p.dtype), return_connectivity=True)
         height, width = self.input_size
         scale = pos.new_tensor([width, height])
         refined = out * scale - 0.5 if self.output == "absolute" else pos + out * scale
