@@ -198,6 +198,19 @@ def test_features_of_half_precision_are_read_at_exact_positions() -> None:
     assert torch.equal(sampled, exact.bfloat16())
 
 
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES.names())
+def test_autocast_does_not_round_positions(connectivity: str) -> None:
+    features, pos, confidence = inputs()
+    refiner = build(hidden_channels=(), connectivity=connectivity)
+    layer = linear_stack(refiner)
+    with torch.no_grad():
+        layer.weight[0, 0] = layer.weight[1, 1] = 1  # h' = p
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        refined, weight = refiner(features.bfloat16(), pos, confidence.bfloat16(), return_connectivity=True)
+    assert refined.dtype == weight.dtype == torch.float32
+    assert_close(refined, pos)
+
+
 def test_compiles_in_one_graph() -> None:
     refiner = randomize(build(output="offset", landmark_channels=2, confidence_feature=True))
     compiled = torch.compile(refiner, fullgraph=True, dynamic=True, backend="aot_eager")

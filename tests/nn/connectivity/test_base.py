@@ -118,6 +118,7 @@ def test_one_landmark_has_no_neighbours(name: str) -> None:
 @settings(max_examples=15, deadline=None)
 @given(graph=graphs())
 def test_any_graph(name: str, graph: Graph) -> None:
+    torch.manual_seed(0)  # an example that fails must fail again
     connectivity = randomize(CONNECTIVITIES[name](graph.num_landmarks)).double()
     weight = connectivity(graph.landmark_id, graph.confidence, graph.edge_index)
     nodes, edges = graph.landmark_id.shape[0], graph.edge_index.shape[1]
