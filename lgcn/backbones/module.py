@@ -13,7 +13,7 @@ from lgcn.typing import HeatmapOutput
 def _as_heatmap_output(output: Any) -> HeatmapOutput:
     if isinstance(output, Tensor):
         return HeatmapOutput(output, output)
-    if isinstance(output, tuple | list) and len(output) == 2:
+    if isinstance(output, (tuple, list)) and len(output) == 2:
         return HeatmapOutput(*output)
     raise InputError(
         f"Expected the module to return heatmaps or a pair (heatmaps, features) (got {type(output).__name__}). "
