@@ -1,3 +1,7 @@
+import pickle
+from collections.abc import Callable
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,7 +53,7 @@ def test_class_embedding_is_the_mlp_on_one_hot_pairs() -> None:
     g = F.one_hot(torch.arange(7)).double()
     pairs = torch.cat([g[:, None].expand(7, 7, 7), g[None].expand(7, 7, 7)], dim=-1)
     assert_close(connectivity.class_embedding(), connectivity.class_mlp(pairs))
-    assert connectivity.table().shape == (7, 7, 5)
+    assert connectivity.table().shape == (5, 7, 7)
 
 
 def test_sizes() -> None:
@@ -93,3 +97,59 @@ def test_an_unknown_type_is_not_read_from_another_row_of_the_table() -> None:
     connectivity = LearnableConnectivity(4)
     with pytest.raises(IndexError):
         connectivity(torch.tensor([0, 4]), torch.rand(2), torch.tensor([[1], [0]]))
+
+
+def _in_place(connectivity: LearnableConnectivity) -> None:
+    connectivity.class_mlp.lins[0].weight.add_(1.0)
+
+
+def _through_data(connectivity: LearnableConnectivity) -> None:
+    connectivity.edge_mlp.lins[0].bias.data.add_(1.0)
+
+
+def _replaced(connectivity: LearnableConnectivity) -> None:
+    weight = connectivity.edge_mlp.lins[0].weight
+    connectivity.edge_mlp.lins[0].weight = torch.nn.Parameter(weight + 1.0)
+
+
+def _loaded(connectivity: LearnableConnectivity) -> None:
+    connectivity.load_state_dict({name: value + 1.0 for name, value in connectivity.state_dict().items()})
+
+
+def _trained(connectivity: LearnableConnectivity) -> None:
+    with torch.enable_grad():
+        connectivity.dense(torch.rand(2, 7)).square().sum().backward()
+    torch.optim.SGD(connectivity.parameters(), lr=10.0).step()
+
+
+def _double(connectivity: LearnableConnectivity) -> None:
+    connectivity.double()
+
+
+CHANGES = [_in_place, _through_data, _replaced, _loaded, _trained, _double, LearnableConnectivity.reset_parameters]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_kept_table_follows_the_parameters(change: Callable[[LearnableConnectivity], None]) -> None:
+    connectivity = randomize(LearnableConnectivity(*SIZES)).eval()
+    with torch.no_grad():
+        before = connectivity.table()
+        assert connectivity.table() is before
+        change(connectivity)
+        after = connectivity.table()
+        assert after.dtype == connectivity.edge_mlp.lins[0].weight.dtype
+        assert (after - before).abs().max() > (0 if change is not _double else -1)
+    assert_close(after, connectivity.table().detach())
+
+
+def test_a_kept_table_is_neither_copied_nor_pickled_nor_used_in_training() -> None:
+    connectivity = randomize(LearnableConnectivity(*SIZES))
+    with torch.no_grad():
+        kept = connectivity.table()
+    assert connectivity.table() is not kept
+    assert connectivity.table().requires_grad
+    for copy in (deepcopy(connectivity), pickle.loads(pickle.dumps(connectivity))):
+        assert copy._kept is None
+        with torch.no_grad():
+            copy.edge_mlp.lins[0].bias.add_(1.0)
+            assert_close(copy.table(), kept + 1.0)

@@ -1,0 +1,80 @@
+r"""The edge MLP over all pairs of landmarks, without ever holding a tensor of B x K x K x H.
+
+.. math:: s_{bij} = \sum_h v_h\, \mathrm{ReLU}(T_{hij} + l_{hbi} + r_{hbj})
+
+Written as it stands the sum reads and writes 4 B K^2 H numbers through memory, which is what an eager version spends
+its time on. Here hidden units are taken a few at a time, so that what is held is a few times B K^2, and the backward
+pass computes the units anew instead of keeping them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# PyTorch splits an elementwise operation of more numbers than this among threads. Several units at a time pay only
+# below it: above, the product that sums over units is split otherwise than the sums that make them, and the cores
+# wait for each other's caches.
+_GRAIN = 32768
+
+
+def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor) -> Tensor:
+    """Scores of all pairs of K landmarks in B images.
+
+    Args:
+        table: T [H, K, K], row i receiving.
+        receiving: l [H, B, K], what the receiving node adds.
+        neighbour: r [H, B, K], what its neighbour adds.
+        weight: v [H].
+
+    Returns:
+        [B, K, K].
+    """
+    if table.device.type != "cpu" or torch.compiler.is_compiling():
+        # A compiler fuses this; an accelerator is quicker in one piece than in H.
+        hidden = table.unsqueeze(1) + receiving.unsqueeze(-1) + neighbour.unsqueeze(-2)
+        return (hidden.relu() * weight.view(-1, 1, 1, 1)).sum(dim=0)
+    return _PairScores.apply(table, receiving, neighbour, weight)
+
+
+class _PairScores(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(table, receiving, neighbour, weight)
+        units, images, landmarks = receiving.shape
+        # ReLU(x + l) = max(x, -l) + l, and the sum over h of v_h l_h needs no pairs.
+        floor = -receiving.unsqueeze(-1)
+        score = (weight @ receiving.flatten(1)).view(images, landmarks, 1).repeat(1, 1, landmarks)
+        step = max(1, min(units, (_GRAIN - 1) // max(1, images * landmarks**2)))
+        scratch = score.new_empty(step, images, landmarks, landmarks)
+        for start in range(0, units, step):
+            some = slice(start, min(start + step, units))
+            hidden = scratch[: some.stop - start]
+            torch.add(table[some].unsqueeze(1), neighbour[some].unsqueeze(-2), out=hidden)
+            torch.maximum(hidden, floor[some], out=hidden)
+            if step == 1:
+                score.addcmul_(hidden[0], weight[start])
+            else:
+                score.view(-1).addmv_(hidden.flatten(1).t(), weight[some])
+        return score
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        table, receiving, neighbour, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        grad_table, grad_receiving, grad_neighbour = map(torch.empty_like, (table, receiving, neighbour))
+        hidden, passed = torch.empty_like(grad), torch.empty_like(grad)
+        for unit in range(len(weight)):
+            torch.add(table[unit], neighbour[unit].unsqueeze(-2), out=hidden)
+            hidden.add_(receiving[unit].unsqueeze(-1))
+            torch.ops.aten.threshold_backward.grad_input(grad, hidden, 0, grad_input=passed)
+            torch.sum(passed, dim=0, out=grad_table[unit])
+            torch.sum(passed, dim=2, out=grad_receiving[unit])
+            torch.sum(passed, dim=1, out=grad_neighbour[unit])
+        # Where a unit is active its value is T + l + r, so the gradient of v follows from the three sums.
+        parts = ((table, grad_table), (receiving, grad_receiving), (neighbour, grad_neighbour))
+        grad_weight = sum((value * grad_value).sum(dim=(1, 2)) for value, grad_value in parts)
+        scale = weight.view(-1, 1, 1)
+        return grad_table * scale, grad_receiving * scale, grad_neighbour * scale, grad_weight

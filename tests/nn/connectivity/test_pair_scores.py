@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import Tensor
+
+from lgcn.nn.connectivity import pair_scores as module
+from lgcn.nn.connectivity.pair_scores import pair_scores
+
+
+def inputs(units: int, images: int, landmarks: int) -> tuple[Tensor, ...]:
+    shapes = ((units, landmarks, landmarks), (units, images, landmarks), (units, images, landmarks), (units,))
+    return tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+
+
+def as_written(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor) -> Tensor:
+    hidden = torch.zeros(receiving.shape[1], *table.shape[1:], dtype=table.dtype)
+    for unit in range(len(weight)):
+        for image in range(receiving.shape[1]):
+            pre = table[unit] + receiving[unit, image, :, None] + neighbour[unit, image, None, :]
+            hidden[image] += weight[unit] * pre.relu()
+    return hidden
+
+
+@pytest.mark.parametrize("grain", [2, 100, 1 << 15])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (5, 3, 4), (7, 2, 6)])
+def test_is_the_sum_over_units_however_many_are_taken_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int], grain: int
+) -> None:
+    monkeypatch.setattr(module, "_GRAIN", grain)
+    arguments = inputs(*sizes)
+    torch.testing.assert_close(pair_scores(*arguments), as_written(*arguments), rtol=1e-12, atol=1e-12)
+
+
+def test_gradients() -> None:
+    assert torch.autograd.gradcheck(pair_scores, inputs(4, 2, 3))
+
+
+def test_gradients_of_a_score_that_is_not_contiguous() -> None:
+    arguments = inputs(3, 2, 4)
+    expected = torch.autograd.grad(as_written(*arguments).transpose(1, 2)[:, 1:].square().sum(), arguments)
+    got = torch.autograd.grad(pair_scores(*arguments).transpose(1, 2)[:, 1:].square().sum(), arguments)
+    torch.testing.assert_close(got, expected)
+
+
+def test_what_is_kept_for_the_backward_pass_does_not_grow_with_pairs_times_units() -> None:
+    units, images, landmarks = 16, 4, 20
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each):
+        pair_scores(*inputs(units, images, landmarks))
+    assert 0 < max(kept) < images * landmarks**2 * units
