@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
         if results:
             _finish(args, results, predictor.detector.scheme.num_landmarks, target)
     if problems:
-        tell("error", f"{len(problems)} of the inputs could not be used; {len(results)} pictures were predicted.")
+        done = _counted(len(results), "picture")
+        tell("error", f"{_counted(len(problems), 'input')} could not be used; results for {done}.")
     return 2 if problems else 0
 
 
@@ -213,11 +214,15 @@ def _finish(
             write_text(path, text)
         target.written.append(path)
     assert target is not None
-    faces = sum(len(each) for _, each in results)
+    faces = _counted(sum(len(each) for _, each in results), "face")
     written = [str(path) for path in target.written]
     if len(written) > 3:
         written = [written[0], f"{len(written) - 2} more", written[-1]]
-    tell("note", f"{faces} faces in {len(results)} pictures; written: {', '.join(written) or 'nothing'}.")
+    tell("note", f"{faces} in {_counted(len(results), 'picture')}; written: {', '.join(written) or 'nothing'}.")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 @contextmanager

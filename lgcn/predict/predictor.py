@@ -44,7 +44,9 @@ class LandmarkPredictor:
 
     With two passes, the second looks at a crop around the landmarks that the first has found. What
     people call the box of a face differs a lot between face detectors; the second crop is the one that
-    the network was trained with, whatever the first box was.
+    the network was trained with, whatever the first box was. ``lgcn-68`` on every other face of LFPW test,
+    NME with one, two and three passes: from the boxes of the cascade 3.55, 3.14, 3.12 %, from the annotated
+    boxes 3.13, 3.11, 3.12 %.
 
     Args:
         detector: put into eval mode; works on the device where it is.

@@ -51,7 +51,7 @@ def draw_landmarks(
         image: path, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W], RGB.
         faces: as :class:`lgcn.predict.LandmarkPredictor` returns them.
         scheme: whose landmarks they are, for the contours.
-        initial: draw the landmarks before refinement too, in orange.
+        initial: draw the landmarks before refinement too, as larger dots in orange beneath.
         edges: draw this many of the strongest edges e_ij, each as opaque as it is strong; needs faces that
             were predicted with ``return_connectivity=True``.
         boxes: draw the box where the face was looked for.
@@ -84,7 +84,7 @@ def draw_landmarks(
             axes.add_collection(_edge_lines(face, edges, _width(size, factor, 0.007)))
         _add_contours(axes, face.landmarks, scheme, _width(size, factor, 0.004))
         if initial:
-            axes.add_collection(_dots(axes, face.initial, _INITIAL, size, factor))
+            axes.add_collection(_dots(axes, face.initial, _INITIAL, 1.5 * size, factor))
         axes.add_collection(_dots(axes, face.landmarks, _REFINED, size, factor))
     return figure
 
