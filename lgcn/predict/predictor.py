@@ -227,7 +227,8 @@ class LandmarkPredictor:
             return faces
         sure = [face for face in faces if face.confidence.mean() >= self.min_confidence]
         if not sure:
-            doubted = f" ({len(faces)} candidates are below min_confidence = {self.min_confidence:g})" if faces else ""
+            least = f"below min_confidence = {self.min_confidence:g}"
+            doubted = f" ({len(faces)} candidate{'s' * (len(faces) > 1)} {least})" if faces else ""
             warnings.warn(
                 f"No face was found in '{picture.name}'{doubted}. Give its box if there is one: "
                 "the default face detector knows frontal faces only.",

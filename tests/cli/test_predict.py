@@ -215,7 +215,7 @@ def test_faces_are_found_in_a_photo(predict, tmp_path: Path, capsys: pytest.Capt
     assert Image.open(tmp_path / "astronaut_overlay.jpg").size[0] % 512 == 0
     # An untrained network is not sure of anything.
     assert predict(ASTRONAUT, "--min-confidence", "1") == 0
-    assert "candidates are below min_confidence = 1" in capsys.readouterr().err
+    assert "candidates below min_confidence = 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

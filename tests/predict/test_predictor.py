@@ -199,7 +199,7 @@ def test_what_the_network_is_not_sure_of_was_a_false_alarm() -> None:
     detector = SpotDetector()
     detector.config.min_confidence = 0.6
     assert len(predictor(detector, **find)(dim)) == 1, "the model knows what to expect of it"
-    with pytest.warns(NoFaceWarning, match=r"'image' \(2 candidates are below min_confidence = 1\)"):
+    with pytest.warns(NoFaceWarning, match=r"'image' \(2 candidates below min_confidence = 1\)"):
         assert predictor(**find, min_confidence=1.0)(dim) == []
     with pytest.raises(InputError, match="'min_confidence'"):
         predictor(min_confidence=1.5)
