@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -50,6 +51,14 @@ def check_options(name: str, options: Iterable[str], build: Callable[..., Any], 
             check_choice(name, option, [known for known in parameters if known not in set(given)])
 
 
+@cache
+def _axes(shape: str) -> tuple[tuple[str | int, ...], bool]:
+    """The axes of ``"... K 2"`` as letters and numbers, and whether it starts with ``...``."""
+    letters = shape.split()
+    open_start = letters[0] == "..."
+    return tuple(int(each) if each.isdigit() else each for each in letters[open_start:]), open_start
+
+
 def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     """Checks ``tensor`` against axis letters such as ``"B K 2"``.
 
@@ -62,16 +71,13 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    letters = shape.split()
-    actual = tuple(tensor.shape)
-    open_start = letters[0] == "..."
-    if open_start:
-        letters = letters[1:]
+    letters, open_start = _axes(shape)
+    actual = tensor.shape
     fits = len(actual) >= len(letters) if open_start else len(actual) == len(letters)
-    bound = dict(sizes)
     if fits:
+        bound = dict(sizes)
         for letter, size in zip(letters, actual[len(actual) - len(letters) :], strict=True):
-            expected = int(letter) if letter.isdigit() else bound.setdefault(letter, size)
+            expected = letter if isinstance(letter, int) else bound.setdefault(letter, size)
             fits = fits and expected == size
     if not fits:
         known = ", ".join(f"{letter}={size}" for letter, size in sizes.items())

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -41,6 +42,8 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script ``lgcn``; returns the exit status."""
+    # Of libraries that are imported; it would stand between the user and the one line that matters.
+    warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated", category=FutureWarning)
     try:
         status = run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

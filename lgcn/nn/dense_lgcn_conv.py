@@ -1,13 +1,30 @@
 """The paper's graph convolution on complete graphs of K landmarks: matrices instead of edge lists."""
 
+import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_shape
 from lgcn.nn.connectivity import Connectivity
 
 
+def mean_displacement(pos: Tensor, edge_weight: Tensor) -> Tensor:
+    r"""The shape features a node receives, :math:`\sum_j e_{ij} \mathbf{q}_{ij}`, [B, K, 2].
+
+    Args:
+        pos: [B, K, 2].
+        edge_weight: [B, K, K], row i holds the weights of i's neighbours.
+    """
+    return edge_weight.sum(dim=-1, keepdim=True) * pos - edge_weight @ pos
+
+
 class DenseLGCNConv(nn.Module):
     r"""The twin of :class:`lgcn.nn.LGCNConv` on ``[B, K, C]``: same parameters, same results, no edge list.
+
+    .. math::
+        \mathbf{h}'_i = \mathbf{W}_1 \mathbf{h}_i + \sum_j e_{ij} \mathbf{W}_{2h} \mathbf{h}_j +
+        \mathbf{W}_{2q} \sum_j e_{ij} \mathbf{q}_{ij} + \mathbf{b}
+
+    The last sum has two channels and is the same in all layers that share positions and weights.
 
     Args:
         in_channels (int): Channels of the input features.
@@ -54,6 +71,7 @@ class DenseLGCNConv(nn.Module):
         confidence: Tensor | None = None,
         edge_weight: Tensor | None = None,
         mask: Tensor | None = None,
+        displacement: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Runs the layer.
@@ -66,6 +84,7 @@ class DenseLGCNConv(nn.Module):
                 neighbours.
             mask: [B, K], False where a landmark is missing: nobody's neighbour for the connectivity, and its
                 output is 0.
+            displacement: [B, K, 2], :func:`mean_displacement` where it is known already; then ``pos`` is not read.
             return_connectivity: return ``(out, edge_weight)``.
         """
         check_shape("x", x, "B K C", C=self.in_channels)
@@ -77,15 +96,15 @@ class DenseLGCNConv(nn.Module):
             check_shape("confidence", confidence, "B K", B=x.shape[0], K=x.shape[1])
             edge_weight = self.connectivity.dense(confidence, mask)
         own = self.lin_self(x)
-        sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()
         if self.shape_features:
-            if pos is None:
-                raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or set shape_features=False.")
-            check_shape("pos", pos, "B K 2", B=x.shape[0], K=x.shape[1])
-            placed = pos @ self.lin_neighbor.weight[:, self.in_channels :].t()
-            sent = sent - placed
-            own = own + edge_weight.sum(dim=-1, keepdim=True) * placed
-        out = own + edge_weight @ sent
+            if displacement is None:
+                if pos is None:
+                    raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or shape_features=False.")
+                check_shape("pos", pos, "B K 2", B=x.shape[0], K=x.shape[1])
+                displacement = mean_displacement(pos, edge_weight)
+            own = own + displacement @ self.lin_neighbor.weight[:, self.in_channels :].t()
+        sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()
+        out = torch.baddbmm(own, edge_weight.expand(x.shape[0], -1, -1), sent)
         if mask is not None:
             out = out * mask.unsqueeze(-1)
         return (out, edge_weight) if return_connectivity else out

@@ -8,7 +8,7 @@ from torch_geometric.nn.resolver import activation_resolver
 
 from lgcn.checks import InputError
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.dense_lgcn_conv import DenseLGCNConv
+from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, mean_displacement
 from lgcn.nn.lgcn_conv import LGCNConv
 
 
@@ -97,7 +97,7 @@ class LGCN(nn.Module):
             if edge_index is not None or landmark_id is not None:
                 raise InputError("Expected no 'edge_index' and no 'landmark_id' for a dense LGCN (see LGCN.twin).")
             weight = self.connectivity.dense(confidence, mask)
-            where = {"mask": mask}
+            where = {"mask": mask, "displacement": mean_displacement(pos, weight)}
         else:
             if edge_index is None or landmark_id is None:
                 raise InputError("Expected 'edge_index' [2, E] and 'landmark_id' [N] for a sparse LGCN (got None).")

@@ -19,11 +19,14 @@ class Connectivity(nn.Module, ABC):
         num_landmarks: K, the number of landmark types.
     """
 
+    _itself: Tensor
+
     def __init__(self, num_landmarks: int) -> None:
         super().__init__()
         if num_landmarks < 1:
             raise InputError(f"Expected 'num_landmarks' to be at least 1 (got {num_landmarks}).")
         self.num_landmarks = num_landmarks
+        self.register_buffer("_itself", torch.eye(num_landmarks, dtype=torch.bool), persistent=False)
 
     def reset_parameters(self) -> None:
         """Draws all parameters anew."""
@@ -72,17 +75,17 @@ class Connectivity(nn.Module, ABC):
         """
         landmarks = self.num_landmarks
         check_shape("confidence", confidence, "B K", K=landmarks)
-        neighbours = ~torch.eye(landmarks, dtype=torch.bool, device=confidence.device)
-        if mask is not None:
-            check_shape("mask", mask, "B K", B=confidence.shape[0], K=landmarks)
-            neighbours = neighbours & mask.unsqueeze(-1) & mask.unsqueeze(-2)
         score = self.pair_score(confidence)
-        if mask is not None or landmarks == 1:
-            # A finite floor keeps rows without neighbours free of NaN; multiplying clears them.
-            floored = score.masked_fill(~neighbours, torch.finfo(score.dtype).min)
-            weight = floored.softmax(dim=-1) * neighbours
+        if mask is None and landmarks > 1:
+            weight = score.masked_fill(self._itself, -torch.inf).softmax(dim=-1)
         else:
-            weight = score.masked_fill(~neighbours, -torch.inf).softmax(dim=-1)
+            stranger = self._itself
+            if mask is not None:
+                check_shape("mask", mask, "B K", B=confidence.shape[0], K=landmarks)
+                stranger = stranger | ~(mask.unsqueeze(-1) & mask.unsqueeze(-2))
+            # A finite floor keeps rows without neighbours free of NaN; clearing the strangers empties them.
+            floored = score.masked_fill(stranger, torch.finfo(score.dtype).min)
+            weight = floored.softmax(dim=-1).masked_fill(stranger, 0.0)
         return weight.expand(confidence.shape[0], -1, -1)
 
     def __repr__(self) -> str:

@@ -48,15 +48,15 @@ class _PairScores(torch.autograd.Function):
         score = (weight @ receiving.flatten(1)).view(images, landmarks, 1).repeat(1, 1, landmarks)
         step = max(1, min(units, (_GRAIN - 1) // max(1, images * landmarks**2)))
         scratch = score.new_empty(step, images, landmarks, landmarks)
-        for start in range(0, units, step):
-            some = slice(start, min(start + step, units))
-            hidden = scratch[: some.stop - start]
-            torch.add(table[some].unsqueeze(1), neighbour[some].unsqueeze(-2), out=hidden)
-            torch.maximum(hidden, floor[some], out=hidden)
+        blocks = (each.split(step) for each in (table.unsqueeze(1), neighbour.unsqueeze(-2), floor, weight))
+        for of_pair, of_neighbour, least, factor in zip(*blocks, strict=True):
+            hidden = scratch[: len(factor)]
+            torch.add(of_pair, of_neighbour, out=hidden)
+            torch.maximum(hidden, least, out=hidden)
             if step == 1:
-                score.addcmul_(hidden[0], weight[start])
+                score.addcmul_(hidden[0], factor)
             else:
-                score.view(-1).addmv_(hidden.flatten(1).t(), weight[some])
+                score.view(-1).addmv_(hidden.view(len(factor), -1).t(), factor)
         return score
 
     @staticmethod
