@@ -1,10 +1,13 @@
 """All that says what a detector is, in plain types: a ``config.json``, a part of a training configuration."""
 
 from dataclasses import asdict, dataclass, field, fields
+from inspect import signature
 from typing import Any
 
 from lgcn.checks import InputError, check_choice
+from lgcn.codecs import HeatmapCodec
 from lgcn.models.presets import PRESETS
+from lgcn.nn import LandmarkRefiner
 from lgcn.typing import Size
 
 
@@ -51,7 +54,7 @@ class DetectorConfig:
     def saved(self) -> dict[str, Any]:
         """What a finished model keeps: everything but how its training started.
 
-        The preset's options are written out, so that a later change of a preset leaves saved models alone.
+        Every option is written out, so that a later change of a preset or of a default leaves saved models alone.
         """
         preset = PRESETS[self.preset]
         start = {"pretrained", "weights"}
@@ -59,8 +62,8 @@ class DetectorConfig:
         return {
             **kept,
             "backbone_options": {key: value for key, value in self.backbone_options.items() if key not in start},
-            "codec": {**preset.codec, **self.codec},
-            "refiner": {**preset.refiner, **self.refiner},
+            "codec": {**_defaults(HeatmapCodec), **preset.codec, **self.codec},
+            "refiner": {**_defaults(LandmarkRefiner), **preset.refiner, **self.refiner},
         }
 
     @classmethod
@@ -75,3 +78,8 @@ class DetectorConfig:
         for key in saved:
             check_choice("config key", key, [known.name for known in fields(cls)])
         return cls(**saved)
+
+
+def _defaults(build: type) -> dict[str, Any]:
+    parameters = signature(build).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from lgcn.checks import InputError
-from lgcn.models import PRESETS, DetectorConfig
+from lgcn.models import PRESETS, DetectorConfig, Preset
 
 CONFIG = DetectorConfig(
     scheme="wflw98",
@@ -89,3 +89,15 @@ def test_a_saved_config_is_a_mapping(saved: Any) -> None:
 def test_saving_an_unknown_preset_lists_the_choices() -> None:
     with pytest.raises(InputError, match="'preset' to be one of default, paper"):
         DetectorConfig(preset="none").saved()
+
+
+def test_a_saved_model_does_not_depend_on_presets_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DetectorConfig(preset="default", refiner={"hidden_channels": [8]})
+    saved = config.saved()
+    changed = Preset(codec={"sigma": 9.0}, refiner={name: "changed" for name in saved["refiner"]})
+    monkeypatch.setitem(PRESETS._things, "default", changed)
+    options = {**changed.refiner, **DetectorConfig.from_saved(saved).refiner}
+    assert "changed" not in options.values()
+    assert options["hidden_channels"] == [8]
+    assert options["landmark_channels"] == 32
+    assert options["sampling"] == "bilinear"

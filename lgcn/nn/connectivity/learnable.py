@@ -78,13 +78,14 @@ class LearnableConnectivity(Connectivity):
         return self._kept[1]
 
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
-        of_i, of_j = self.edge_mlp.lins[0].weight[:, :2].t()
         # Rows of an embedding, whose backward is parallel; that of indexing is not. But indexing, here without a
         # gradient, refuses each of the two ids where it is out of range; their combination might not be.
         table = self.table()
         row = torch.arange(table[0].numel(), device=table.device).view_as(table[0])[id_i, id_j]
         types = functional.embedding(row, table.flatten(1).t())
-        hidden = types + confidence_i.unsqueeze(-1) * of_i + confidence_j.unsqueeze(-1) * of_j
+        # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
+        confidence = torch.stack([confidence_i, confidence_j], dim=-1)
+        hidden = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
         return _finish(self.edge_mlp, hidden).squeeze(-1)
 
     def pair_score(self, confidence: Tensor) -> Tensor:
