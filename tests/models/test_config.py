@@ -94,7 +94,7 @@ def test_saving_an_unknown_preset_lists_the_choices() -> None:
 def test_a_saved_model_does_not_depend_on_presets_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     config = DetectorConfig(preset="default", refiner={"hidden_channels": [8]})
     saved = config.saved()
-    changed = Preset(codec={"sigma": 9.0}, refiner={name: "changed" for name in saved["refiner"]})
+    changed = Preset(codec={"sigma": 9.0}, refiner=dict.fromkeys(saved["refiner"], "changed"))
     monkeypatch.setitem(PRESETS._things, "default", changed)
     options = {**changed.refiner, **DetectorConfig.from_saved(saved).refiner}
     assert "changed" not in options.values()
