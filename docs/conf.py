@@ -40,9 +40,14 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.",)  # not the end of a summary
-# References to this package must exist; those to others are not looked up, that would take a network.
+# References to this package must exist, but for private names, type variables and modules without a page of their own;
+# those to others are not looked up, that would take a network.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!lgcn\.).*"), (r"py:.*", r"lgcn\.(.+\.)?(_\w+|T)")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!lgcn\.).*"),
+    (r"py:.*", r"lgcn\.(.+\.)?(_\w+|T)"),
+    (r"py:.*", r"lgcn\.[a-z_]+\.[a-z_]+\..+"),
+]
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
