@@ -1,5 +1,6 @@
 """The paper's graph convolution on any PyG graph."""
 
+import re
 from typing import Any
 
 import torch
@@ -8,6 +9,9 @@ from torch_geometric.nn import MessagePassing
 
 from lgcn.checks import InputError, check_shape
 from lgcn.nn.connectivity import Connectivity
+from lgcn.nn.weighted_sum import has_sparse_product, weighted_sum
+
+_MESSAGE_HOOKS = re.compile("_(propagate|message|aggregate|message_and_aggregate)_forward(_pre)?_hooks")
 
 
 class LGCNConv(MessagePassing):
@@ -24,6 +28,9 @@ class LGCNConv(MessagePassing):
     Nodes are transformed before messages are sent, which is exact: with :math:`\mathbf{W}_2 = [\mathbf{W}_{2h},
     \mathbf{W}_{2q}]` the sum is :math:`\sum_j e_{ij} (\mathbf{W}_{2h} \mathbf{h}_j - \mathbf{W}_{2q} \mathbf{p}_j) +
     (\sum_j e_{ij}) \mathbf{W}_{2q} \mathbf{p}_i`, and no tensor of E x (C + 2) is made.
+
+    On a CPU, where messages are plain (no explainer, no hook, ``aggr="add"``), their sums are products with a sparse
+    matrix and no message is written down, see :mod:`lgcn.nn.weighted_sum`.
 
     Images that share one edge list need no block-diagonal batch: a leading axis B of nodes [B, N, F] and
     of what comes with them works as well.
@@ -108,12 +115,30 @@ class LGCNConv(MessagePassing):
             placed = pos @ self.lin_neighbor.weight[:, self.in_channels :].t()
             # A channel of ones brings the sum of the weights, of those messages that an explainer lets through.
             sent = torch.cat([sent - placed, torch.ones_like(sent[..., :1])], dim=-1)
-        # propagate_type: (x: Tensor, edge_weight: Tensor)
-        out = self.propagate(edge_index, x=sent, edge_weight=edge_weight)
+        if self._sends_plain_messages(edge_index) and has_sparse_product(sent, edge_weight, edge_index):
+            out = weighted_sum(sent, edge_weight, edge_index)
+        else:
+            # propagate_type: (x: Tensor, edge_weight: Tensor)
+            out = self.propagate(edge_index, x=sent, edge_weight=edge_weight)
         if self.shape_features:
             out = out[..., :-1] + out[..., -1:] * placed
         out = self.lin_self(x) + out
         return (out, (edge_index, edge_weight)) if return_connectivity else out
+
+    def _sends_plain_messages(self, edge_index: Tensor) -> bool:
+        """Whether nobody looks at single messages or changes them, so that their sums are all that is wanted."""
+        if torch.compiler.is_compiling():
+            return False
+        watched = any(hooks for name, hooks in vars(self).items() if _MESSAGE_HOOKS.fullmatch(name))
+        return (
+            type(edge_index) is Tensor
+            and type(self).message is LGCNConv.message
+            and self.aggr in ("add", "sum")
+            and self.flow == "source_to_target"
+            and self.decomposed_layers == 1
+            and not self.explain
+            and not watched
+        )
 
     def _connect(
         self, edge_index: Tensor, landmark_id: Tensor | None, confidence: Tensor | None, num_nodes: int
