@@ -31,6 +31,13 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     raise InputError(f"Expected '{name}' to be one of {', '.join(known)} (got '{value}').{hint}")
 
 
+def check_at_least(name: str, value: int, least: int) -> int:
+    """Returns ``value`` unless it is below ``least``, else raises :class:`InputError`."""
+    if value < least:
+        raise InputError(f"Expected '{name}' to be {least} or more (got {value}).")
+    return value
+
+
 def check_options(name: str, options: Iterable[str], build: Callable[..., Any], given: Iterable[str] = ()) -> None:
     """Checks that ``build`` takes each of ``options`` by name, before it is called with them.
 

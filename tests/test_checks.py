@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lgcn.checks import InputError, InputFileError, check_choice, check_shape
+from lgcn.checks import InputError, InputFileError, check_at_least, check_choice, check_shape
 
 
 def test_errors_are_of_the_kinds_that_callers_catch() -> None:
@@ -11,6 +11,12 @@ def test_errors_are_of_the_kinds_that_callers_catch() -> None:
     assert issubclass(InputFileError, InputError)
     assert issubclass(InputFileError, OSError)
     assert str(InputFileError("no file 'a.jpg'")) == "no file 'a.jpg'"
+
+
+def test_check_at_least() -> None:
+    assert check_at_least("batch_size", 1, 1) == 1
+    with pytest.raises(InputError, match=r"'batch_size' to be 1 or more \(got 0\)"):
+        check_at_least("batch_size", 0, 1)
 
 
 def test_check_choice_returns_the_value() -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from lgcn.checks import InputError, InputFileError
@@ -18,6 +19,7 @@ try:
     from lgcn.engine.callbacks import WholeFileCheckpointIO, default_callbacks, find_last_checkpoint
     from lgcn.engine.data import LandmarkDataModule
     from lgcn.engine.module import LandmarkModule
+    from lgcn.engine.workers import short_worker_errors
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] not in {"lightning", "jsonargparse", "tensorboard"}:
         raise
@@ -119,6 +121,20 @@ class FitCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
 
+def _check_writable(folder: str) -> None:
+    """Raises :class:`InputFileError` unless the folder of the runs is there, or can be made, and takes files."""
+    if "://" in folder:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputFileError(
+            f"Expected 'trainer.default_root_dir' to be a folder to write to (got '{folder}': {error.strerror}). "
+            "Give another with --trainer.default_root_dir DIR."
+        ) from error
+
+
 def _explain(message: str) -> str:
     """An argument error of jsonargparse with the remedy."""
     if "data.root" in message and "required" in message:
@@ -134,7 +150,9 @@ def run(argv: Sequence[str]) -> int:
             print("No earlier run to resume: starting from the beginning.", file=sys.stderr)
         # Read before Lightning makes the run's folder, which a wrong root would leave behind empty.
         cli.datamodule.setup()
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
+        _check_writable(cli.trainer.default_root_dir)
+        with short_worker_errors():
+            cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
     except ArgumentError as error:
         raise InputError(_explain(str(error))) from error
     except SIGTERMException:

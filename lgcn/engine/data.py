@@ -10,7 +10,7 @@ from torch_geometric.data.dataset import Dataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import BaseTransform, Compose
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_at_least
 from lgcn.datasets import get_dataset
 from lgcn.engine.seeding import SeededDataset, SeededSampler, mix_seed
 from lgcn.protocols import get_protocol
@@ -113,8 +113,8 @@ class LandmarkDataModule(LightningDataModule):
         self.val_split = val_split
         self.val_fraction = val_fraction
         self.val_seed = val_seed
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.batch_size = check_at_least("batch_size", batch_size, 1)
+        self.num_workers = check_at_least("num_workers", num_workers, 0)
         self.augmentation = augmentation
         self.scheme = get_scheme(scheme)
         self.input_size = input_size

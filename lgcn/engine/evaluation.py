@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_at_least, check_shape
 from lgcn.datasets import DATASETS, LandmarkDataset
+from lgcn.engine.workers import short_worker_errors
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import auc_ced, check_threshold, failure_rate, normalized_mean_error
 from lgcn.protocols import Protocol
@@ -105,8 +106,7 @@ def evaluate(
             "Evaluate a model that was trained for these landmarks, or another dataset."
         )
     for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-        if number < least:
-            raise InputError(f"Expected '{name}' to be {least} or more (got {number}).")
+        check_at_least(name, number, least)
     thresholds = tuple(check_threshold(each) for each in thresholds or dataset.protocol.thresholds)
     _check_faces(detector, dataset)
     if device is not None:
@@ -140,7 +140,7 @@ def _landmark_errors(
     errors: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
     loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
     bar = tqdm(total=len(dataset), desc="evaluate", unit="face", disable=None if progress else True)
-    with bar, _eval_mode(detector), torch.inference_mode(), _worker_errors():
+    with bar, _eval_mode(detector), torch.inference_mode(), short_worker_errors():
         for batch in loader:
             B = batch.num_graphs
             output = detector(batch.image.to(device))
@@ -187,16 +187,3 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
         for each, training in modes:
             if each.training != training:
                 each.train(training)
-
-
-@contextmanager
-def _worker_errors() -> Iterator[None]:
-    """Frees the message of an error in a loading process from the traceback that torch wraps around it."""
-    try:
-        yield
-    except InputError as error:
-        kind = type(error)
-        _, wrapped, message = str(error).rpartition(f"\n{kind.__module__}.{kind.__qualname__}: ")
-        if not wrapped:
-            raise
-        raise kind(message.strip()) from error

@@ -123,6 +123,8 @@ def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["--config", "TINY"], "--data.root DIR"),
         (["--config", "TINY", "--data.root", "x", "--model.colour", "3"], "colour"),
         (["--config", "TINY", "--data.root", "x", "--data.batch_size", "many"], "batch_size"),
+        (["--config", "TINY", "--data.root", "x", "--data.batch_size", "0"], "'batch_size' to be 1 or more .got 0"),
+        (["--config", "TINY", "--data.root", "x", "--data.num_workers", "-1"], "'num_workers' to be 0 or more .got -1"),
         (["--config", "TINY", "--data.root", "/nowhere"], "'/nowhere'"),
         (["--config", "TINY", "--data.root", "x", "--model.detector.backbone", "nonet"], "'nonet'"),
         (["--config", "TINY", "--data.root", "x", "--model.loss.heatmap", "none"], "cross_entropy, focal"),
@@ -169,6 +171,29 @@ def test_a_file_that_is_no_checkpoint_is_refused(
         path.write_bytes(content)
     places = ["--data.root", faces(tmp_path / "300w"), "--trainer.default_root_dir", str(tmp_path / "runs")]
     assert f"lgcn fit' in '{path}'" in error_of(capsys, "--config", config, *places, "--ckpt_path", str(path))
+
+
+def test_a_damaged_picture_met_by_a_worker_is_one_message(
+    tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(faces(tmp_path / "300w"))
+    for path in root.glob("afw/*.png"):
+        path.write_bytes(path.read_bytes()[:500])
+    places = ["--data.root", str(root), "--trainer.default_root_dir", str(tmp_path / "runs")]
+    assert main(["fit", "--config", config, *places, "--data.num_workers", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert re.search(r"^lgcn: error: Expected a whole picture in '.*\.png' \(decoding failed", err, re.MULTILINE)
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    places = ["--data.root", faces(tmp_path / "300w"), "--trainer.default_root_dir", str(tmp_path / "file" / "runs")]
+    assert re.search(
+        r"'trainer.default_root_dir'.*runs': Not a directory", error_of(capsys, "--config", config, *places)
+    )
 
 
 def test_without_lightning_the_extra_is_named() -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,18 @@ def test_help_names_the_commands_and_loads_nothing_heavy() -> None:
         assert command in done.stdout
         assert summary in done.stdout
     assert {"torch", "numpy", "lightning", "timm"}.isdisjoint(done.stdout.splitlines()[-1].split())
+
+
+def test_a_deprecation_inside_other_packages_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(arguments: Any) -> None:
+        warnings.warn("`torch.jit.script` is deprecated. Please switch.", FutureWarning, stacklevel=1)
+
+    module = SimpleNamespace(add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli, "import_module", lambda name: module)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert cli.main(["evaluate"]) == 0
+    assert not shown
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
