@@ -47,6 +47,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!lgcn\.).*"),
     (r"py:.*", r"lgcn\.(.+\.)?(_\w+|T)"),
     (r"py:.*", r"lgcn\.[a-z_]+\.[a-z_]+\..+"),
+    (r"py:mod", r"lgcn\..+\..+"),
 ]
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
