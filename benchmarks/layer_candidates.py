@@ -70,7 +70,7 @@ def networks(landmarks: int, backend: str) -> Iterator[Candidate]:
 def layers(landmarks: int) -> Iterator[Candidate]:
     """One layer of the paper with its connectivity, and what else one would take; the dense one first.
 
-    The others are given every advantage: no dropout, normalisation kept, attention without its weights.
+    The others are given every advantage: no dropout, attention without its weights.
     """
     dense = DenseLGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse = LGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Augmentation": "lgcn.engine.data",
     "EvaluationResult": "lgcn.engine.evaluation",
+    "EvaluationRow": "lgcn.engine.evaluation",
     "ExportBestModel": "lgcn.engine.callbacks",
     "LandmarkDataModule": "lgcn.engine.data",
     "LandmarkModule": "lgcn.engine.module",
@@ -16,12 +17,14 @@ _HOME = {
     "Schedule": "lgcn.engine.optimization",
     "default_callbacks": "lgcn.engine.callbacks",
     "evaluate": "lgcn.engine.evaluation",
+    "evaluation_transform": "lgcn.engine.evaluation",
     "find_last_checkpoint": "lgcn.engine.callbacks",
 }
 
 __all__ = [
     "Augmentation",
     "EvaluationResult",
+    "EvaluationRow",
     "ExportBestModel",
     "LandmarkDataModule",
     "LandmarkModule",
@@ -29,13 +32,14 @@ __all__ = [
     "Schedule",
     "default_callbacks",
     "evaluate",
+    "evaluation_transform",
     "find_last_checkpoint",
 ]
 
 if TYPE_CHECKING:
     from lgcn.engine.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
     from lgcn.engine.data import Augmentation, LandmarkDataModule
-    from lgcn.engine.evaluation import EvaluationResult, evaluate
+    from lgcn.engine.evaluation import EvaluationResult, EvaluationRow, evaluate, evaluation_transform
     from lgcn.engine.module import LandmarkModule, LossOptions
     from lgcn.engine.optimization import Schedule
 

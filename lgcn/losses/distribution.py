@@ -11,7 +11,7 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None 
 
     .. math::
         L = -\frac{1}{N} \sum_k \sum_c q_{kc} \log p_{kc}, \qquad p_k = \mathrm{softmax}(x_k),
-        \quad q_k = Y_k / \textstyle\sum_c Y_{kc}
+        \quad q_k = Y_k / {\textstyle\sum_c Y_{kc}}
 
     For networks decoded by soft-argmax. N is the number of landmarks that count; one whose target
     is zero everywhere does not count. Its minimum is the entropy of the target, not 0.
