@@ -34,7 +34,7 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         uint8 [3, H, W].
 
     Raises:
-        InputFileError: if the file is missing, is no picture, or breaks off in the middle.
+        InputFileError: if the file is missing, may not be read, is no picture, or breaks off in the middle.
     """
     path = Path(path)
     try:
@@ -44,6 +44,8 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         raise InputFileError(f"Expected a picture at '{path}' (there is no such file).") from None
     except IsADirectoryError:
         raise InputFileError(f"Expected a picture at '{path}' (it is a folder). Name a file in it.") from None
+    except PermissionError:
+        raise InputFileError(f"Expected a picture at '{path}' (you may not read it). Change its permissions.") from None
     except UnidentifiedImageError:
         raise InputFileError(
             f"Expected a picture in '{path}' (its content is none that Pillow knows). "

@@ -141,6 +141,15 @@ def test_files_that_are_no_pictures(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
+def test_a_picture_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(InputFileError, match=r"locked\.png.*Change its permissions"):
+        read_image(tmp_path / "locked.png")
+
+
 def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 0.5, dtype=np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(InputFileError, match=r"float\.tif.*floating point"):

@@ -101,7 +101,9 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputFileError(f"Expected to be able to write to '{folder}' ({error.strerror or error}).") from error
+        raise InputFileError(
+            f"Expected to be able to write to '{folder}' ({error.strerror or error}). Give another '--output'."
+        ) from error
 
 
 def tell(kind: str, message: object) -> None:

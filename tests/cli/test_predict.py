@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lgcn.checks import InputFileError
 from lgcn.cli.main import main
+from lgcn.cli.output_folder import writing_to
 from lgcn.datasets import read_pts
 from lgcn.models import create_detector
 
@@ -274,6 +276,11 @@ def test_bad_input_is_one_line_and_status_2(
     assert printed.err.startswith("lgcn: error: ") and printed.err.count("\n") == 1
     assert expected in printed.err
     assert {path: Path(path).read_bytes() for path in names(tmp_path)} == before
+
+
+def test_a_full_disk_is_an_error_of_the_output_folder() -> None:
+    with pytest.raises(InputFileError, match=r"'out' \(No space left on device\).*'--output'"), writing_to(Path("out")):
+        raise OSError(28, "No space left on device")
 
 
 def test_edges_need_a_model_with_a_graph(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
