@@ -54,7 +54,8 @@ class LandmarkModule(LightningModule):
         seed: of dropout and other random layers, whose draws follow from it, the epoch and the step.
 
     Raises:
-        InputError: if ``initial_weights`` belong to another scheme or match nothing.
+        InputError: if the heatmap loss does not fit the detector's codec, or ``initial_weights`` belong to another
+            scheme or match nothing.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class LandmarkModule(LightningModule):
         super().__init__()
         self.detector = create_detector(detector)
         self.loss = DetectionLoss(**asdict(loss))
+        self._try_loss()
         self.backbone_lr = backbone_lr
         self.refiner_lr = refiner_lr
         self.freeze_backbone = freeze_backbone
@@ -93,6 +95,12 @@ class LandmarkModule(LightningModule):
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
         self.train()
+
+    def _try_loss(self) -> None:
+        """Raises now, before a run has a folder, what the loss has against the detector's heatmaps."""
+        codec = self.detector.codec
+        target, weight = codec.encode(torch.zeros(1, self.detector.scheme.num_landmarks, 2))
+        self.loss.heatmap_loss(torch.zeros_like(target), target, weight, codec)
 
     def train(self, mode: bool = True) -> "LandmarkModule":
         super().train(mode)

@@ -210,3 +210,8 @@ def test_nothing_to_train_is_an_error(tiny_detector: DetectorConfig, face_root: 
     module = LandmarkModule(replace(tiny_detector, use_refiner=False), SOFT, freeze_backbone=True)
     with pytest.raises(InputError, match="something to train"):
         trained(module, face_root, tmp_path)
+
+
+def test_a_loss_that_does_not_fit_the_heatmaps_is_refused_before_training(tiny_detector: DetectorConfig) -> None:
+    with pytest.raises(InputError, match="'integer' for the focal heatmap loss"):
+        LandmarkModule(tiny_detector, LossOptions(heatmap="focal"))
