@@ -31,6 +31,15 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     raise InputError(f"Expected '{name}' to be one of {', '.join(known)} (got '{value}').{hint}")
 
 
+def check_device(device: str | torch.device) -> torch.device:
+    """Returns the device if torch can use it here, else raises :class:`InputError`."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"Expected 'device' to be one that torch can use here (got '{device}': {reason})") from error
+
+
 def check_at_least(name: str, value: int, least: int) -> int:
     """Returns ``value`` unless it is below ``least``, else raises :class:`InputError`."""
     if value < least:

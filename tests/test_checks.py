@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lgcn.checks import InputError, InputFileError, check_at_least, check_choice, check_shape
+from lgcn.checks import InputError, InputFileError, check_at_least, check_choice, check_device, check_shape
 
 
 def test_errors_are_of_the_kinds_that_callers_catch() -> None:
@@ -80,3 +80,9 @@ def test_check_shape_does_not_break_a_compiled_graph() -> None:
     pos = torch.rand(2, 68, 2)
     compiled = torch.compile(double, fullgraph=True, backend="eager")
     assert torch.equal(compiled(pos), pos * 2)
+
+
+def test_a_device_that_torch_cannot_use_is_named() -> None:
+    assert check_device("cpu") == torch.device("cpu")
+    with pytest.raises(InputError, match="'device'.*'abacus'"):
+        check_device("abacus")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
-from lgcn.checks import InputError, check_at_least, check_shape
+from lgcn.checks import InputError, check_at_least, check_device, check_shape
 from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.engine.workers import short_worker_errors
 from lgcn.geometry import invert_affine, transform_points
@@ -110,7 +110,7 @@ def evaluate(
     thresholds = tuple(check_threshold(each) for each in thresholds or dataset.protocol.thresholds)
     _check_faces(detector, dataset)
     if device is not None:
-        detector.to(_usable_device(device))
+        detector.to(check_device(device))
     errors = _landmark_errors(detector, dataset, batch_size, num_workers, progress)
     rows = {name: EvaluationRow.from_errors(each, thresholds) for name, each in errors.items()}
     found, expected, missing = dataset.completeness()
@@ -166,14 +166,6 @@ def _check_faces(detector: "LandmarkDetector", dataset: LandmarkDataset) -> None
         )
     height, width = detector.input_size
     check_shape("dataset[0].image", first.image, "1 3 H W", H=height, W=width)
-
-
-def _usable_device(device: str | torch.device) -> torch.device:
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"Expected 'device' to be one that torch can use here (got '{device}': {reason})") from error
 
 
 @contextmanager

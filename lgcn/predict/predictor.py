@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, overload
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_device
 from lgcn.geometry import crop_affine, invert_affine, transform_points, warp_image
 from lgcn.images import ImageLike, as_image_tensor
 from lgcn.models import LandmarkDetector
@@ -107,13 +107,7 @@ class LandmarkPredictor:
             InputError: for an unknown model or a device that torch cannot use here.
         """
         # A wrong device is told before a model is loaded or even fetched.
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"Expected 'device' to be one that torch can use here (got '{device}': {reason})"
-            ) from error
+        device = check_device(device)
         detector = LandmarkDetector.from_pretrained(source).to(device)
         return cls(detector, face_detector, passes, batch_size, min_confidence)
 
