@@ -12,8 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_choice, check_shape
 from lgcn.typing import Size
+
+ASPECTS = ("square", "letterbox", "stretch")
+"""How a crop comes to have the aspect of the network's input; see :func:`crop_region`."""
+SIDES = ("longer", "shorter")
 
 
 def landmark_box(pos: Tensor, visibility: Tensor | None = None) -> Tensor:
@@ -31,11 +35,65 @@ def landmark_box(pos: Tensor, visibility: Tensor | None = None) -> Tensor:
     return torch.cat([low.amin(dim=-2), high.amax(dim=-2)], dim=-1)
 
 
+def crop_region(
+    box: Tensor,
+    enlargement: float = 1.25,
+    *,
+    aspect: str = "square",
+    side: str = "longer",
+    clip_to: Size | None = None,
+) -> Tensor:
+    """The part of the picture that a crop shows, as edges [..., 4] = (x0, y0, x1, y1) in pixels of the image.
+
+    Args:
+        box: [..., 4], pixels of the image.
+        enlargement: ``"square"``: side of the square over a side of the box; else each side over the box's own.
+        aspect: ``"square"`` around the centre of the box, or ``"letterbox"`` or ``"stretch"``: the box itself.
+        side: ``"longer"`` or ``"shorter"``, the side of the box that a square is measured by.
+        clip_to: (H, W) of the picture. The region is then cut down to it and to whole pixels the way that an array
+            is sliced, ``image[y0:y1, x0:x1]`` with corners in 0 ... W - 1 and 0 ... H - 1, as public code does it.
+
+    Raises:
+        InputError: for a box that is not finite, is turned inside out or has no extent, and for one of which
+            nothing is left on the picture.
+    """
+    check_shape("box", box, "... 4")
+    check_choice("aspect", aspect, ASPECTS)
+    check_choice("side", side, SIDES)
+    box = box.double()
+    size = box[..., 2:] - box[..., :2]
+    if not (torch.isfinite(box).all() and (size >= 0).all() and (size.amax(dim=-1) > 0).all()):
+        raise InputError(
+            f"Expected 'box' as finite (x0, y0, x1, y1), x1 >= x0 and y1 >= y0 and not both equal (got {box.tolist()})."
+        )
+    if aspect == "square":
+        length = size.amax(dim=-1, keepdim=True) if side == "longer" else size.amin(dim=-1, keepdim=True)
+        size = length.expand_as(size)
+    centre, half = (box[..., :2] + box[..., 2:]) / 2, enlargement * size / 2
+    region = torch.cat([centre - half, centre + half], dim=-1)
+    if clip_to is not None:
+        height, width = clip_to
+        # 50 - 1.1 * 100 / 2 is a little below -5 in floating point.
+        corners = (region + 1e-6).floor().clamp(min=0).minimum(region.new_tensor([width - 1, height - 1] * 2))
+        # The slice x0:x1 covers the pixels x0 ... x1 - 1, each half a pixel to either side of its centre.
+        region = corners - 0.5
+    if not (region[..., 2:] > region[..., :2]).all():
+        where = "" if clip_to is None else f" on the picture of {clip_to[1]} x {clip_to[0]} pixels"
+        raise InputError(
+            f"Expected 'box' to have a width and a height{where} (got {box.tolist()}). "
+            "Correct the box, or use a protocol with a square crop that is not clipped."
+        )
+    return region
+
+
 def crop_affine(
     box: Tensor,
     input_size: Size,
     enlargement: float = 1.25,
     *,
+    aspect: str = "square",
+    side: str = "longer",
+    clip_to: Size | None = None,
     rotation: float = 0.0,
     scale: float = 1.0,
     translation: tuple[float, float] = (0.0, 0.0),
@@ -43,16 +101,23 @@ def crop_affine(
 ) -> Tensor:
     r"""The one affine [2, 3] that takes pixels of the image to pixels of the network's input.
 
-    The square of side ``enlargement * max(w, h)`` around the centre of ``box`` fills the input
-    (its shorter side, where the input is not square); augmentation is composed into the same map,
+    The region of :func:`crop_region`, of size (w, h) and centre c, is enlarged by :math:`z` and comes to lie in the
+    middle of the input; augmentation is composed into the same map,
 
-    .. math:: u = F\,\bigl(\tfrac{\mathrm{scale}\cdot\min(H, W)}{\mathrm{side}} R\,(p - c)
+    .. math:: u = F\,\bigl(\mathrm{scale} \cdot R\,\mathrm{diag}(z)\,(p - c)
               + t \cdot \min(H, W) + \tfrac{(W, H) - 1}{2}\bigr)
+
+    with :math:`z = \min(H, W) / w` for ``aspect="square"`` (the square fills the shorter side of the input),
+    :math:`z = \min(W / w, H / h)` for ``"letterbox"`` (the region is seen whole, its aspect is kept) and
+    :math:`z = (W / w, H / h)` for ``"stretch"`` (the region fills the input, its aspect is lost).
 
     Args:
         box: [4] or [B, 4], pixels of the image.
         input_size: (H, W) of the input.
-        enlargement: side of the crop over the longer side of the box.
+        enlargement: size of the region over that of the box.
+        aspect: as above; this and the next two are explained by :func:`crop_region`.
+        side: of the box, ``"longer"`` or ``"shorter"``, that a square is measured by.
+        clip_to: (H, W) of the picture that the region is cut down to; None does not.
         rotation: degrees, clockwise as the picture is seen.
         scale: above 1 the face gets larger in the crop.
         translation: shift of the face in the crop, in fractions of the crop's side.
@@ -61,20 +126,20 @@ def crop_affine(
     Raises:
         InputError: for a box that is not finite, is turned inside out or has no extent.
     """
-    check_shape("box", box, "... 4")
-    box = box.double()
-    size = box[..., 2:] - box[..., :2]
-    if not (torch.isfinite(box).all() and (size >= 0).all() and (size.amax(dim=-1) > 0).all()):
-        raise InputError(
-            f"Expected 'box' as finite (x0, y0, x1, y1), x1 >= x0 and y1 >= y0 and not both equal (got {box.tolist()})."
-        )
+    region = crop_region(box, enlargement, aspect=aspect, side=side, clip_to=clip_to)
     height, width = input_size
     short = min(height, width)
-    zoom = scale * short / (enlargement * size.amax(dim=-1))[..., None, None]
+    size = region[..., 2:] - region[..., :2]
+    if aspect == "square" and clip_to is None:
+        zoom = scale * short / size
+    else:
+        zoom = scale * size.new_tensor([width, height]) / size
+        if aspect != "stretch":
+            zoom = zoom.amin(dim=-1, keepdim=True).expand_as(zoom)
     cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    linear = zoom * box.new_tensor([[cos, -sin], [sin, cos]])
-    centre = (box[..., :2] + box[..., 2:])[..., None] / 2
-    target = box.new_tensor([(width - 1) / 2 + translation[0] * short, (height - 1) / 2 + translation[1] * short])
+    linear = region.new_tensor([[cos, -sin], [sin, cos]]) * zoom[..., None, :]
+    centre = (region[..., :2] + region[..., 2:])[..., None] / 2
+    target = region.new_tensor([(width - 1) / 2 + translation[0] * short, (height - 1) / 2 + translation[1] * short])
     affine = torch.cat([linear, target[:, None] - linear @ centre], dim=-1)
     if flip:
         affine[..., 0, :] *= -1
@@ -109,7 +174,7 @@ def heatmap_to_input(pos: Tensor, stride: float) -> Tensor:
     return (pos + 0.5) * stride - 0.5
 
 
-def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0) -> Tensor:
+def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0, region: Tensor | None = None) -> Tensor:
     """Resamples a picture through an affine, bilinear, anti-aliased when it shrinks.
 
     A shrinking warp first reduces the part of the picture that the output sees with an
@@ -120,6 +185,8 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0) 
         affine: [2, 3], pixels of ``image`` -> pixels of the output.
         output_size: (h, w).
         fill: value outside the picture.
+        region: [4], edges in pixels of ``image``. What the output sees outside of it is ``fill`` too, and at its
+            border no colour of beyond is mixed in, as if the region had been cut out before.
 
     Returns:
         uint8 [C, h, w].
@@ -135,16 +202,23 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0) 
     back = invert_affine(affine.double())
     corners = back.new_tensor([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
     x0, y0, x1, y1 = landmark_box(transform_points(corners, back)).tolist()
-    shrink = max(1.0, float(torch.linalg.det(back[:, :2]).abs().sqrt()))
-    margin = 2 * shrink
-    left, top = max(0, math.floor(x0 - margin)), max(0, math.floor(y0 - margin))
-    right, bottom = min(image.shape[2], math.ceil(x1 + margin) + 1), min(image.shape[1], math.ceil(y1 + margin) + 1)
+    # Along x and y of the picture; they differ where a crop is stretched.
+    shrink_x, shrink_y = (max(1.0, 1 / length) for length in affine[:, :2].double().norm(dim=0).tolist())
+    margin = 2 * max(shrink_x, shrink_y)
+    first, beyond = (0, 0), (image.shape[2], image.shape[1])
+    if region is not None:
+        # The pixels whose centres lie in the region.
+        edges = region.tolist()
+        first = (max(0, math.ceil(edges[0])), max(0, math.ceil(edges[1])))
+        beyond = (min(beyond[0], math.floor(edges[2]) + 1), min(beyond[1], math.floor(edges[3]) + 1))
+    left, top = max(first[0], math.floor(x0 - margin)), max(first[1], math.floor(y0 - margin))
+    right, bottom = min(beyond[0], math.ceil(x1 + margin) + 1), min(beyond[1], math.ceil(y1 + margin) + 1)
     if left >= right or top >= bottom:
         return torch.full((image.shape[0], height, width), fill, dtype=torch.uint8)
     source = image[None, :, top:bottom, left:right]
     part_size = back.new_tensor([right - left, bottom - top])
-    if shrink > 1.0:
-        small = (max(1, round((bottom - top) / shrink)), max(1, round((right - left) / shrink)))
+    if max(shrink_x, shrink_y) > 1.0:
+        small = (max(1, round((bottom - top) / shrink_y)), max(1, round((right - left) / shrink_x)))
         source = F.interpolate(source, small, mode="bilinear", antialias=True)
 
     # Pixels of the output -> [-1, 1] over the part kept, the frame of grid_sample.
@@ -155,5 +229,8 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0) 
         torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32), indexing="ij"
     )
     grid = transform_points(torch.stack([xs, ys], dim=-1).reshape(-1, 2), theta.float()).reshape(1, height, width, 2)
-    warped = F.grid_sample(source.float() - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    padding = "zeros" if region is None else "border"
+    warped = F.grid_sample(source.float() - fill, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    if region is not None:
+        warped = warped * (grid.abs() <= 1).all(dim=-1)
     return (warped[0] + fill).round_().clamp_(0, 255).to(torch.uint8)

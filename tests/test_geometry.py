@@ -10,6 +10,7 @@ from torchvision.transforms.v2.functional import resize
 from lgcn.checks import InputError
 from lgcn.geometry import (
     crop_affine,
+    crop_region,
     heatmap_to_input,
     input_to_heatmap,
     invert_affine,
@@ -286,3 +287,86 @@ def test_other_pictures_are_refused() -> None:
         warp_image(noise(1, 3, 4, 4), torch.eye(2, 3), (4, 4))
     with pytest.raises(InputError, match="'affine' to have shape"):
         warp_image(noise(3, 4, 4), torch.eye(3), (4, 4))
+
+
+def test_a_square_is_measured_by_the_side_that_is_asked_for() -> None:
+    assert crop_region(BOX, 1.5).tolist() == [0.0, 0.0, 60.0, 60.0]
+    assert crop_region(BOX, 1.5, side="shorter").tolist() == [15.0, 15.0, 45.0, 45.0]
+    mapped = transform_points(
+        torch.tensor([[15.0, 15.0], [45.0, 45.0]]), crop_affine(BOX, (64, 64), 1.5, side="shorter")
+    )
+    torch.testing.assert_close(mapped, torch.tensor([[-0.5, -0.5], [63.5, 63.5]]))
+
+
+@pytest.mark.parametrize(
+    ("aspect", "corners"),
+    [("letterbox", [[-0.5, 15.5], [63.5, 47.5]]), ("stretch", [[-0.5, -0.5], [63.5, 63.5]])],
+)
+def test_letterbox_and_stretch_show_the_box_itself(aspect: str, corners: list[list[float]]) -> None:
+    assert crop_region(BOX, 1.5, aspect=aspect).tolist() == [0.0, 15.0, 60.0, 45.0]
+    affine = crop_affine(BOX, (64, 64), 1.5, aspect=aspect)
+    mapped = transform_points(torch.tensor([[0.0, 15.0], [60.0, 45.0]]), affine)
+    torch.testing.assert_close(mapped, torch.tensor(corners))
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((64, 96), [[-0.5, 7.5], [95.5, 55.5]]), ((96, 64), [[-0.5, 31.5], [63.5, 63.5]])]
+)
+def test_a_letterbox_is_seen_whole_in_any_input(size: tuple[int, int], shown: list[list[float]]) -> None:
+    mapped = transform_points(
+        torch.tensor([[10.0, 20.0], [50.0, 40.0]]), crop_affine(BOX, size, 1.0, aspect="letterbox")
+    )
+    torch.testing.assert_close(mapped, torch.tensor(shown))
+
+
+def test_clipped_crops_are_slices_of_whole_pixels() -> None:
+    box = torch.tensor([-3.0, 4.6, 50.2, 100.0])
+    region = crop_region(box, 1.0, aspect="stretch", clip_to=(30, 40))
+    assert region.tolist() == [-0.5, 3.5, 38.5, 28.5]  # image[4:29, 0:39]
+
+
+def test_a_stretched_face_turns_without_being_sheared_in_the_crop() -> None:
+    plain = crop_affine(BOX, (64, 64), 1.0, aspect="stretch")
+    turned = crop_affine(BOX, (64, 64), 1.0, aspect="stretch", rotation=90.0)
+    points = torch.rand(5, 2) * 40
+    still, moved = (transform_points(points, affine) - 31.5 for affine in (plain, turned))
+    torch.testing.assert_close(moved, torch.stack([-still[:, 1], still[:, 0]], dim=1), atol=1e-4, rtol=0)
+
+
+def test_boxes_of_a_batch_have_regions_of_their_own() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 20.0, 10.0], [5.0, 6.0, 7.0, 90.0]])
+    for aspect in ("square", "letterbox", "stretch"):
+        together = crop_affine(boxes, (64, 48), aspect=aspect, rotation=20.0)
+        torch.testing.assert_close(
+            together, torch.stack([crop_affine(box, (64, 48), aspect=aspect, rotation=20.0) for box in boxes])
+        )
+
+
+@pytest.mark.parametrize(
+    ("box", "options"),
+    [
+        ([5.0, 0.0, 5.0, 9.0], {"aspect": "stretch"}),
+        ([5.0, 0.0, 5.0, 9.0], {"side": "shorter"}),
+        ([60.0, 0.0, 90.0, 9.0], {"clip_to": (40, 50)}),
+    ],
+)
+def test_a_region_without_area_is_refused(box: list[float], options: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"'box' to have a width and a height.*square crop that is not clipped"):
+        crop_affine(torch.tensor(box), (64, 64), **options)
+
+
+def test_unknown_kinds_of_crops_list_the_choices() -> None:
+    with pytest.raises(InputError, match="'aspect' to be one of square, letterbox, stretch"):
+        crop_affine(BOX, (8, 8), aspect="box")
+    with pytest.raises(InputError, match="'side' to be one of longer, shorter"):
+        crop_affine(BOX, (8, 8), side="left")
+
+
+def test_outside_of_a_region_is_fill_and_its_border_stays_sharp() -> None:
+    image = noise(3, 40, 50)
+    image[:, :, 10:30] = 200
+    affine = torch.tensor([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]])
+    warped = warp_image(image, affine, (80, 100), fill=7, region=torch.tensor([9.5, -0.5, 29.5, 19.5]))
+    assert (warped[:, :40, 20:60] == 200).all()
+    warped[:, :40, 20:60] = 7
+    assert (warped == 7).all()

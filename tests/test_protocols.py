@@ -1,9 +1,14 @@
 import dataclasses
 
 import pytest
+import torch
+from torch_geometric.data import Data
 
 from lgcn.checks import InputError
-from lgcn.protocols import PROTOCOLS, Protocol, get_protocol
+from lgcn.protocols import PROTOCOLS, Protocol, add_protocol, get_protocol
+from lgcn.transforms import CropToInput
+
+PROTOCOLS_BY_NAME = {name: PROTOCOLS[name] for name in PROTOCOLS}
 
 
 @pytest.mark.parametrize("name", PROTOCOLS.names())
@@ -11,12 +16,13 @@ def test_every_protocol_is_found_under_its_own_name_and_says_what_it_is(name: st
     protocol = get_protocol(name)
     assert protocol.name == name
     assert protocol.description
+    assert protocol.source
 
 
-def test_the_protocols_differ_in_the_pixel_origin_alone() -> None:
+def test_the_first_two_differ_in_the_pixel_origin_alone() -> None:
     ours, hrnet = get_protocol("zero_based"), get_protocol("hrnet")
     assert (ours.point_offset, hrnet.point_offset) == (-1.0, 0.0)
-    same = {"name": "", "description": "", "point_offset": 0.0}
+    same = {"name": "", "description": "", "source": "", "point_offset": 0.0}
     assert dataclasses.replace(ours, **same) == dataclasses.replace(hrnet, **same)
     assert ours.enlargement == 1.25
     assert ours.thresholds == (0.10,)
@@ -28,7 +34,9 @@ def test_a_protocol_passes_through() -> None:
 
 
 def test_unknown_protocols_list_the_choices() -> None:
-    with pytest.raises(InputError, match=r"one of hrnet, zero_based \(got 'zerobased'\)\. Did you mean 'zero_based'"):
+    with pytest.raises(
+        InputError, match=r"one of adnet, .*, zero_based \(got 'zerobased'\)\. Did you mean 'zero_based'"
+    ):
         get_protocol("zerobased")
 
 
@@ -37,6 +45,12 @@ def test_unknown_protocols_list_the_choices() -> None:
     [
         ({"enlargement": 0.0}, "enlargement"),
         ({"enlargement": float("nan")}, "enlargement"),
+        ({"rect_enlargement": -1.0}, "rect_enlargement"),
+        ({"box": "rectangle"}, "box"),
+        ({"aspect": "wide"}, "aspect"),
+        ({"side": "left"}, "side"),
+        ({"frame": "heatmap"}, "frame"),
+        ({"fill": 256}, "fill"),
         ({"thresholds": ()}, "thresholds"),
         ({"thresholds": (0.1, 0.0)}, "thresholds"),
     ],
@@ -49,3 +63,51 @@ def test_values_without_sense_are_refused(options: dict[str, object], named: str
 def test_a_protocol_cannot_be_changed_in_passing() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         get_protocol("hrnet").enlargement = 1.0
+
+
+def test_the_facts_of_the_conventions() -> None:
+    crops = {name: (each.aspect, each.enlargement, each.clip, each.fill) for name, each in PROTOCOLS_BY_NAME.items()}
+    assert crops == {
+        "zero_based": ("square", 1.25, False, 0),
+        "hrnet": ("square", 1.25, False, 0),
+        "official": ("letterbox", 1.0, True, 114),
+        "pipnet": ("stretch", 1.1, True, 0),
+        "slpt": ("square", 1.2, False, 0),
+        "spiga": ("square", 1.6, False, 0),
+        "adnet": ("square", 1.05, False, 0),
+        "detector": ("square", 1.25, False, 0),
+    }
+    assert {name for name, each in PROTOCOLS_BY_NAME.items() if each.side == "shorter"} == {"adnet"}
+    assert {name for name, each in PROTOCOLS_BY_NAME.items() if each.frame == "crop"} == {"pipnet"}
+    boxes = {name: each.box for name, each in PROTOCOLS_BY_NAME.items() if each.box != "landmarks"}
+    assert boxes == {"pipnet": "dataset", "detector": "detector"}
+    kept = {name for name, each in PROTOCOLS_BY_NAME.items() if each.point_offset == 0}
+    assert kept == {"hrnet", "official", "pipnet"}
+
+
+def test_rectangles_have_an_enlargement_of_their_own() -> None:
+    pipnet = get_protocol("pipnet")
+    assert (pipnet.enlargement, pipnet.for_rectangles().enlargement) == (1.1, 1.2)
+    assert get_protocol("hrnet").for_rectangles() is get_protocol("hrnet")
+
+
+def test_every_protocol_gives_a_crop_and_names_all_of_its_facts() -> None:
+    face = Data(image=torch.zeros(1, 3, 90, 70, dtype=torch.uint8), bbox=torch.tensor([[10.0, 20.0, 50.0, 80.0]]))
+    names = [list(each.facts()) for each in PROTOCOLS_BY_NAME.values()]
+    assert all(each == names[0] for each in names)
+    seen = {
+        str(CropToInput((32, 32), **each.crop_options)(face).affine.tolist()) for each in PROTOCOLS_BY_NAME.values()
+    }
+    # zero_based, hrnet and detector have the same crop of the same box.
+    assert len(seen) == len(PROTOCOLS_BY_NAME) - 2
+    assert get_protocol("pipnet").facts()["size"] == "1.1 (dataset's: 1.2)"
+    assert get_protocol("hrnet").facts()["1-based points"] == "kept"
+    assert get_protocol("adnet").facts()["size"] == "1.05 x shorter side"
+
+
+def test_a_protocol_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PROTOCOLS, "_things", dict(PROTOCOLS._things))
+    mine = add_protocol(Protocol("mine", "a tight crop", enlargement=1.0))
+    assert get_protocol("mine") is mine
+    with pytest.raises(InputError, match="'mine', which is taken"):
+        add_protocol(mine)

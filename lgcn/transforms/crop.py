@@ -1,40 +1,84 @@
 """Image and landmarks to the network's input, through one affine."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from lgcn.checks import InputError
-from lgcn.geometry import crop_affine, transform_points, warp_image
+from lgcn.checks import InputError, check_choice
+from lgcn.geometry import ASPECTS, SIDES, crop_affine, crop_region, transform_points, warp_image
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.typing import Size
 
 
 class CropToInput(BaseTransform):
-    """Cuts the square around ``bbox`` out of ``image``: the crop of evaluation.
+    """Cuts the surroundings of ``bbox`` out of ``image``: the crop of evaluation.
 
     Reads ``image`` uint8 [1, 3, H, W], ``bbox`` [1, 4] and, where there is one, ``y`` [K, 2] in
     pixels of the image. Sets ``image`` to uint8 [1, 3, h, w], ``y`` to pixels of the input and
     ``affine`` [1, 2, 3] to the map from image to input.
 
+    ``CropToInput(input_size, **protocol.crop_options)`` is the crop of a protocol.
+
     Args:
         input_size: (h, w) of the network's input.
-        enlargement: side of the square over the longer side of the box, as the protocol says.
+        enlargement: size of the crop over that of the box, as the protocol says.
+        aspect: ``"square"``, ``"letterbox"`` or ``"stretch"``, see :func:`lgcn.geometry.crop_region`.
+        side: of the box, ``"longer"`` or ``"shorter"``, that a square is measured by.
+        clip: cuts the crop down to the picture and to whole pixels before it is resized.
+        fill: value of what is outside the picture and, unless the crop is a square that is not
+            clipped, of all that is outside the crop.
+
+    Raises:
+        InputError: for an ``aspect`` or ``side`` that there is none of, and when a box has no extent.
     """
 
-    def __init__(self, input_size: Size, enlargement: float = 1.25) -> None:
+    def __init__(
+        self,
+        input_size: Size,
+        enlargement: float = 1.25,
+        *,
+        aspect: str = "square",
+        side: str = "longer",
+        clip: bool = False,
+        fill: int = 0,
+    ) -> None:
         self.input_size = input_size
         self.enlargement = enlargement
+        self.aspect = check_choice("aspect", aspect, ASPECTS)
+        self.side = check_choice("side", side, SIDES)
+        self.clip = clip
+        self.fill = fill
 
     def forward(self, data: Data) -> Data:
-        return _crop(data, crop_affine(data.bbox[0], self.input_size, self.enlargement), self.input_size)
+        return self._crop(data)
+
+    def _crop(self, data: Data, **augmentation: Any) -> Data:
+        image, box = data.image[0], data.bbox[0]
+        rule: dict[str, Any] = {"aspect": self.aspect, "side": self.side}
+        if self.clip:
+            rule["clip_to"] = (image.shape[1], image.shape[2])
+        affine = crop_affine(box, self.input_size, self.enlargement, **rule, **augmentation)
+        cuts = self.clip or self.aspect != "square"
+        region = crop_region(box, self.enlargement, **rule) if cuts else None
+        data.image = warp_image(image, affine, self.input_size, self.fill, region).unsqueeze(0)
+        if data.get("y") is not None:
+            data.y = transform_points(data.y, affine)
+        data.affine = affine.unsqueeze(0)
+        return data
+
+    def _options(self) -> str:
+        """The options of the crop as they are written; those that are seldom given only where they are."""
+        options = {"aspect": "square", "side": "longer", "clip": False, "fill": 0}
+        given = {name: getattr(self, name) for name, usual in options.items() if getattr(self, name) != usual}
+        return ", ".join(f"{name}={value}" for name, value in {"enlargement": self.enlargement, **given}.items())
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.input_size}, enlargement={self.enlargement})"
+        return f"{type(self).__name__}({self.input_size}, {self._options()})"
 
 
-class RandomAffineCrop(BaseTransform):
+class RandomAffineCrop(CropToInput):
     """:class:`CropToInput` with rotation, scale, translation and flip composed into its one affine.
 
     A flip also swaps the partners of ``scheme.flip_pairs`` in ``y`` and ``visibility``. Draws from
@@ -43,13 +87,17 @@ class RandomAffineCrop(BaseTransform):
     Args:
         scheme: name of a landmark scheme, or one.
         input_size: (h, w) of the network's input.
-        enlargement: side of the unrotated square over the longer side of the box.
+        enlargement: size of the crop, not rotated and not scaled, over that of the box.
         rotation: degrees, drawn from [-rotation, rotation].
         scale: size of the face in the crop over its size without augmentation, drawn from this range.
         translation: shift along x and y in fractions of the crop's side, each drawn from
             [-translation, translation].
         flip: probability of a mirrored crop.
         probability: with which rotation, scale and translation are drawn, each by itself; left out otherwise.
+        aspect: this and the rest are those of :class:`CropToInput`.
+        side: as there.
+        clip: as there.
+        fill: as there.
 
     Raises:
         InputError: for a range or probability that cannot be drawn from.
@@ -65,15 +113,19 @@ class RandomAffineCrop(BaseTransform):
         translation: float = 0.1,
         flip: float = 0.5,
         probability: float = 1.0,
+        *,
+        aspect: str = "square",
+        side: str = "longer",
+        clip: bool = False,
+        fill: int = 0,
     ) -> None:
+        super().__init__(input_size, enlargement, aspect=aspect, side=side, clip=clip, fill=fill)
         if not (len(scale) == 2 and 0 < scale[0] <= scale[1]):
             raise InputError(f"Expected 'scale' to be a positive range (low, high) (got {scale}).")
         for name, chance in (("flip", flip), ("probability", probability)):
             if not 0 <= chance <= 1:
                 raise InputError(f"Expected '{name}' to be a probability in [0, 1] (got {chance}).")
         self.scheme = get_scheme(scheme)
-        self.input_size = input_size
-        self.enlargement = enlargement
         self.rotation = rotation
         self.scale = (scale[0], scale[1])
         self.translation = translation
@@ -87,10 +139,8 @@ class RandomAffineCrop(BaseTransform):
         rotates, scales, moves = (draw < self.probability for draw in draws[:3])
         flips = draws[3] < self.flip
         low, high = self.scale
-        affine = crop_affine(
-            data.bbox[0],
-            self.input_size,
-            self.enlargement,
+        data = self._crop(
+            data,
             rotation=self.rotation * (2 * draws[4] - 1) if rotates else 0.0,
             scale=low + (high - low) * draws[5] if scales else 1.0,
             translation=(self.translation * (2 * draws[6] - 1), self.translation * (2 * draws[7] - 1))
@@ -98,7 +148,6 @@ class RandomAffineCrop(BaseTransform):
             else (0.0, 0.0),
             flip=flips,
         )
-        data = _crop(data, affine, self.input_size)
         if flips:
             for key in ("y", "visibility"):
                 if data.get(key) is not None:
@@ -107,14 +156,6 @@ class RandomAffineCrop(BaseTransform):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.scheme.name}, {self.input_size}, enlargement={self.enlargement}, "
+            f"{type(self).__name__}({self.scheme.name}, {self.input_size}, {self._options()}, "
             f"rotation={self.rotation}, scale={self.scale}, translation={self.translation}, flip={self.flip})"
         )
-
-
-def _crop(data: Data, affine: Tensor, input_size: Size) -> Data:
-    data.image = warp_image(data.image[0], affine, input_size).unsqueeze(0)
-    if data.get("y") is not None:
-        data.y = transform_points(data.y, affine)
-    data.affine = affine.unsqueeze(0)
-    return data

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torchvision.transforms.v2.functional import resize
 
 from lgcn.checks import InputError
 from lgcn.geometry import invert_affine, transform_points
+from lgcn.protocols import PROTOCOLS, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms import CropToInput, RandomAffineCrop
 
@@ -171,6 +173,46 @@ def test_outside_of_the_picture_is_black() -> None:
     assert (image[..., :8, :] == 0).all()
 
 
+def sliced(image: Tensor, x0: int, y0: int, x1: int, y1: int, size: tuple[int, int]) -> Tensor:
+    """What public code does: a slice of the array, resized."""
+    return resize(image[:, y0:y1, x0:x1], list(size), antialias=True)
+
+
+def test_the_official_crop_is_a_slice_resized_and_padded() -> None:
+    image = torch.randint(256, (3, 300, 200), dtype=torch.uint8)
+    face = Data(image=image[None], bbox=torch.tensor([[-8.0, 20.0, 100.0, 220.0]]), y=torch.tensor([[0.0, 20.0]]))
+    data = CropToInput((64, 64), **get_protocol("official").crop_options)(face)
+    # 100 x 200 pixels become 32 x 64, in the middle of 64.
+    expected = sliced(image, 0, 20, 100, 220, (64, 32))
+    assert (data.image[0, :, :, 16:48].int() - expected.int()).abs().max() <= 2
+    assert (data.image[..., :16] == 114).all() and (data.image[..., 48:] == 114).all()
+    # The centre of the slice's first pixel, zoomed by 0.32 about the edges of pixels.
+    torch.testing.assert_close(data.y, torch.tensor([[16 + 0.5 * 0.32 - 0.5, 0.5 * 0.32 - 0.5]]))
+
+
+def test_the_crop_of_pipnet_is_a_slice_stretched_to_the_input() -> None:
+    image = torch.randint(256, (3, 300, 200), dtype=torch.uint8)
+    face = Data(image=image[None], bbox=torch.tensor([[100.0, 50.0, 200.0, 250.0]]), y=torch.tensor([[95.0, 40.0]]))
+    data = CropToInput((64, 64), **get_protocol("pipnet").crop_options)(face)
+    # 95 ... 205 of 200 pixels in x, 40 ... 260 in y.
+    expected = sliced(image, 95, 40, 199, 260, (64, 64))
+    assert (data.image[0].int() - expected.int()).abs().max() <= 4
+    torch.testing.assert_close(data.y, torch.tensor([[0.5 * 64 / 104 - 0.5, 0.5 * 64 / 220 - 0.5]]))
+
+
+@pytest.mark.parametrize("name", PROTOCOLS.names())
+def test_augmented_crops_keep_landmarks_on_their_spots_under_every_protocol(name: str) -> None:
+    options = {**get_protocol(name).crop_options, "fill": 0}
+    neutral = RandomAffineCrop(SCHEME, (64, 64), flip=0.0, **NEUTRAL, **options)(example())
+    plain = CropToInput((64, 64), **options)(example())
+    assert torch.equal(neutral.image, plain.image) and torch.equal(neutral.affine, plain.affine)
+    options["enlargement"] *= 2.5
+    for _ in range(6):
+        data = RandomAffineCrop(SCHEME, (96, 96), flip=0.0, **options)(example())
+        inside = ((data.y > 14) & (data.y < 81)).all(dim=-1)
+        torch.testing.assert_close(centres(data.image)[inside], data.y[inside], atol=0.35, rtol=0)
+
+
 def test_a_real_scheme_is_permuted_as_its_table_says() -> None:
     scheme = get_scheme("wflw98")
     pos = torch.rand(98, 2) * 50
@@ -187,5 +229,11 @@ def test_bad_options_and_repr() -> None:
         RandomAffineCrop("ibug68", (8, 8), flip=1.5)
     with pytest.raises(InputError, match="'probability'"):
         RandomAffineCrop("ibug68", (8, 8), probability=-math.inf)
+    with pytest.raises(InputError, match="'aspect'"):
+        CropToInput((8, 8), aspect="wide")
+    with pytest.raises(InputError, match="'side'"):
+        CropToInput((8, 8), side="left")
+    official = CropToInput((8, 8), **get_protocol("official").crop_options)
+    assert str(official) == "CropToInput((8, 8), enlargement=1.0, aspect=letterbox, clip=True, fill=114)"
     assert str(CropToInput((8, 8))) == "CropToInput((8, 8), enlargement=1.25)"
     assert str(RandomAffineCrop("ibug68", (8, 8))).startswith("RandomAffineCrop(ibug68, (8, 8), enlargement=1.25, ")
