@@ -1,15 +1,18 @@
 """The loss a detector is trained with: eq. 9 of the paper, generalised."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import signature
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lgcn.checks import InputError, check_shape
-from lgcn.losses.coordinate import l1_loss
+from lgcn.checks import InputError, check_options, check_shape
+from lgcn.losses.coordinate import COORDINATE_LOSSES, coordinate_loss
 from lgcn.losses.distribution import heatmap_cross_entropy
 from lgcn.losses.focal import focal_heatmap_loss
+from lgcn.losses.regression import adaptive_wing_loss, heatmap_mse_loss
 from lgcn.registry import Registry
 from lgcn.typing import DetectorOutput, Size
 
@@ -32,26 +35,59 @@ class HeatmapEncoder(Protocol):
         ...
 
 
-HeatmapLoss = Callable[[Tensor, Tensor, Tensor, HeatmapEncoder], Tensor]
-"""(heatmaps, target [B, K, h, w], weight [B, K], codec) -> scalar."""
+HeatmapLoss = Callable[..., Tensor]
+"""(heatmaps, target [B, K, h, w], weight [B, K], codec, **options) -> scalar."""
 
 HEATMAP_LOSSES: Registry[HeatmapLoss] = Registry("heatmap loss")
 """What :class:`DetectionLoss` knows by name; ``HEATMAP_LOSSES.add`` one of your own."""
 
 
 @HEATMAP_LOSSES.register("focal")
-def _focal(heatmaps: Tensor, target: Tensor, weight: Tensor, codec: HeatmapEncoder) -> Tensor:
+def _focal(
+    heatmaps: Tensor, target: Tensor, weight: Tensor, codec: HeatmapEncoder, alpha: float = 2.0, beta: float = 4.0
+) -> Tensor:
     if codec.target != "integer":
         raise InputError(
             f"Expected 'codec.target' to be 'integer' for the focal heatmap loss (got '{codec.target}'), "
             "whose positive cells are those where the target is exactly 1. Use heatmap='cross_entropy' instead."
         )
-    return focal_heatmap_loss(heatmaps, target, weight, from_logits=codec.activation != "clamp")
+    return focal_heatmap_loss(heatmaps, target, weight, alpha, beta, from_logits=codec.activation != "clamp")
 
 
 @HEATMAP_LOSSES.register("cross_entropy")
 def _cross_entropy(heatmaps: Tensor, target: Tensor, weight: Tensor, codec: HeatmapEncoder) -> Tensor:
     return heatmap_cross_entropy(heatmaps, target, weight)
+
+
+@HEATMAP_LOSSES.register("mse")
+def _mse(heatmaps: Tensor, target: Tensor, weight: Tensor, codec: HeatmapEncoder) -> Tensor:
+    return heatmap_mse_loss(heatmaps, target, weight, from_logits=_are_logits(codec, "mse"))
+
+
+@HEATMAP_LOSSES.register("adaptive_wing")
+def _adaptive_wing(
+    heatmaps: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    codec: HeatmapEncoder,
+    alpha: float = 2.1,
+    omega: float = 14.0,
+    epsilon: float = 1.0,
+    theta: float = 0.5,
+    foreground_weight: float = 10.0,
+) -> Tensor:
+    from_logits = _are_logits(codec, "adaptive_wing")
+    options = (alpha, omega, epsilon, theta, foreground_weight)
+    return adaptive_wing_loss(heatmaps, target, weight, *options, from_logits=from_logits)
+
+
+def _are_logits(codec: HeatmapEncoder, name: str) -> bool:
+    if codec.activation == "softmax":
+        raise InputError(
+            f"Expected 'codec.activation' to be 'sigmoid' or 'clamp' for the heatmap loss '{name}' (got 'softmax', "
+            "whose values sum to 1 and are nowhere near the target's). Use heatmap='cross_entropy' instead."
+        )
+    return codec.activation == "sigmoid"
 
 
 class DetectionLoss(nn.Module):
@@ -60,9 +96,11 @@ class DetectionLoss(nn.Module):
     ``total = heatmap_weight * heatmap + refined_weight * refined + initial_weight * initial``
 
     ``heatmap`` is eq. 8 (or another of :data:`HEATMAP_LOSSES`), ``refined`` and ``initial`` are
-    eq. 7 on the graph's and on the decoded landmarks. Coordinates are divided by the (W, H) of
-    the input before eq. 7, as the paper's are. Landmarks outside the crop have no heatmap, so
-    only the coordinate terms see them; landmarks of visibility 0 are seen by none.
+    eq. 7 (or another of :data:`COORDINATE_LOSSES`) on the graph's and on the decoded landmarks.
+    A coordinate loss sees errors, and takes its options, in pixels of the input; what it gives
+    is divided by the input's (W, H), so that eq. 7 is in the paper's unit, the side of the crop,
+    and a weight means about the same for each of them. Landmarks outside the crop have no
+    heatmap, so only the coordinate terms see them; landmarks of visibility 0 are seen by none.
 
     Args:
         heatmap: name of the heatmap loss.
@@ -70,11 +108,15 @@ class DetectionLoss(nn.Module):
         refined_weight: the paper's :math:`\lambda_1`.
         initial_weight: weight of the decoded landmarks; of use where the decode has a gradient
             (soft-argmax). 0 in the paper.
+        coordinate: name of the loss of both coordinate terms.
+        heatmap_options: arguments of the heatmap loss, such as ``alpha``.
+        coordinate_options: arguments of the coordinate loss, such as ``epsilon``.
 
     A term of weight 0 is reported but has no gradient.
 
     Raises:
-        InputError: if ``heatmap`` is unknown (lists the choices) or a weight is negative.
+        InputError: if a name or option is unknown (lists the choices), a weight is negative, or an option of the
+            coordinate loss is out of its range; in :meth:`forward`, if the heatmap loss does not suit the codec.
     """
 
     def __init__(
@@ -83,10 +125,16 @@ class DetectionLoss(nn.Module):
         heatmap_weight: float = 1.0,
         refined_weight: float = 1.0,
         initial_weight: float = 0.0,
+        coordinate: str = "l1",
+        heatmap_options: Mapping[str, Any] | None = None,
+        coordinate_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.heatmap = heatmap
-        self.heatmap_loss = HEATMAP_LOSSES[heatmap]
+        self.coordinate = coordinate
+        self.heatmap_loss = _with_options("heatmap", HEATMAP_LOSSES, heatmap, heatmap_options, num_given=4)
+        self.penalty = _with_options("coordinate", COORDINATE_LOSSES, coordinate, coordinate_options, num_given=1)
+        self.penalty(torch.zeros(1, 2))  # an option out of its range is refused now
         self.weights = {"heatmap": heatmap_weight, "refined": refined_weight, "initial": initial_weight}
         for name, weight in self.weights.items():
             if not weight >= 0:
@@ -118,7 +166,7 @@ class DetectionLoss(nn.Module):
         side = target_pos.new_tensor([width, height])
 
         def coordinates(pos: Tensor) -> Tensor:
-            return l1_loss(pos / side, target_pos / side, visibility)
+            return coordinate_loss(self.penalty, pos, target_pos, visibility, side)
 
         def heatmaps() -> Tensor:
             target, weight = codec.encode(target_pos, visibility)
@@ -139,4 +187,16 @@ class DetectionLoss(nn.Module):
         return {"total": total, **terms}
 
     def extra_repr(self) -> str:
-        return ", ".join([f"heatmap={self.heatmap!r}", *(f"{name}_weight={w:g}" for name, w in self.weights.items())])
+        weights = ", ".join(f"{name}_weight={weight:g}" for name, weight in self.weights.items())
+        return f"heatmap={self.heatmap!r}, coordinate={self.coordinate!r}, {weights}"
+
+
+def _with_options(
+    term: str, losses: Registry[Callable[..., Tensor]], name: str, options: Mapping[str, Any] | None, num_given: int
+) -> Callable[..., Tensor]:
+    loss = losses[name]
+    given = list(signature(loss).parameters)
+    if options and len(given) == num_given:
+        raise InputError(f"Expected no '{term}_options' for the {losses.kind} '{name}' (got {', '.join(options)}).")
+    check_options(f"{term} option", options or {}, loss, given=given[:num_given])
+    return partial(loss, **options or {})

@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-from lgcn.checks import check_shape
+from lgcn.checks import InputError, check_shape
+
+
+def check_positive(**options: float) -> None:
+    """Raises :class:`InputError` for the first option that is no positive number."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise InputError(f"Expected '{name}' to be a positive number (got {value!r}).")
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -1,10 +1,24 @@
+import pickle
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from lgcn.checks import InputError
 from lgcn.codecs import HeatmapCodec
-from lgcn.losses import DetectionLoss, focal_heatmap_loss, heatmap_cross_entropy, l1_loss
+from lgcn.losses import (
+    COORDINATE_LOSSES,
+    HEATMAP_LOSSES,
+    DetectionLoss,
+    adaptive_wing_loss,
+    focal_heatmap_loss,
+    heatmap_cross_entropy,
+    heatmap_mse_loss,
+    l1_loss,
+    smooth_l1_loss,
+    wing_loss,
+)
 from lgcn.typing import DetectorOutput
 
 SIZE = (32, 64)  # (H, W): a swap of the two is seen
@@ -105,8 +119,10 @@ def test_focal_refuses_subpixel_targets() -> None:
 
 
 def test_detection_loss_refuses_unknown_names_and_negative_weights() -> None:
-    with pytest.raises(InputError, match="cross_entropy, focal.*Did you mean 'focal'"):
+    with pytest.raises(InputError, match=r"adaptive_wing, cross_entropy, focal, mse.*Did you mean 'focal'"):
         DetectionLoss(heatmap="focall")
+    with pytest.raises(InputError, match=r"'coordinate loss' to be one of l1, smooth_l1, wing .got 'l2'"):
+        DetectionLoss(coordinate="l2")
     with pytest.raises(InputError, match="'refined_weight'.*-1"):
         DetectionLoss(refined_weight=-1)
     with pytest.raises(InputError, match="'initial_weight'.*nan"):
@@ -120,8 +136,103 @@ def test_detection_loss_says_which_shape_is_wrong() -> None:
 
 
 def test_detection_loss_repr_names_its_weights() -> None:
-    expected = "DetectionLoss(heatmap='focal', heatmap_weight=1, refined_weight=1, initial_weight=0)"
+    expected = "DetectionLoss(heatmap='focal', coordinate='l1', heatmap_weight=1, refined_weight=1, initial_weight=0)"
     assert repr(DetectionLoss()) == expected
+
+
+@pytest.mark.parametrize(
+    ("coordinate", "function", "options"),
+    [
+        ("l1", l1_loss, {}),
+        ("smooth_l1", smooth_l1_loss, {}),
+        ("smooth_l1", smooth_l1_loss, {"beta": 3.0}),
+        ("wing", wing_loss, {}),
+        ("wing", wing_loss, {"width": 5.0, "epsilon": 0.5}),
+    ],
+)
+def test_coordinate_losses_see_pixels_of_the_input_and_give_fractions_of_its_side(
+    coordinate: str, function: Callable[..., Tensor], options: dict[str, float]
+) -> None:
+    output, target = make_case()
+    visibility = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    loss = DetectionLoss(coordinate=coordinate, coordinate_options=options, initial_weight=1.0)
+    terms = loss(output, target, visibility, FakeCodec(), (64, 64))
+    torch.testing.assert_close(terms["refined"], function(output.pos, target, visibility, **options) / 64)
+    torch.testing.assert_close(terms["initial"], function(output.initial, target, visibility, **options) / 64)
+    # Where the sides differ, each axis is divided by its own.
+    terms = loss(output, target, visibility, FakeCodec(), SIZE)
+    along_x = target.clone()
+    along_x[..., 1] = output.pos[..., 1].detach()
+    along_y = target.clone()
+    along_y[..., 0] = output.pos[..., 0].detach()
+    expected = [function(output.pos, only, visibility, **options) for only in (along_x, along_y)]
+    torch.testing.assert_close(terms["refined"], expected[0] / 64 + expected[1] / 32)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "clamp"])
+@pytest.mark.parametrize(
+    ("heatmap", "function", "options"),
+    [
+        ("focal", focal_heatmap_loss, {"alpha": 1.0, "beta": 2.0}),
+        ("mse", heatmap_mse_loss, {}),
+        ("adaptive_wing", adaptive_wing_loss, {}),
+        ("adaptive_wing", adaptive_wing_loss, {"alpha": 2.5, "omega": 7.0, "epsilon": 0.5, "theta": 0.25}),
+        ("adaptive_wing", adaptive_wing_loss, {"foreground_weight": 0.0}),
+    ],
+)
+def test_heatmap_losses_take_options_and_what_the_codec_calls_a_heatmap(
+    heatmap: str, function: Callable[..., Tensor], options: dict[str, float], activation: str
+) -> None:
+    output, target = make_case()
+    codec = FakeCodec(activation)
+    terms = DetectionLoss(heatmap=heatmap, heatmap_options=options)(output, target, None, codec, SIZE)
+    drawn = codec.encode(target)
+    expected = function(output.heatmaps, *drawn, **options, from_logits=activation == "sigmoid")
+    torch.testing.assert_close(terms["heatmap"], expected)
+
+
+@pytest.mark.parametrize("heatmap", ["mse", "adaptive_wing"])
+def test_losses_of_values_refuse_a_distribution(heatmap: str) -> None:
+    output, target = make_case()
+    with pytest.raises(InputError, match=rf"'sigmoid' or 'clamp' for the heatmap loss '{heatmap}' .*cross_entropy"):
+        DetectionLoss(heatmap=heatmap)(output, target, None, FakeCodec(activation="softmax"), SIZE)
+
+
+def test_options_are_checked_when_the_loss_is_built() -> None:
+    with pytest.raises(InputError, match=r"'coordinate option' to be one of width, epsilon .got 'epsilom'.*'epsilon'"):
+        DetectionLoss(coordinate="wing", coordinate_options={"epsilom": 1.0})
+    with pytest.raises(InputError, match=r"'heatmap option' to be one of alpha, beta .got 'theta'"):
+        DetectionLoss(heatmap_options={"theta": 1.0})
+    with pytest.raises(InputError, match=r"no 'coordinate_options' for the coordinate loss 'l1' .got beta"):
+        DetectionLoss(coordinate_options={"beta": 1.0})
+    with pytest.raises(InputError, match=r"no 'heatmap_options' for the heatmap loss 'mse' .got alpha"):
+        DetectionLoss(heatmap="mse", heatmap_options={"alpha": 1.0})
+    with pytest.raises(InputError, match=r"'beta' to be a positive number .got 0"):
+        DetectionLoss(coordinate="smooth_l1", coordinate_options={"beta": 0})
+
+
+def test_losses_of_ones_own_by_name() -> None:
+    HEATMAP_LOSSES.add("mine", lambda heatmaps, target, weight, codec, power=1: (heatmaps**power).mean())
+    COORDINATE_LOSSES.add("mine", lambda difference: difference.square())
+    try:
+        loss = DetectionLoss(heatmap="mine", coordinate="mine", heatmap_options={"power": 2})
+        output, target = make_case()
+        terms = loss(output, target, None, FakeCodec(), SIZE)
+    finally:
+        del HEATMAP_LOSSES._things["mine"], COORDINATE_LOSSES._things["mine"]
+    torch.testing.assert_close(terms["heatmap"], output.heatmaps.square().mean())
+    expected = ((output.pos - target).square() / torch.tensor([64.0, 32.0])).sum(-1).mean()
+    torch.testing.assert_close(terms["refined"], expected)
+
+
+def test_a_loss_can_be_copied_and_sent_to_another_process() -> None:
+    loss = DetectionLoss(heatmap="adaptive_wing", coordinate="wing", coordinate_options={"width": 5.0})
+    output, target = make_case()
+    codec = FakeCodec()
+    copied = pickle.loads(pickle.dumps(loss))
+    torch.testing.assert_close(
+        copied(output, target, None, codec, SIZE), loss(output, target, None, codec, SIZE), rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,6 +241,10 @@ def test_detection_loss_repr_names_its_weights() -> None:
         ("focal", "sigmoid", "integer"),
         ("focal", "clamp", "integer"),
         ("cross_entropy", "softmax", "subpixel"),
+        ("mse", "sigmoid", "subpixel"),
+        ("mse", "clamp", "integer"),
+        ("adaptive_wing", "sigmoid", "integer"),
+        ("adaptive_wing", "clamp", "subpixel"),
     ],
 )
 def test_detection_loss_falls_on_the_way_to_the_target(heatmap: str, activation: str, target: str) -> None:
