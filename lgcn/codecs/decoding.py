@@ -1,7 +1,8 @@
-"""Reads a position, in cells, out of each heatmap; four ways.
+"""Reads a position, in cells, out of each heatmap; five ways.
 
-All take ``values`` [B, K, h, w] in [0, 1] and the ``peak`` [B, K, 2] (integer cell of the largest
-value, x first) and return [B, K, 2]. Only :func:`soft_argmax` is differentiable.
+All take ``values`` [B, K, h, w], not negative (but for :func:`hrnet`, which takes any), and the
+``peak`` [B, K, 2] (integer cell of the largest value, x first) and return [B, K, 2]. Only
+:func:`soft_argmax` is differentiable.
 
 Sums are written as products and sums, not as matrix products or convolutions, which autocast would
 compute in half precision: at cell 60 that has steps of a quarter of a cell.
@@ -45,11 +46,27 @@ def argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
     return peak.to(values.dtype)
 
 
-def quarter(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    """A quarter of a cell towards the larger neighbour, on each axis; none where one of the two is missing."""
+def _quarter_step(values: Tensor, peak: Tensor) -> Tensor:
     window = gather_window(values.detach(), peak, 1)
     slope = torch.stack([window[..., 1, 2] - window[..., 1, 0], window[..., 2, 1] - window[..., 0, 1]], dim=-1)
-    return peak + 0.25 * slope.sign() * (_from_border(values, peak) > 0)
+    return 0.25 * slope.sign()
+
+
+def quarter(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
+    """A quarter of a cell towards the larger neighbour, on each axis; none where one of the two is missing."""
+    return peak + _quarter_step(values, peak) * (_from_border(values, peak) > 0)
+
+
+def hrnet(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
+    """As the public HRNet facial code does: a quarter of a cell on both axes, or on none.
+
+    There is no step on either axis where a neighbour is missing on one. A map without a positive
+    value gives (-1, -1), the cell before the first: that code's 0, as it counts from 1. Whole
+    pixels of the image, its last step, are made by :func:`lgcn.codecs.truncate_to_image`.
+    """
+    step = _quarter_step(values, peak) * (_from_border(values, peak) > 0).all(dim=-1, keepdim=True)
+    is_seen = gather_window(values.detach(), peak, 0).flatten(2) > 0
+    return torch.where(is_seen, peak + step, -1.0)
 
 
 def dark(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
@@ -96,5 +113,6 @@ DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "argmax": argmax,
     "quarter": quarter,
     "dark": dark,
+    "hrnet": hrnet,
     "softargmax": soft_argmax,
 }

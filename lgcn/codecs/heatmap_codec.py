@@ -23,7 +23,8 @@ class HeatmapCodec:
         heatmap_size: (h, w), the input over one whole stride.
         sigma: of the Gaussian, in cells.
         decode: ``"argmax"`` (integer cells), ``"quarter"`` (a quarter cell towards the larger
-            neighbour), ``"dark"`` (Newton step on the log map) or ``"softargmax"`` (mean position).
+            neighbour), ``"dark"`` (Newton step on the log map), ``"softargmax"`` (mean position) or
+            ``"hrnet"`` (as the public HRNet facial code does; see :func:`lgcn.codecs.truncate_to_image`).
         activation: what makes values in [0, 1] of a network's output: ``"sigmoid"``, ``"clamp"`` (the
             output is a value already) or ``"softmax"`` (a distribution over the cells of each map).
         target: ``"integer"`` puts the peak on the nearest cell, where it is exactly 1 (the focal loss
@@ -95,12 +96,22 @@ class HeatmapCodec:
         """Heatmaps [B, K, h, w] as the network returned them -> positions and confidences."""
         height, width = self.heatmap_size
         check_shape("heatmaps", heatmaps, "B K h w", h=height, w=width)
-        values = self.activate(heatmaps)
-        peak, confidence = find_peaks(values)
+        outputs = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
+        values = self.activate(outputs)
+        # The peak of the output itself: an activation makes equal what it saturates.
+        peak, _ = find_peaks(outputs)
         if self.activation == "softmax":
             confidence = gather_window(values, peak, math.ceil(self.sigma)).sum(dim=(-2, -1)).clamp_max(1.0)
-        cells = DECODERS[self.decode_name](values, peak, self.sigma)
+        else:
+            confidence = gather_window(values, peak, 0).flatten(1)
+        cells = DECODERS[self.decode_name](self._readable(outputs, values), peak, self.sigma)
         return DecodedLandmarks(heatmap_to_input(cells, self.stride), confidence)
+
+    def _readable(self, outputs: Tensor, values: Tensor) -> Tensor:
+        """What positions are read from: linear outputs that overshoot 1 keep the tops of their peaks."""
+        if self.activation != "clamp":
+            return values
+        return outputs if self.decode_name == "hrnet" else outputs.clamp_min(0)
 
     def __repr__(self) -> str:
         return (

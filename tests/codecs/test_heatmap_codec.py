@@ -18,7 +18,7 @@ def as_output(values: Tensor, activation: str) -> Tensor:
 
 
 # Largest distance in cells, on each axis, of what is decoded from what was encoded, well inside the map.
-SUBPIXEL_ERROR = {"argmax": 0.5, "quarter": 0.25, "dark": 0.003, "softargmax": 0.003}
+SUBPIXEL_ERROR = {"argmax": 0.5, "quarter": 0.25, "dark": 0.003, "hrnet": 0.25, "softargmax": 0.003}
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -122,6 +122,24 @@ def test_confidences_lie_between_0_and_1_for_any_output(activation: str, decode:
     assert ((pos >= -2.5) & (pos <= torch.tensor([49.5, 33.5]))).all()
 
 
+@pytest.mark.parametrize("decode", ["argmax", "quarter", "dark", "hrnet"])
+def test_linear_outputs_that_overshoot_1_are_read_at_their_top(decode: str) -> None:
+    codec = HeatmapCodec(**SIZES, decode=decode, activation="clamp", target="subpixel")
+    pos = torch.rand(1, 30, 2) * torch.tensor([48.0, 80.0]) + 24
+    heatmaps, _ = codec.encode(pos)
+    overshooting = codec.decode(3 * heatmaps)
+    torch.testing.assert_close(overshooting.pos, codec.decode(heatmaps / 2).pos, atol=1e-3, rtol=0)
+    assert (overshooting.confidence == 1).all()
+
+
+def test_a_saturated_sigmoid_is_read_at_its_top() -> None:
+    outputs = torch.full((1, 1, 8, 8), -30.0)
+    outputs[..., 3, 2:6] = torch.tensor([40.0, 60.0, 90.0, 50.0])  # a sigmoid of 1 in all of them
+    decoded = HeatmapCodec((32, 32), (8, 8), decode="argmax").decode(outputs)
+    assert decoded.pos.tolist() == [[[17.5, 13.5]]]
+    assert decoded.confidence.item() == 1
+
+
 def test_the_confidence_is_the_value_at_the_peak() -> None:
     outputs = torch.randn(2, 5, 8, 8)
     values = HeatmapCodec((32, 32), (8, 8), activation="sigmoid").decode(outputs).confidence
@@ -151,7 +169,7 @@ def test_gradients_of_soft_argmax_and_confidence(activation: str) -> None:
     assert torch.autograd.gradcheck(codec.decode, (outputs,))
 
 
-@pytest.mark.parametrize("decode", ["argmax", "quarter", "dark"])
+@pytest.mark.parametrize("decode", ["argmax", "quarter", "dark", "hrnet"])
 def test_other_decodes_have_a_gradient_of_the_confidence_alone(decode: str) -> None:
     outputs = torch.randn(2, 3, 8, 8, requires_grad=True)
     pos, confidence = HeatmapCodec((32, 32), (8, 8), decode=decode).decode(outputs)

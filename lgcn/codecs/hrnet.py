@@ -1,0 +1,65 @@
+"""The public HRNet facial code's way back into the image, for comparison with its published figures.
+
+Its predictions are whole pixels of the image: half a pixel of error on average for each of them,
+which a sub-pixel decode does not have. https://github.com/HRNet/HRNet-Facial-Landmark-Detection
+"""
+
+import torch
+from torch import Tensor
+
+from lgcn.checks import InputError, check_shape
+from lgcn.geometry import invert_affine, transform_points
+from lgcn.typing import Size
+
+
+def hrnet_affine(center: Tensor, scale: Tensor, input_size: Size) -> Tensor:
+    r"""The affine of that code's crop, a square of side 200 * ``scale`` around ``center``, in float64.
+
+    .. math:: u = \frac{(W, H)}{200\, \mathrm{scale}} (p - \mathrm{center}) + \frac{(W, H) - 1}{2}
+
+    The same as :func:`lgcn.geometry.crop_affine` of the tight box in single precision.
+
+    Args:
+        center: [..., 2], pixels of the image, as in its csv files.
+        scale: [...], that of its csv files times 1.25.
+        input_size: (H, W) of the network's input.
+
+    Returns:
+        [..., 2, 3], pixels of the image -> pixels of the input.
+
+    Raises:
+        InputError: if the shapes don't fit each other.
+    """
+    check_shape("center", center, "... 2")
+    if scale.shape != center.shape[:-1]:
+        raise InputError(
+            f"Expected 'scale' to have the shape of 'center' without its last axis (got {list(scale.shape)} and "
+            f"{list(center.shape)})."
+        )
+    size = center.new_tensor([input_size[1], input_size[0]], dtype=torch.float64)
+    zoom = size / (200 * scale.double().unsqueeze(-1))
+    offset = (size - 1) / 2 - zoom * center.double()
+    return torch.cat([torch.diag_embed(zoom), offset.unsqueeze(-1)], dim=-1)
+
+
+def truncate_to_image(pos: Tensor, affine: Tensor) -> Tensor:
+    r"""The last step of that code: whole pixels of the image, :math:`\mathrm{trunc}(A^{-1} u) + 1`.
+
+    With ``decode="hrnet"`` and the affine of the crop, what comes out equals that code's
+    predictions, which are meant for annotations as the csv files hold them (counted from 1 for
+    300-W). Positions that fall on a whole pixel exactly are left to the rounding of the last bit,
+    here as there; an affine in single precision widens that to about 1e-4 pixels.
+
+    Args:
+        pos: [..., K, 2], pixels of the network's input.
+        affine: [..., 2, 3], pixels of the image -> pixels of the input; float64 where it matters.
+
+    Returns:
+        [..., K, 2], whole numbers in the type of ``pos``.
+
+    Raises:
+        InputError: if the shapes don't fit each other.
+    """
+    check_shape("pos", pos, "... K 2")
+    in_image = transform_points(pos.double(), invert_affine(affine.double()))
+    return (in_image.trunc() + 1).to(pos.dtype)
