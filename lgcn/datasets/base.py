@@ -1,19 +1,22 @@
 """What every landmark dataset is: annotations in memory, pictures read when asked for."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputFileError, check_choice, check_shape
 from lgcn.geometry import landmark_box
 from lgcn.images import read_image
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
+
+NO_EXTENT = "fewer than two landmarks apart"
+"""Why the base class leaves a face out, as a key of :attr:`LandmarkDataset.skipped`."""
 
 
 class Completeness(NamedTuple):
@@ -30,9 +33,16 @@ class LandmarkDataset(Dataset):
     """Annotated pictures as PyG ``Data``, one for each face.
 
     Each item holds ``image`` uint8 [1, 3, H, W]; ``y`` [K, 2] and ``bbox`` [1, 4] in pixels of the
-    image, the box tight around the landmarks and rounded outwards; ``visibility`` [K] (1 annotated,
-    0 missing); ``landmark_id`` [K]; ``normalizer`` [1] in pixels of the image; and ``image_id``, the
-    picture's path relative to ``root``.
+    image; ``visibility`` [K] (1 annotated, 0 missing, where ``y`` may be NaN); ``landmark_id`` [K];
+    ``normalizer`` [1] in pixels of the image, NaN where the face has none; and ``image_id``, the
+    picture's path relative to ``root``. Where the annotation has them, also ``rect`` [1, 4], its own
+    box, and ``occlusion`` [K] (1 where something covers the landmark, whose position is annotated all
+    the same). ``bbox`` is tight around the landmarks and rounded outwards; it is ``rect`` where the
+    protocol crops by the dataset's own boxes and they have an extent (``crops_by_rect``).
+
+    A face of which fewer than two landmarks are annotated, or all in one place, has no box to crop:
+    it is left out and counted in ``skipped``. A face that only lacks the normaliser (an eye corner
+    is missing) stays: it can be trained on, but has no NME.
 
     Args:
         root: folder that the picture paths start from.
@@ -43,10 +53,21 @@ class LandmarkDataset(Dataset):
         transform: from ``Data`` to ``Data``, applied on access.
         protocol: name of an evaluation protocol, or one.
         normalizer: name of the normaliser; the protocol's, else the scheme's, if None.
+        split: what the faces are called in tables.
+        subsets: name -> bool [N], in the order of the publication's columns.
+        rect: [N, 4], (x0, y0, x1, y1) of the annotation's own boxes.
+        occlusion: [N, K], 1 where a landmark is covered.
+        distances: further normalisers that the annotation brings along: name -> [N], pixels of the image.
 
     Raises:
-        InputError: if a face has no extent or no normalising distance.
+        InputError: if a shape does not fit or the normaliser is unknown.
     """
+
+    splits: ClassVar[Mapping[str, int | None]] = {}
+    """Names that ``split`` takes -> the published number of faces, None where none is published."""
+
+    layout: ClassVar[str] = ""
+    """Which files go where and who gives them out, in one sentence: part of every message on a missing file."""
 
     def __init__(
         self,
@@ -59,35 +80,82 @@ class LandmarkDataset(Dataset):
         transform: Callable[[Data], Data] | None = None,
         protocol: str | Protocol = "zero_based",
         normalizer: str | None = None,
+        split: str = "all",
+        subsets: Mapping[str, Tensor] | None = None,
+        rect: Tensor | None = None,
+        occlusion: Tensor | None = None,
+        distances: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(str(root), transform)
         self.scheme = get_scheme(scheme)
         self.protocol = get_protocol(protocol)
-        self.normalizer_name = normalizer or self.protocol.normalizer or self.scheme.default_normalizer
-        check_shape("pos", pos, "N K 2", N=len(image_ids), K=self.scheme.num_landmarks)
-        self.image_ids = list(image_ids)
-        self.pos = pos.float()
-        self.visibility = torch.ones(pos.shape[:2]) if visibility is None else visibility.float()
-        check_shape("visibility", self.visibility, "N K", N=len(image_ids), K=self.scheme.num_landmarks)
-        box = landmark_box(self.pos, self.visibility)
-        self.bbox = torch.cat([box[:, :2].floor(), box[:, 2:].ceil()], dim=-1)
-        self.normalizer = normalizing_distance(self.pos, self.scheme, self.normalizer_name, self.visibility)
-        usable = torch.isfinite(self.normalizer) & (self.normalizer > 0) & torch.isfinite(self.bbox).all(dim=-1)
-        if not usable.all():
-            first = int((~usable).nonzero()[0])
-            raise InputError(
-                f"Expected landmarks that are apart (in '{self.image_ids[first]}' the normaliser "
-                f"'{self.normalizer_name}' is {float(self.normalizer[first])}). Correct or remove its annotation."
-            )
+        self.split = split
+        N, K = len(image_ids), self.scheme.num_landmarks
+        check_shape("pos", pos, "N K 2", N=N, K=K)
+        visibility = torch.ones(pos.shape[:2]) if visibility is None else visibility.float()
+        check_shape("visibility", visibility, "N K", N=N, K=K)
+
+        box = landmark_box(pos.float(), visibility)
+        size = box[:, 2:] - box[:, :2]
+        usable = size.isfinite().all(dim=-1) & (size.amax(dim=-1) > 0)
+        kept = usable.nonzero().flatten()
+        self.kept = kept
+        """[N'], the faces that have an extent, by their place in the arguments."""
+        self.skipped: dict[str, int] = {} if usable.all() else {NO_EXTENT: int((~usable).sum())}
+        """Why annotated faces were left out -> how many."""
+        self._first_skipped = None if usable.all() else image_ids[int((~usable).nonzero()[0])]
+
+        self.image_ids = [image_ids[index] for index in kept.tolist()]
+        self.pos = pos[kept].float()
+        self.visibility = visibility[kept]
+        tight = torch.cat([box[kept, :2].floor(), box[kept, 2:].ceil()], dim=-1)
+        self.rect = None if rect is None else rect[kept].float()
+        self.crops_by_rect = self.rect is not None and self.protocol.box == "dataset"
+        self.bbox = _boxes_or(self.rect, tight) if self.rect is not None and self.crops_by_rect else tight
+        self.occlusion = None if occlusion is None else occlusion[kept].float()
+        self._subsets = {name: mask[kept].bool() for name, mask in (subsets or {}).items()}
+
+        distances = distances or {}
+        self.normalizer_name = check_choice(
+            "normalizer",
+            normalizer or self.protocol.normalizer or self.scheme.default_normalizer,
+            (*self.scheme.normalizer_names, *distances),
+        )
+        distance = (
+            distances[self.normalizer_name][kept].float()
+            if self.normalizer_name in distances
+            else normalizing_distance(self.pos, self.scheme, self.normalizer_name, self.visibility)
+        )
+        self.normalizer = distance.where(distance.isfinite() & (distance > 0), torch.nan)
+
+    @property
+    def subsets(self) -> dict[str, Tensor]:
+        """Name -> bool [len(self)], the faces that a table has a column for, in the order of the columns.
+
+        Empty where the split has none. After ``index_select`` and slicing the masks are those of the selection.
+        """
+        chosen = torch.tensor(list(self.indices()), dtype=torch.long)
+        return {name: mask[chosen] for name, mask in self._subsets.items()}
+
+    @property
+    def published_subset_sizes(self) -> dict[str, int]:
+        """Name of a subset of this split -> its published number of faces; empty where none is published."""
+        return {}
 
     @property
     def expected_len(self) -> int | None:
         """The published number of faces of this split, None where none is published."""
-        return None
+        return self.splits.get(self.split)
 
     def completeness(self) -> Completeness:
-        """Faces found, faces published, and what is missing in words."""
-        return Completeness(len(self.image_ids), self.expected_len, None)
+        """Faces found, faces published, and what is missing in words. Lists the folders of the pictures."""
+        found, expected = len(self.image_ids), self.expected_len
+        gaps = self._gaps()
+        if not gaps and expected in (None, found):
+            return Completeness(found, expected, None)
+        of = "" if expected is None else f" of {expected}"
+        reasons = f" ({'; '.join(gaps)})" if gaps else ""
+        return Completeness(found, expected, f"split '{self.split}': {found}{of} faces{reasons}")
 
     def warn_if_incomplete(self) -> None:
         """Warns where faces of a published split are missing: figures on the rest are not comparable."""
@@ -95,13 +163,44 @@ class LandmarkDataset(Dataset):
         if message is not None:
             warnings.warn(f"Incomplete {message}. Figures on it cannot be compared with published ones.", stacklevel=2)
 
+    def missing_pictures(self) -> list[str]:
+        """Paths of annotated pictures, relative to the root, at which there is no file; each once.
+
+        Each folder is listed once, which is quick even where a look at every single file is not.
+        """
+        root = Path(self.root)
+        there: dict[Path, set[str]] = {}
+        missing = []
+        for image_id in dict.fromkeys(self.image_ids):
+            path = root / image_id
+            if path.parent not in there:
+                there[path.parent] = {each.name for each in path.parent.iterdir()} if path.parent.is_dir() else set()
+            # A second look where names are spelt in another case or Unicode form than the file system lists.
+            if path.name not in there[path.parent] and not path.is_file():
+                missing.append(image_id)
+        return missing
+
+    def read_picture(self, idx: int) -> Tensor:
+        """The picture of face ``idx`` (counted without a selection), uint8 [3, H, W], RGB.
+
+        Raises:
+            InputFileError: if it is missing or damaged; names the file.
+        """
+        path = Path(self.root) / self.image_ids[idx]
+        try:
+            return read_image(path)
+        except InputFileError as error:
+            if path.exists() or not self.layout:
+                raise
+            raise InputFileError(f"{error} {self.layout}") from None
+
     def len(self) -> int:
         return len(self.image_ids)
 
     def get(self, idx: int) -> Data:
         num_landmarks = self.scheme.num_landmarks
-        return Data(
-            image=read_image(Path(self.root) / self.image_ids[idx]).unsqueeze(0),
+        data = Data(
+            image=self.read_picture(idx).unsqueeze(0),
             y=self.pos[idx].clone(),
             visibility=self.visibility[idx].clone(),
             landmark_id=torch.arange(num_landmarks),
@@ -110,3 +209,25 @@ class LandmarkDataset(Dataset):
             image_id=self.image_ids[idx],
             num_nodes=num_landmarks,
         )
+        if self.rect is not None:
+            data.rect = self.rect[idx : idx + 1].clone()
+        if self.occlusion is not None:
+            data.occlusion = self.occlusion[idx].clone()
+        return data
+
+    def _gaps(self) -> list[str]:
+        """What is missing of the split, one reason an entry."""
+        gaps = []
+        if self._first_skipped is not None:
+            gaps.append(f"left out with {NO_EXTENT}: {self.skipped[NO_EXTENT]}, such as in '{self._first_skipped}'")
+        missing = self.missing_pictures()
+        if missing:
+            gaps.append(f"missing pictures: {len(missing)}, such as '{missing[0]}'")
+        return gaps
+
+
+def _boxes_or(boxes: Tensor, others: Tensor) -> Tensor:
+    """``boxes`` [N, 4] where they have an extent, ``others`` elsewhere."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    fits = boxes.isfinite().all(dim=-1) & (size > 0).all(dim=-1)
+    return torch.where(fits[:, None], boxes, others)

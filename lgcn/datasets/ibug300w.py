@@ -8,8 +8,8 @@ import torch
 from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
-from lgcn.datasets.base import Completeness, LandmarkDataset
-from lgcn.datasets.pts import read_pts
+from lgcn.datasets.base import LandmarkDataset
+from lgcn.datasets.pts import annotated_pictures, read_pts
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import get_scheme
 
@@ -20,6 +20,8 @@ FOLDER_SIZES = {
     "helen/testset": 330,
     "lfpw/testset": 224,
     "ibug": 135,
+    "300W/01_Indoor": 300,
+    "300W/02_Outdoor": 300,
 }
 """Folder, relative to the root -> published number of faces."""
 
@@ -28,10 +30,18 @@ SPLITS = {
     "common": ("helen/testset", "lfpw/testset"),
     "challenging": ("ibug",),
     "full": ("helen/testset", "lfpw/testset", "ibug"),
+    "private": ("300W/01_Indoor", "300W/02_Outdoor"),
 }
 """The splits of the literature -> their folders."""
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+SUBSETS: dict[str, dict[str, tuple[str, ...]]] = {
+    "full": {"common": SPLITS["common"], "challenging": SPLITS["challenging"]},
+    "private": {"indoor": ("300W/01_Indoor",), "outdoor": ("300W/02_Outdoor",)},
+}
+"""Split -> the columns of its tables -> their folders."""
+
+_PRIVATE_PREFIXES = ("300W/", "", "300w/", "300W_test/", "300w_cropped/", "test/", "Test/", "private/")
+"""Where trees in the wild keep the folders of the private test set."""
 
 
 class IBUG300W(LandmarkDataset):
@@ -40,14 +50,16 @@ class IBUG300W(LandmarkDataset):
 
     Every picture ``NAME.jpg|png|bmp`` has its ``NAME.pts`` beside it. Splits are ``"train"`` (3148
     faces: afw, helen/trainset, lfpw/trainset), ``"common"`` (554: helen/testset, lfpw/testset),
-    ``"challenging"`` (135: ibug), ``"full"`` (689: the last two), or any folder by its name relative
-    to ``root``; several are joined by commas. Of a split whose folders are partly there, what is
-    there is loaded, see :meth:`completeness`. Annotations are read at once, pictures on access.
+    ``"challenging"`` (135: ibug), ``"full"`` (689: the last two, its :attr:`subsets`), ``"private"``
+    (600: 300W/01_Indoor and 300W/02_Outdoor, its subsets "indoor" and "outdoor"; the two folders may
+    also lie in the root, in 300W_test, 300w_cropped or test), or any folder by its name relative to
+    ``root``; several are joined by commas. Of a split whose folders are partly there, what is there
+    is loaded, see :meth:`completeness`. Annotations are read at once, pictures on access.
 
     The annotations are for research, not for commerce; fetch the archives from the address above.
 
     Args:
-        root: folder that holds ``afw``, ``helen``, ``ibug``, ``lfpw``.
+        root: folder that holds ``afw``, ``helen``, ``ibug``, ``lfpw`` and, for the private test set, ``300W``.
         split: as above.
         transform: from ``Data`` to ``Data``, applied on access.
         protocol: name of an evaluation protocol, or one; its ``point_offset`` is added to the 1-based points.
@@ -57,6 +69,13 @@ class IBUG300W(LandmarkDataset):
         InputFileError: if the root or all folders of the split are missing, a picture has no
             ``.pts``, or one cannot be read.
     """  # noqa: D205
+
+    splits = {split: sum(FOLDER_SIZES[folder] for folder in folders) for split, folders in SPLITS.items()}
+    layout = (
+        "300-W unpacks to afw, helen/trainset, helen/testset, lfpw/trainset, lfpw/testset, ibug and (private test set) "
+        "300W/01_Indoor and 300W/02_Outdoor, each picture with its .pts beside it; get the archives from "
+        "https://ibug.doc.ic.ac.uk/resources/300-W/."
+    )
 
     def __init__(
         self,
@@ -68,43 +87,65 @@ class IBUG300W(LandmarkDataset):
     ) -> None:
         root = Path(root).expanduser()
         scheme, protocol = get_scheme("ibug68"), get_protocol(protocol)
-        self.split = split
         self.folder_counts: dict[str, int | None] = {}
         pictures: list[str] = []
         points: list[Path] = []
+        folder_of: list[str] = []
         for folder in _folders_of(root, split):
-            is_there = (root / folder).is_dir()
-            pairs = _annotated_pictures(root, folder) if is_there else []
+            place = _place_of(root, folder)
+            is_there = (root / place).is_dir()
+            pairs = annotated_pictures(root, sorted((root / place).iterdir())) if is_there else []
             self.folder_counts[folder] = len(pairs) if is_there else None
             pictures += [picture for picture, _ in pairs]
             points += [annotation for _, annotation in pairs]
+            folder_of += len(pairs) * [folder]
         if not pictures:
             raise InputFileError(
                 f"Expected pictures of split '{split}' in {_listed(self.folder_counts)} under '{root}' "
-                f"(got none). {_what_is_there(root)}"
+                f"(got none). {_what_is_there(root)} {self.layout}"
             )
         pos = torch.stack([read_pts(path, scheme.num_landmarks) for path in points]) + protocol.point_offset
-        super().__init__(root, pictures, pos, scheme, transform=transform, protocol=protocol, normalizer=normalizer)
+        subsets = {}
+        for name, folders in self._subset_folders().items():
+            subsets[name] = torch.tensor([folder in folders for folder in folder_of])
+        super().__init__(
+            root,
+            pictures,
+            pos,
+            scheme,
+            transform=transform,
+            protocol=protocol,
+            normalizer=normalizer,
+            split=split,
+            subsets=subsets,
+        )
+
+    @property
+    def published_subset_sizes(self) -> dict[str, int]:
+        return {
+            name: sum(FOLDER_SIZES[folder] for folder in folders) for name, folders in self._subset_folders().items()
+        }
 
     @property
     def expected_len(self) -> int | None:
         sizes = [FOLDER_SIZES.get(folder) for folder in self.folder_counts]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def completeness(self) -> Completeness:
-        found, expected = len(self.image_ids), self.expected_len
+    def _subset_folders(self) -> dict[str, tuple[str, ...]]:
+        """The subsets of the split that has just these folders, whatever it is called."""
+        whole = next((split for split in SUBSETS if set(SPLITS[split]) == set(self.folder_counts)), None)
+        return {} if whole is None else SUBSETS[whole]
+
+    def _gaps(self) -> list[str]:
         missing = [folder for folder, count in self.folder_counts.items() if count is None]
         differing = [
             f"{folder} {count} of {FOLDER_SIZES[folder]}"
             for folder, count in self.folder_counts.items()
             if count is not None and folder in FOLDER_SIZES and count != FOLDER_SIZES[folder]
         ]
-        reasons = [f"missing folders: {', '.join(missing)}"] if missing else []
-        reasons += [f"incomplete folders: {', '.join(differing)}"] if differing else []
-        if not reasons:
-            return Completeness(found, expected, None)
-        of = "" if expected is None else f" of {expected}"
-        return Completeness(found, expected, f"split '{self.split}': {found}{of} faces ({'; '.join(reasons)})")
+        gaps = [f"missing folders: {', '.join(missing)}"] if missing else []
+        gaps += [f"incomplete folders: {', '.join(differing)}"] if differing else []
+        return gaps + super()._gaps()
 
 
 def _folders_of(root: Path, split: str) -> list[str]:
@@ -112,14 +153,14 @@ def _folders_of(root: Path, split: str) -> list[str]:
     if not root.is_dir():
         raise InputFileError(
             f"Expected the folder of 300-W at '{root}' (there is no such folder). It must hold "
-            f"{_listed(FOLDER_SIZES)}, each picture with its .pts beside it, as the archives of 300-W unpack."
+            f"{_listed(FOLDER_SIZES)}. {IBUG300W.layout}"
         )
     folders: dict[str, None] = {}
     for part in split.split(","):
-        name = part.strip()
+        name = part.strip().rstrip("/")
         known = name in SPLITS or name in FOLDER_SIZES
         folder = Path(name).as_posix()
-        if not known and (not name or not (root / name).is_dir()):
+        if not known and (not name or Path(name).is_absolute() or not (root / name).is_dir()):
             raise InputFileError(
                 f"Expected 'split' to be one of {', '.join(SPLITS)}, or a folder relative to '{root}', or several "
                 f"joined by commas (got '{name}'). {_what_is_there(root)}"
@@ -128,19 +169,13 @@ def _folders_of(root: Path, split: str) -> list[str]:
     return list(folders)
 
 
-def _annotated_pictures(root: Path, folder: str) -> list[tuple[str, Path]]:
-    """Pictures of a folder, relative to the root and sorted, with their ``.pts``."""
-    files = sorted(path for path in (root / folder).iterdir() if not path.name.startswith("."))
-    annotations = {path.stem: path for path in files if path.suffix.lower() == ".pts"}
-    pictures = [path for path in files if path.suffix.lower() in _SUFFIXES]
-    alone = [path for path in pictures if path.stem not in annotations]
-    if alone:
-        named = ", ".join(f"'{path}'" for path in alone[:3])
-        raise InputFileError(
-            f"Expected a .pts file beside every picture (got none for {named}"
-            f"{f' and {len(alone) - 3} more' if len(alone) > 3 else ''}). Add the annotation or remove the picture."
-        )
-    return [(path.relative_to(root).as_posix(), annotations[path.stem]) for path in pictures]
+def _place_of(root: Path, folder: str) -> str:
+    """Where a folder of a split lies under ``root``: in its official place, or for the private set in another."""
+    if folder not in SPLITS["private"] or (root / folder).is_dir():
+        return folder
+    name = folder.rpartition("/")[2]
+    places = (prefix + name for prefix in _PRIVATE_PREFIXES)
+    return next((place for place in places if (root / place).is_dir()), folder)
 
 
 def _what_is_there(root: Path) -> str:

@@ -2,20 +2,23 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lgcn.checks import InputFileError, check_shape
+from lgcn.datasets.reading import MAX_COORDINATE
 from lgcn.files import write_text
+from lgcn.images import IMAGE_SUFFIXES
 
 _COMMENT = re.compile(r"(#|//).*")
 _HEADER = re.compile(r"\s*[A-Za-z_]\w*\s*:\s*\S*\s*$")
 _COUNT = re.compile(r"n_points\s*:\s*(\d+)")
 
 
-def read_pts(path: str | os.PathLike[str], num_landmarks: int | None = None) -> Tensor:
+def read_pts(path: str | os.PathLike[str], num_landmarks: int | None = None, *, allow_missing: bool = False) -> Tensor:
     """Reads the points of a ``.pts`` file as they stand in it, which for iBUG's files means 1-based.
 
     The official form is ``version: 1``, ``n_points: 68``, ``{``, one ``x y`` a line, ``}``. Header
@@ -24,13 +27,16 @@ def read_pts(path: str | os.PathLike[str], num_landmarks: int | None = None) -> 
     Args:
         path: the file.
         num_landmarks: how many points it must hold; any number if None.
+        allow_missing: take a point with a NaN coordinate for a landmark that is not annotated, and
+            return NaN for both; else it is refused, as 300-W has none.
 
     Returns:
         float32 [K, 2], pixels with the file's own origin.
 
     Raises:
-        InputFileError: if the file is missing, holds anything but points, a point that is not
-            finite, or another number of points than its header or ``num_landmarks`` says.
+        InputFileError: if the file is missing, holds anything but points, a point that is not finite
+            or lies beyond :data:`~lgcn.datasets.reading.MAX_COORDINATE`, or another number of points
+            than its header or ``num_landmarks`` says.
     """
     path = Path(path)
     try:
@@ -57,14 +63,15 @@ def read_pts(path: str | os.PathLike[str], num_landmarks: int | None = None) -> 
             )
     if not len(pos):
         raise InputFileError(f"Expected points in '{path}' (got none). Restore it or remove it and its picture.")
-    finite = torch.isfinite(pos).all(dim=-1)
-    if not finite.all():
-        first = int((~finite).nonzero()[0])
+    missing = pos.isnan().any(dim=-1)
+    refused = (pos.abs() > MAX_COORDINATE).any(dim=-1) | (missing & (not allow_missing))
+    if refused.any():
+        first = int(refused.nonzero()[0])
         raise InputFileError(
             f"Expected finite coordinates in '{path}' (got '{' '.join(rows[first])}' for landmark {first}). "
             "Correct the point, or remove the file and its picture."
         )
-    return pos
+    return pos.masked_fill(missing[:, None], torch.nan)
 
 
 def write_pts(path: str | os.PathLike[str], pos: Tensor) -> None:
@@ -72,6 +79,28 @@ def write_pts(path: str | os.PathLike[str], pos: Tensor) -> None:
     check_shape("pos", pos, "K 2")
     rows = "".join(f"{x:.6f} {y:.6f}\n" for x, y in pos.tolist())
     write_text(Path(path), f"version: 1\nn_points: {len(pos)}\n{{\n{rows}}}\n")
+
+
+def annotated_pictures(root: Path, files: Iterable[Path], *, skip_alone: bool = False) -> list[tuple[str, Path]]:
+    """Pictures among ``files``, relative to ``root`` and in their order, each with the ``.pts`` beside it.
+
+    Hidden files are passed over. A picture without a ``.pts`` is left out if ``skip_alone``.
+
+    Raises:
+        InputFileError: if a picture has no ``.pts``; names three.
+    """
+    shown = [path for path in files if not path.name.startswith(".")]
+    annotations = {path.with_suffix(""): path for path in shown if path.suffix.lower() == ".pts"}
+    pictures = [path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES]
+    alone = [path for path in pictures if path.with_suffix("") not in annotations]
+    if alone and not skip_alone:
+        named = ", ".join(f"'{path}'" for path in alone[:3])
+        raise InputFileError(
+            f"Expected a .pts file beside every picture (got none for {named}"
+            f"{f' and {len(alone) - 3} more' if len(alone) > 3 else ''}). Add the annotation or remove the picture."
+        )
+    pairs = ((path, annotations.get(path.with_suffix(""))) for path in pictures)
+    return [(path.relative_to(root).as_posix(), points) for path, points in pairs if points is not None]
 
 
 def _rows_of_points(lines: list[str]) -> list[str]:

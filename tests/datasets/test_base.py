@@ -5,8 +5,9 @@ import torch
 from PIL import Image
 from torch_geometric.loader import DataLoader
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, InputFileError
 from lgcn.datasets import LandmarkDataset
+from lgcn.protocols import Protocol
 from lgcn.schemes import LandmarkScheme
 from lgcn.transforms import CropToInput
 
@@ -87,10 +88,73 @@ def test_batches_stack_graph_tensors_and_join_nodes(root: Path) -> None:
     assert batch.batch.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_landmarks_without_extent_are_refused(root: Path) -> None:
+def test_a_face_without_normalizer_stays_and_one_without_extent_is_left_out(root: Path) -> None:
     pos = POS.clone()
     pos[1, 1] = pos[1, 0]
-    with pytest.raises(InputError, match=r"1\.png.*'ab' is 0"):
-        LandmarkDataset(root, ["0.png", "1.png"], pos, SCHEME)
+    dataset = LandmarkDataset(root, ["0.png", "1.png"], pos, SCHEME)
+    assert len(dataset) == 2
+    assert dataset.normalizer[0] == 5 and dataset.normalizer[1].isnan()
+    assert dataset[1].normalizer.isnan().tolist() == [True]
+    pos[1, 2] = pos[1, 0]
+    dataset = LandmarkDataset(root, ["0.png", "1.png"], pos, SCHEME)
+    assert dataset.image_ids == ["0.png"]
+    assert dataset.kept.tolist() == [0]
+    assert dataset.skipped == {"fewer than two landmarks apart": 1}
+    assert dataset.completeness().message == (
+        "split 'all': 1 faces (left out with fewer than two landmarks apart: 1, such as in '1.png')"
+    )
+    one_visible = torch.tensor([[1, 0, 0], [1, 1, 1]])
+    assert LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, visibility=one_visible).image_ids == ["1.png"]
     with pytest.raises(InputError, match="N=1"):
         LandmarkDataset(root, ["0.png"], POS, SCHEME)
+
+
+def test_what_the_annotation_brings_along(root: Path) -> None:
+    boxes = torch.tensor([[0.0, 1.0, 20.0, 30.0], [5.0, 5.0, 5.0, 9.0]])
+    dataset = LandmarkDataset(
+        root,
+        ["0.png", "1.png"],
+        POS,
+        SCHEME,
+        rect=boxes,
+        occlusion=torch.tensor([[0, 1, 0], [0, 0, 0]]),
+        subsets={"covered": torch.tensor([True, False])},
+        distances={"head": torch.tensor([7.0, 0.0])},
+        normalizer="head",
+    )
+    first, second = dataset[0], dataset[1]
+    assert first.bbox.tolist() == [[1, 2, 10, 7]] and not dataset.crops_by_rect
+    assert first.rect.tolist() == [[0, 1, 20, 30]]
+    assert first.occlusion.tolist() == [0, 1, 0]
+    assert dataset.normalizer_name == "head"
+    assert first.normalizer.tolist() == [7.0] and second.normalizer.isnan()
+    assert dataset.subsets["covered"].tolist() == [True, False]
+    assert dataset[1:].subsets["covered"].tolist() == [False]
+    with pytest.raises(InputError, match="ab, box, head"):
+        LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, distances={"head": boxes[:, 0]}, normalizer="x")
+
+
+def test_a_protocol_may_crop_by_the_boxes_of_the_annotation(root: Path) -> None:
+    boxes = torch.tensor([[0.5, 1.0, 20.0, 30.0], [5.0, 5.0, 5.0, 9.0]])
+    protocol = Protocol("own", "the dataset's own boxes", box="dataset")
+    dataset = LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, rect=boxes, protocol=protocol)
+    assert dataset.crops_by_rect
+    assert dataset[0].bbox.tolist() == [[0.5, 1, 20, 30]]
+    assert dataset[1].bbox.tolist() == [[0, 0, 6, 21]]  # its own has no extent
+    assert not LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, protocol=protocol).crops_by_rect
+
+
+def test_a_dataset_may_read_its_pictures_from_elsewhere(root: Path) -> None:
+    class Grey(LandmarkDataset):
+        def read_picture(self, idx: int) -> torch.Tensor:
+            return torch.full((3, 4, 5), idx, dtype=torch.uint8)
+
+    assert Grey(root, ["0.png", "1.png"], POS, SCHEME)[1].image.unique().tolist() == [1]
+
+
+def test_missing_pictures_are_found_without_reading(root: Path) -> None:
+    dataset = LandmarkDataset(root, ["0.png", "gone/2.png"], POS, SCHEME)
+    assert dataset.missing_pictures() == ["gone/2.png"]
+    assert dataset.completeness().message == "split 'all': 2 faces (missing pictures: 1, such as 'gone/2.png')"
+    with pytest.raises(InputFileError, match=r"gone/2\.png"):
+        dataset[1]

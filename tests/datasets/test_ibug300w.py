@@ -81,8 +81,40 @@ def test_published_sizes(make_folder) -> None:
     root = make_folder("ibug")
     for folder in ("afw", "helen/testset"):
         make_folder(folder, count=1)
-    expected = {"train": 3148, "common": 554, "challenging": 135, "full": 689, "ibug": 135, "afw": 337}
+    make_folder("300W/01_Indoor", count=1)
+    published = {"train": 3148, "common": 554, "challenging": 135, "full": 689, "private": 600}
+    assert dict(IBUG300W.splits) == published
+    expected = {**published, "ibug": 135, "afw": 337}
     assert {split: IBUG300W(root, split).expected_len for split in expected} == expected
+
+
+def test_subsets_of_the_full_and_the_private_set(make_folder) -> None:
+    for folder in ("ibug", "lfpw/testset", "helen/testset", "300W/01_Indoor", "300W/02_Outdoor"):
+        root = make_folder(folder, count=1)
+
+    def subsets(split: str) -> dict[str, list[bool]]:
+        return {name: mask.tolist() for name, mask in IBUG300W(root, split).subsets.items()}
+
+    full = {"common": [True, True, False], "challenging": [False, False, True]}
+    assert subsets("full") == full
+    assert subsets("common,challenging") == full
+    assert subsets("private") == {"indoor": [True, False], "outdoor": [False, True]}
+    assert subsets("common") == {}
+    assert IBUG300W(root, "full").published_subset_sizes == {"common": 554, "challenging": 135}
+    assert IBUG300W(root, "private").published_subset_sizes == {"indoor": 300, "outdoor": 300}
+    assert IBUG300W(root, "ibug").published_subset_sizes == {}
+
+
+@pytest.mark.parametrize("place", ["", "300W_test", "300w_cropped", "test"])
+def test_the_private_set_where_trees_in_the_wild_keep_it(make_folder, place: str) -> None:
+    for folder in ("01_Indoor", "02_Outdoor"):
+        root = make_folder(f"{place}/{folder}".lstrip("/"), count=2)
+    dataset = IBUG300W(root, "private")
+    assert len(dataset) == 4
+    assert dataset.subsets["indoor"].tolist() == [True, True, False, False]
+    assert dataset.completeness().message == (
+        "split 'private': 4 of 600 faces (incomplete folders: 300W/01_Indoor 2 of 300, 300W/02_Outdoor 2 of 300)"
+    )
 
 
 def test_a_picture_without_points(make_folder) -> None:
@@ -118,8 +150,8 @@ def test_a_missing_root_says_what_goes_there(tmp_path: Path) -> None:
 
 def test_an_unknown_split_lists_choices_and_folders(make_folder) -> None:
     root = make_folder("lfpw/testset")
-    for split in ("private", "", "common,private"):
-        with pytest.raises(InputFileError, match="train, common, challenging, full.*there: 'lfpw/testset'"):
+    for split in ("test", "", "common,test", str(root)):
+        with pytest.raises(InputFileError, match="train, common, challenging, full, private.*there: 'lfpw/testset'"):
             IBUG300W(root, split)
 
 

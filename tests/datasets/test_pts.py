@@ -91,7 +91,7 @@ def damaged(changes: list[tuple[int, int]]) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=1000, deadline=None, derandomize=True)
 @given(
     content=st.one_of(
         st.binary(max_size=80),

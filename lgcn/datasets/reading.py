@@ -1,0 +1,100 @@
+"""What the readers of annotation files share: text, file names and coordinates that are checked once."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lgcn.checks import InputFileError
+
+MAX_COORDINATE = 1e6
+"""Pixels beyond which a coordinate can only be a damaged number: no picture is that large."""
+
+
+def read_text(path: Path, what: str, remedy: str = "") -> str:
+    """The text of an annotation file; a byte that is no UTF-8 becomes the replacement character.
+
+    Args:
+        path: the file.
+        what: it is, for the message ("a list of WFLW").
+        remedy: which files go where.
+
+    Raises:
+        InputFileError: if it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputFileError(f"Expected {what} at '{path}' ({error.strerror}). {remedy}".rstrip()) from None
+
+
+def check_picture_name(name: str, where: str) -> str:
+    """Returns ``name`` if a file can be called so.
+
+    Raises:
+        InputFileError: if it is empty or holds what no file name holds; ``where`` says in which row.
+    """
+    try:
+        fits = bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        fits = False
+    if not fits:
+        raise InputFileError(f"Expected the name of a picture in {where} (got {ascii(name)[:60]}). Correct the row.")
+    return name
+
+
+def to_numbers(rows: Sequence[Sequence[object]], where: Callable[[int], str]) -> np.ndarray:
+    """Rows of text or numbers -> float64 [N, F]; empty text is a missing number, NaN.
+
+    Args:
+        rows: N rows of one length F.
+        where: row -> its place in words, for the message.
+
+    Raises:
+        InputFileError: with the row and the first thing in it that is no number.
+    """
+    try:
+        return np.array([[_number(each) for each in row] for row in rows], dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        for index, row in enumerate(rows):
+            for each in row:
+                try:
+                    _number(each)
+                except (ValueError, TypeError, OverflowError):
+                    raise InputFileError(
+                        f"Expected numbers in {where(index)} (got {ascii(each)[:60]}). Correct or remove the row."
+                    ) from None
+        raise
+
+
+def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, Tensor]:
+    """Coordinates [N, K, 2] -> positions float32 [N, K, 2] and visibility [N, K].
+
+    A landmark with a NaN coordinate is missing: its visibility is 0 and both its coordinates are NaN.
+
+    Raises:
+        InputFileError: for an infinite coordinate, or one beyond :data:`MAX_COORDINATE`.
+    """
+    wrong = np.abs(values) > MAX_COORDINATE  # NaN compares false
+    if wrong.any():
+        row, landmark, _ = np.argwhere(wrong)[0]
+        x, y = values[row, landmark]
+        raise InputFileError(
+            f"Expected coordinates within {MAX_COORDINATE:g} pixels in {where(int(row))} (got ({x:g}, {y:g}) for "
+            f"landmark {landmark}). Correct the point, or give it NaN if it is missing."
+        )
+    missing = np.isnan(values).any(axis=-1)
+    values = np.where(missing[..., None], np.nan, values)
+    return torch.from_numpy(values.astype(np.float32)), torch.from_numpy((~missing).astype(np.float32))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str):
+        # Spreadsheets and pandas leave the cells of a missing landmark empty.
+        return float(value) if value.strip() else float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(value)
+    return float(value)
