@@ -3,20 +3,16 @@
 All errors are fractions of the normalising distance; tables print them times 100.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_shape
 
 
-def normalized_mean_error(
-    preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor | None = None
-) -> Tensor:
-    r"""Error of each image, :math:`\frac{1}{K d} \sum_k \lVert \hat v_k - v_k \rVert_2`.
-
-    The mean is over the landmarks of an image that are visible, then (by the caller) over images:
-    the 300-W and WFLW convention. An image without a visible landmark has no error: NaN here,
-    and left out of every mean by :func:`failure_rate`, :func:`auc_ced` and the metric classes.
+def landmark_errors(preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor | None = None) -> Tensor:
+    r"""Error of each landmark, :math:`\lVert \hat v_k - v_k \rVert_2 / d`.
 
     Args:
         preds: [B, K, 2]. NaN or infinity where visible is an infinite error, not a missing one.
@@ -25,7 +21,7 @@ def normalized_mean_error(
         visibility: [B, K], 0 where the landmark is missing. None: all are there.
 
     Returns:
-        [B], fractions (0.034 is an NME of 3.4 %), at least float32.
+        [B, K], fractions, at least float32; NaN where not visible.
 
     Raises:
         InputError: if the shapes don't fit each other, the normaliser of an image with visible
@@ -56,8 +52,31 @@ def normalized_mean_error(
             f"at image {image}, landmark {landmark}). Give a 'visibility' of 0 where a landmark is missing."
         )
     distance = (preds.to(precision) - target).norm(dim=-1).nan_to_num(nan=torch.inf, posinf=torch.inf)
-    mean = distance.masked_fill(~visible, 0.0).sum(dim=1) / visible.sum(dim=1)  # 0 / 0: no landmark, no error
-    return mean / normalizer.to(mean)
+    return (distance / normalizer.to(distance)[:, None]).masked_fill(~visible, torch.nan)
+
+
+def normalized_mean_error(
+    preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor | None = None
+) -> Tensor:
+    r"""Error of each image, :math:`\frac{1}{K d} \sum_k \lVert \hat v_k - v_k \rVert_2`.
+
+    The mean is over the landmarks of an image that are visible, then (by the caller) over images:
+    the 300-W and WFLW convention. An image without a visible landmark has no error: NaN here,
+    and left out of every mean by :func:`failure_rate`, :func:`auc_ced` and the metric classes.
+
+    Args:
+        preds: as for :func:`landmark_errors`, like the rest.
+        target: as there.
+        normalizer: as there.
+        visibility: as there.
+
+    Returns:
+        [B], fractions (0.034 is an NME of 3.4 %), at least float32.
+
+    Raises:
+        InputError: as :func:`landmark_errors` does.
+    """
+    return landmark_errors(preds, target, normalizer, visibility).nanmean(dim=1)
 
 
 def failure_rate(errors: Tensor, threshold: float = 0.10) -> Tensor:
@@ -90,6 +109,45 @@ def auc_ced(errors: Tensor, threshold: float = 0.10) -> Tensor:
     """
     errors = _judged(errors, threshold)
     return (threshold - errors).clamp(min=0.0).mean() / threshold
+
+
+def error_percentiles(errors: Tensor, percents: Sequence[float] = (90, 95, 99)) -> Tensor:
+    """The errors that these parts of the images stay below, interpolated between the two nearest.
+
+    Args:
+        errors: [N], from :func:`normalized_mean_error`; NaN entries are left out.
+        percents: in 0 ... 100.
+
+    Returns:
+        [len(percents)], in the unit of ``errors``; NaN if there is no error, infinite where infinite errors begin.
+    """
+    check_shape("errors", errors, "N")
+    if not all(0 <= percent <= 100 for percent in percents):
+        raise InputError(f"Expected 'percents' to lie in 0 ... 100 (got {list(percents)}).")
+    errors = errors.to(torch.promote_types(errors.dtype, torch.float32))
+    errors = errors[~errors.isnan()].sort().values
+    if not len(errors):
+        return errors.new_full((len(percents),), torch.nan)
+    place = (len(errors) - 1) * torch.tensor(percents, dtype=torch.float64, device=errors.device) / 100
+    low, high = errors[place.floor().long()], errors[place.ceil().long()]
+    # Infinity minus infinity is no number.
+    return torch.where(low == high, low, low + (high - low) * (place % 1).to(errors))
+
+
+def cumulative_error_distribution(errors: Tensor, thresholds: Tensor) -> Tensor:
+    r"""Fraction of images with an error of at most each threshold, :math:`CED(x) = \frac{1}{N} \#\{e_n \le x\}`.
+
+    Args:
+        errors: [N], from :func:`normalized_mean_error`; NaN entries are left out.
+        thresholds: [T], fractions.
+
+    Returns:
+        [T], in [0, 1]; NaN if there is no error to judge.
+    """
+    check_shape("errors", errors, "N")
+    check_shape("thresholds", thresholds, "T")
+    errors = errors[~errors.isnan()].to(thresholds).sort().values
+    return torch.searchsorted(errors, thresholds, right=True).to(thresholds) / len(errors)
 
 
 def check_threshold(threshold: float) -> float:

@@ -1,15 +1,53 @@
-"""The same three figures as torchmetrics: sums and counts, which add up over batches and processes."""
+"""The same figures as torchmetrics: sums and counts, which add up over batches and processes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities import dim_zero_cat
 
-from lgcn.metrics.functional import check_threshold, normalized_mean_error
+from lgcn.checks import InputError, check_choice, check_shape
+from lgcn.metrics.functional import check_threshold, error_percentiles, landmark_errors
+from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
 
 
-class LandmarkMetric(Metric):
+class _NormalizedMetric(Metric):
+    """Errors over a normalising distance, which is given with each batch or computed from the truth."""
+
+    full_state_update = False
+    is_differentiable = False
+
+    def __init__(
+        self, scheme: str | LandmarkScheme | None = None, normalizer: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if scheme is None and normalizer is not None:
+            raise InputError(
+                f"Expected 'scheme' with a 'normalizer', whose landmarks it measures (got '{normalizer}')."
+            )
+        self.scheme = None if scheme is None else get_scheme(scheme)
+        if self.scheme is not None:
+            normalizer = normalizer or self.scheme.default_normalizer
+            check_choice("normalizer", normalizer, self.scheme.normalizer_names)
+        self.normalizer = normalizer
+
+    def _landmark_errors(
+        self, preds: Tensor, target: Tensor, normalizer: Tensor | None, visibility: Tensor | None
+    ) -> Tensor:
+        """[B, K], see :func:`~lgcn.metrics.landmark_errors`."""
+        if normalizer is None:
+            if self.scheme is None:
+                raise InputError(
+                    f"Expected 'normalizer' with every batch, or a 'scheme' when {type(self).__name__} is built (got "
+                    "neither)."
+                )
+            normalizer = normalizing_distance(target, self.scheme, self.normalizer, visibility)
+        return landmark_errors(preds, target, normalizer, visibility)
+
+
+class LandmarkMetric(_NormalizedMetric):
     """Mean over images of some function of their error.
 
     The state is two numbers, the sum and the count of images, so streaming equals one-shot and
@@ -18,15 +56,24 @@ class LandmarkMetric(Metric):
     :func:`~lgcn.metrics.normalized_mean_error`; ``compute()`` is NaN before the first image.
 
     A metric of your own overrides :meth:`per_image`.
+
+    Args:
+        scheme: name of a landmark scheme, or one. ``update(preds, target, visibility=...)`` then computes the
+            normalising distance from ``target`` itself.
+        normalizer: its name, ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``; the scheme's own if None.
+        **kwargs: of :class:`torchmetrics.Metric`.
+
+    Raises:
+        InputError: for a normaliser that the scheme has not, or one without a scheme.
     """
 
-    full_state_update = False
-    is_differentiable = False
     total: Tensor
     count: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self, scheme: str | LandmarkScheme | None = None, normalizer: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(scheme, normalizer, **kwargs)
         self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
@@ -34,8 +81,10 @@ class LandmarkMetric(Metric):
         """``errors`` [N], none NaN -> what is averaged, [N]."""
         return errors
 
-    def update(self, preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor | None = None) -> None:
-        errors = normalized_mean_error(preds, target, normalizer, visibility)
+    def update(
+        self, preds: Tensor, target: Tensor, normalizer: Tensor | None = None, visibility: Tensor | None = None
+    ) -> None:
+        errors = self._landmark_errors(preds, target, normalizer, visibility).nanmean(dim=1)
         errors = errors[~errors.isnan()].to(self.total.device)
         self.total += self.per_image(errors).sum()
         self.count += errors.numel()
@@ -77,12 +126,104 @@ class AUCCED(_ThresholdMetric):
         return (self.threshold - errors).clamp(min=0.0) / self.threshold
 
 
-def landmark_metrics(threshold: float = 0.10, prefix: str | None = None) -> MetricCollection:
-    """NME, FR and AUC together, keys "nme", "fr" and "auc" (fractions), with ``prefix`` before them."""
+class PerLandmarkError(_NormalizedMetric):
+    r"""NME of each landmark [K], :math:`\frac{1}{N_k} \sum_n \lVert \hat v_{nk} - v_{nk} \rVert_2 / d_n`.
+
+    The mean is over the :math:`N_k` images where landmark k is visible; NaN where there is none. The state is a sum
+    and a count for each landmark, which add up. ``update`` takes the arguments of :class:`LandmarkMetric`.
+
+    Args:
+        num_landmarks: K; the scheme's if None.
+        scheme: as for :class:`LandmarkMetric`, like the rest.
+        normalizer: as there.
+        **kwargs: as there.
+    """
+
+    higher_is_better = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(
+        self,
+        num_landmarks: int | None = None,
+        scheme: str | LandmarkScheme | None = None,
+        normalizer: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scheme, normalizer, **kwargs)
+        if num_landmarks is None:
+            if self.scheme is None:
+                raise InputError("Expected 'num_landmarks' or 'scheme' (got neither).")
+            num_landmarks = self.scheme.num_landmarks
+        self.add_state("total", torch.zeros(num_landmarks), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(num_landmarks, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(
+        self, preds: Tensor, target: Tensor, normalizer: Tensor | None = None, visibility: Tensor | None = None
+    ) -> None:
+        check_shape("preds", preds, "B K 2", K=len(self.total))
+        errors = self._landmark_errors(preds, target, normalizer, visibility).to(self.total)
+        self.total += errors.nansum(dim=0)
+        self.count += (~errors.isnan()).sum(dim=0)
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+class ErrorPercentiles(_NormalizedMetric):
+    """Percentiles [P] of the NME of images, see :func:`~lgcn.metrics.error_percentiles`.
+
+    They cannot be added up: the state is the error of every image, gathered from all processes.
+    ``update`` takes the arguments of :class:`LandmarkMetric`.
+
+    Args:
+        percents: in 0 ... 100.
+        scheme: as for :class:`LandmarkMetric`, like the rest.
+        normalizer: as there.
+        **kwargs: as there.
+    """
+
+    higher_is_better = False
+    errors: list[Tensor]
+
+    def __init__(
+        self,
+        percents: Sequence[float] = (90, 95, 99),
+        scheme: str | LandmarkScheme | None = None,
+        normalizer: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scheme, normalizer, **kwargs)
+        self.percents = tuple(percents)
+        error_percentiles(torch.zeros(1), self.percents)
+        self.add_state("errors", [], dist_reduce_fx="cat")
+
+    def update(
+        self, preds: Tensor, target: Tensor, normalizer: Tensor | None = None, visibility: Tensor | None = None
+    ) -> None:
+        self.errors.append(self._landmark_errors(preds, target, normalizer, visibility).nanmean(dim=1))
+
+    def compute(self) -> Tensor:
+        errors = dim_zero_cat(self.errors) if len(self.errors) else torch.empty(0)
+        return error_percentiles(errors, self.percents)
+
+
+def landmark_metrics(threshold: float = 0.10, prefix: str | None = None, **options: Any) -> MetricCollection:
+    """NME, FR and AUC together, keys "nme", "fr" and "auc" (fractions), with ``prefix`` before them.
+
+    Args:
+        threshold: of FR and AUC, a fraction.
+        prefix: of the keys.
+        **options: of :class:`LandmarkMetric`, for instance ``scheme``.
+    """
     # torchmetrics would let metrics share one state for good if their states are equal after the first batch,
     # which FR and AUC are (both 0) where that batch holds no visible landmark.
     return MetricCollection(
-        {"nme": NormalizedMeanError(), "fr": FailureRate(threshold), "auc": AUCCED(threshold)},
+        {
+            "nme": NormalizedMeanError(**options),
+            "fr": FailureRate(threshold, **options),
+            "auc": AUCCED(threshold, **options),
+        },
         prefix=prefix,
         compute_groups=False,
     )

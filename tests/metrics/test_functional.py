@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputError
-from lgcn.metrics import auc_ced, failure_rate, normalized_mean_error
+from lgcn.metrics import (
+    auc_ced,
+    cumulative_error_distribution,
+    error_percentiles,
+    failure_rate,
+    landmark_errors,
+    normalized_mean_error,
+)
 
 THRESHOLDS = (0.05, 0.07, 0.08, 0.10)
 
@@ -128,3 +135,50 @@ def test_shapes_speak() -> None:
         normalized_mean_error(preds, target, normalizer, torch.ones(2))
     with pytest.raises(InputError, match="'errors'"):
         failure_rate(torch.zeros(2, 2))
+
+
+def exact_area(errors: np.ndarray, threshold: float) -> float:
+    """The integral of the step function from step to step, over the threshold."""
+    steps = np.sort(errors[errors < threshold])
+    widths = np.diff(np.append(steps, threshold))
+    return float((widths * np.arange(1, len(steps) + 1)).sum() / len(errors) / threshold)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_the_closed_form_is_the_exact_area(threshold: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    errors = np.round(rng.gamma(4, 0.012, size=300), rng.integers(2, 9))  # some of them equal, some at the threshold
+    found = torch.from_numpy(errors)
+    assert auc_ced(found, threshold).item() == pytest.approx(exact_area(errors, threshold), abs=1e-12)
+    assert auc_ced(found.float(), threshold).item() == pytest.approx(exact_area(errors, threshold), abs=1e-6)
+    assert failure_rate(found, threshold).item() == pytest.approx(sum(e > threshold for e in errors) / 300, abs=1e-12)
+
+
+def test_errors_of_landmarks_by_hand() -> None:
+    preds = torch.tensor([[[3.0, 4.0], [9.0, 9.0], [torch.nan, 1.0]]])
+    errors = landmark_errors(preds, torch.zeros(1, 3, 2), torch.tensor([10.0]), torch.tensor([[1, 0, 1]]))
+    torch.testing.assert_close(errors, torch.tensor([[0.5, torch.nan, torch.inf]]), equal_nan=True)
+
+
+def test_percentiles_are_numpys() -> None:
+    errors = np.random.default_rng(0).gamma(4, 0.012, size=57)
+    found = error_percentiles(torch.from_numpy(errors), (0, 50, 90, 95, 99, 100))
+    assert found.tolist() == pytest.approx(np.percentile(errors, (0, 50, 90, 95, 99, 100)).tolist(), abs=1e-12)
+
+
+def test_percentiles_by_hand() -> None:
+    errors = torch.tensor([0.04, torch.nan, 0.02, 0.01, 0.03, 0.05])
+    torch.testing.assert_close(error_percentiles(errors, (50, 90)), torch.tensor([0.03, 0.046]))
+    assert error_percentiles(torch.tensor([torch.nan])).isnan().all()
+    lost = torch.tensor([0.01, 0.02, torch.inf, torch.inf])
+    assert error_percentiles(lost, (0, 90, 99)).tolist() == pytest.approx([0.01, torch.inf, torch.inf])
+    with pytest.raises(InputError, match="'percents' to lie in 0 ... 100"):
+        error_percentiles(errors, (101,))
+
+
+def test_the_ced_by_hand() -> None:
+    errors = torch.tensor([0.02, 0.02, torch.nan, 0.05, 0.30])
+    found = cumulative_error_distribution(errors, torch.tensor([0.0, 0.0199, 0.02, 0.05, 0.1]))
+    assert found.tolist() == [0.0, 0.0, 0.5, 0.75, 0.75]
+    assert cumulative_error_distribution(torch.empty(0), torch.tensor([0.1])).isnan().all()

@@ -8,14 +8,17 @@ from torch import Tensor
 from lgcn.checks import InputError
 from lgcn.metrics import (
     AUCCED,
+    ErrorPercentiles,
     FailureRate,
     LandmarkMetric,
     NormalizedMeanError,
+    PerLandmarkError,
     auc_ced,
     failure_rate,
     landmark_metrics,
     normalized_mean_error,
 )
+from lgcn.schemes import get_scheme
 
 THRESHOLDS = (0.05, 0.07, 0.08, 0.10)
 
@@ -124,3 +127,71 @@ def test_a_metric_refuses_what_its_function_refuses() -> None:
         NormalizedMeanError().update(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.zeros(1))
     with pytest.raises(InputError, match="'threshold'"):
         landmark_metrics(8.0)
+
+
+def test_per_landmark_errors_and_percentiles_stream_to_what_numpy_computes() -> None:
+    case = make_case()
+    metrics = PerLandmarkError(7), ErrorPercentiles((50, 90, 95, 99))
+    for start in range(0, 50, 8):
+        for metric in metrics:
+            metric.update(*(part[start : start + 8] for part in case))
+    preds, target, normalizer, visibility = (part.double().numpy() for part in case)
+    distance = np.linalg.norm(preds - target, axis=-1) / normalizer[:, None]
+    distance[visibility == 0] = np.nan
+    assert metrics[0].compute().tolist() == pytest.approx(np.nanmean(distance, axis=0).tolist(), abs=1e-6)
+    errors = np.nanmean(np.delete(distance, 3, axis=0), axis=1)
+    assert metrics[1].compute().tolist() == pytest.approx(np.percentile(errors, (50, 90, 95, 99)).tolist(), abs=1e-6)
+
+
+def test_a_landmark_that_is_never_visible_has_no_error() -> None:
+    metric = PerLandmarkError(2)
+    metric.update(torch.ones(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1), torch.tensor([[1.0, 0.0]]))
+    assert metric.compute().tolist() == pytest.approx([2**0.5, torch.nan], nan_ok=True)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+def test_percentiles_of_nothing_are_nan_and_reset_forgets() -> None:
+    metric = ErrorPercentiles()
+    metric.update(torch.ones(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1))
+    assert metric.compute()[0].item() == pytest.approx(2**0.5)
+    metric.reset()
+    assert metric.compute().isnan().all()
+
+
+@pytest.mark.parametrize("scheme", ["ibug68", "wflw98"])
+@pytest.mark.parametrize("normalizer", ["inter_ocular", "inter_pupil", "box"])
+def test_the_normalizer_is_computed_from_the_truth(scheme: str, normalizer: str) -> None:
+    K = get_scheme(scheme).num_landmarks
+    target = 200 * torch.rand(4, K, 2)
+    preds = target + torch.randn(4, K, 2)
+    metric = NormalizedMeanError(scheme=scheme, normalizer=normalizer)
+    metric.update(preds, target)
+
+    truth = target.double().numpy()
+    groups = get_scheme(scheme).normalizers
+    expected = []
+    for points, found in zip(truth, preds.double().numpy(), strict=True):
+        if normalizer == "box":
+            length = np.sqrt(np.prod(points.max(axis=0) - points.min(axis=0)))
+        else:
+            left, right = (points[list(group)].mean(axis=0) for group in groups[normalizer])
+            length = np.hypot(*(left - right))
+        expected.append(np.hypot(*(found - points).T).mean() / length)
+    assert metric.compute().item() == pytest.approx(np.mean(expected), rel=1e-5)
+    landmarks = PerLandmarkError(scheme=scheme, normalizer=normalizer)
+    landmarks.update(preds, target)
+    assert landmarks.compute().mean().item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_normalizers_that_nobody_can_compute_are_refused() -> None:
+    with pytest.raises(InputError, match="'scheme' with a 'normalizer'"):
+        NormalizedMeanError(normalizer="box")
+    with pytest.raises(InputError, match="'normalizer' to be one of inter_ocular, inter_pupil, box"):
+        NormalizedMeanError(scheme="ibug68", normalizer="pupil")
+    with pytest.raises(InputError, match="'normalizer' with every batch, or a 'scheme'"):
+        NormalizedMeanError().update(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))
+    with pytest.raises(InputError, match="'num_landmarks' or 'scheme'"):
+        PerLandmarkError()
+    with pytest.raises(InputError, match="'preds' to have shape .* with K=3"):
+        PerLandmarkError(3).update(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1))
+    assert set(landmark_metrics(scheme="ibug68")) == {"nme", "fr", "auc"}
