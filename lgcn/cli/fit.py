@@ -8,20 +8,22 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from lgcn.checks import InputError, InputFileError
+from lgcn.cli.argument_errors import explain
 
 try:
-    from jsonargparse import ArgumentError
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    import yaml
+    from jsonargparse import ArgumentError, Namespace
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
     from lightning.pytorch.loggers import TensorBoardLogger
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
     from lgcn.engine.callbacks import WholeFileCheckpointIO, default_callbacks, find_last_checkpoint
     from lgcn.engine.data import LandmarkDataModule
     from lgcn.engine.module import LandmarkModule
     from lgcn.engine.workers import short_worker_errors
 except ModuleNotFoundError as error:
-    if (error.name or "").split(".")[0] not in {"lightning", "jsonargparse", "tensorboard"}:
+    if (error.name or "").split(".")[0] not in {"lightning", "jsonargparse", "tensorboard", "yaml"}:
         raise
     raise InputError(f"Training needs '{error.name}', which is not installed: pip install 'lgcn[train]'") from error
 
@@ -58,6 +60,32 @@ def resolve_configs(argv: Sequence[str]) -> list[str]:
     return resolved
 
 
+def _first_without_yaml(argv: Sequence[str]) -> str | None:
+    """The first configuration among resolved arguments that cannot be parsed; jsonargparse does not say which it is."""
+    for before, word in zip(["", *argv], argv, strict=False):
+        option, equals, value = word.partition("=")
+        path = value if equals and option in {"--config", "-c"} else word if before in {"--config", "-c"} else None
+        try:
+            if path is not None:
+                yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            return path
+    return None
+
+
+class WholeConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` beside its place and renames it, so that a killed run leaves a whole one or none."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        super().__init__(parser, config, config_filename=".config.yaml.part", overwrite=True)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        written = Path(trainer.log_dir or trainer.default_root_dir) / self.config_filename  # asks all processes
+        if trainer.is_global_zero and written.is_file():
+            written.replace(written.with_name("config.yaml"))
+
+
 class FitCLI(LightningCLI):
     """One command instead of Lightning's four, and one seed for weights, shuffling, augmentation and dropout."""
 
@@ -67,7 +95,7 @@ class FitCLI(LightningCLI):
         super().__init__(
             LandmarkModule,
             LandmarkDataModule,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=WholeConfig,
             trainer_defaults={"reload_dataloaders_every_n_epochs": 1, "default_root_dir": "runs"},
             parser_kwargs={"prog": "lgcn fit", "description": "Train a detector.", "exit_on_error": False},
             args=list(argv),
@@ -118,7 +146,17 @@ class FitCLI(LightningCLI):
                 kwargs["logger"] = TensorBoardLogger(run.parent, name="", version=version)
         kwargs["plugins"] = [*(config.plugins or []), WholeFileCheckpointIO()]
         kwargs["callbacks"] = [*(config.callbacks or []), *default_callbacks()]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise _unusable_trainer(error) from error
+
+
+def _unusable_trainer(error: Exception) -> InputError:
+    """Lightning's words about the trainer's settings, which are about the user's input too."""
+    return InputError(f"Cannot use the settings in 'trainer': {' '.join(str(error).split())}")
 
 
 def _check_writable(folder: str) -> None:
@@ -135,17 +173,11 @@ def _check_writable(folder: str) -> None:
         ) from error
 
 
-def _explain(message: str) -> str:
-    """An argument error of jsonargparse with the remedy."""
-    if "data.root" in message and "required" in message:
-        return "Expected the folder of the dataset (got none). Give it with --data.root DIR."
-    return f"{message.rstrip('.')}. See 'lgcn fit --help' for what a configuration may hold."
-
-
 def run(argv: Sequence[str]) -> int:
     """Trains as ``argv`` says; the exit status."""
+    argv = resolve_configs(argv)
     try:
-        cli = FitCLI(resolve_configs(argv))
+        cli = FitCLI(argv)
         if cli.config.ckpt_path == "last" and cli.ckpt_path is None:
             print("No earlier run to resume: starting from the beginning.", file=sys.stderr)
         # Read before Lightning makes the run's folder, which a wrong root would leave behind empty.
@@ -154,7 +186,9 @@ def run(argv: Sequence[str]) -> int:
         with short_worker_errors():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
     except ArgumentError as error:
-        raise InputError(_explain(str(error))) from error
+        raise InputError(explain(str(error), _first_without_yaml(argv))) from error
+    except MisconfigurationException as error:
+        raise _unusable_trainer(error) from error
     except SIGTERMException:
         return 143
     except SystemExit as stop:

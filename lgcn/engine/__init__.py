@@ -14,6 +14,7 @@ _HOME = {
     "LandmarkDataModule": "lgcn.engine.data",
     "LandmarkModule": "lgcn.engine.module",
     "LossOptions": "lgcn.engine.module",
+    "ReportUnreadable": "lgcn.engine.unreadable",
     "Schedule": "lgcn.engine.optimization",
     "default_callbacks": "lgcn.engine.callbacks",
     "evaluate": "lgcn.engine.evaluation",
@@ -29,6 +30,7 @@ __all__ = [
     "LandmarkDataModule",
     "LandmarkModule",
     "LossOptions",
+    "ReportUnreadable",
     "Schedule",
     "default_callbacks",
     "evaluate",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from lgcn.engine.evaluation import EvaluationResult, EvaluationRow, evaluate, evaluation_transform
     from lgcn.engine.module import LandmarkModule, LossOptions
     from lgcn.engine.optimization import Schedule
+    from lgcn.engine.unreadable import ReportUnreadable
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """What happens around training: checkpoints that are whole, where to find the last one, and the export of the best."""
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
 from lgcn.checks import InputFileError
 from lgcn.engine.module import LandmarkModule
-from lgcn.files import replace_when_done
+from lgcn.engine.unreadable import ReportUnreadable
 
 CHECKPOINT_DIR = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
@@ -25,15 +26,26 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it.
 
     Lightning's own way goes through the system's temporary folder, which is a copy, not a rename,
-    where that is another disk: a run killed meanwhile would leave half a file.
+    where that is another disk: a run killed meanwhile would leave half a file. What a killed run
+    leaves here is ``.<name>.part``, which no search for checkpoints finds and the next one replaces.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        with replace_when_done(path) as beside:
-            torch.save(checkpoint, beside)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.part")
+        try:
+            with beside.open("wb") as file:
+                torch.save(checkpoint, file)
+                # On the disk before it has its name, so that a power cut leaves the old or the new one too.
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: _PATH, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Raises :class:`InputFileError` for a file that is no checkpoint of ``lgcn fit``."""
@@ -86,7 +98,7 @@ class ExportBestModel(Callback):
 
 
 def default_callbacks() -> list[Callback]:
-    """Best and last checkpoint, export of the best model, learning rates in the log.
+    """Best and last checkpoint, export of the best model, pictures left out, learning rates in the log.
 
     ``last.ckpt`` has a callback of its own because Lightning's ``save_last`` skips the epochs
     whose metric is not among the best.
@@ -95,6 +107,7 @@ def default_callbacks() -> list[Callback]:
         BestCheckpoint(),
         ModelCheckpoint(filename=Path(LAST_CHECKPOINT).stem, **_EVERY_EPOCH),
         ExportBestModel(),
+        ReportUnreadable(),
         LearningRateMonitor(logging_interval="step"),
     ]
 

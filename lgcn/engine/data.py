@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DistributedSampler
 from torch_geometric.data import Data
 from torch_geometric.data.dataset import Dataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import BaseTransform, Compose
 
-from lgcn.checks import InputError, check_at_least
+from lgcn.checks import InputError, check_at_least, check_choice
 from lgcn.datasets import get_dataset
-from lgcn.engine.seeding import SeededDataset, SeededSampler, mix_seed
+from lgcn.engine.seeding import SeededDataset, mix_seed
+from lgcn.engine.sharing import PaddedFaces, SeededSampler, Share
+from lgcn.engine.unreadable import ReadableFaces
 from lgcn.protocols import get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms import ColorJitter, CropToInput, RandomAffineCrop, RandomOcclusion
@@ -68,6 +72,9 @@ class LandmarkDataModule(LightningDataModule):
     the training loader is built anew for every epoch: the trainer needs
     ``reload_dataloaders_every_n_epochs=1`` (``lgcn fit`` sets it).
 
+    Several processes (DDP) share the faces: their n-th batches together are the n-th batch of one
+    process with as many times the ``batch_size``, and every validation face counts once.
+
     Args:
         root: folder of the dataset.
         dataset: name in :data:`lgcn.datasets.DATASETS`.
@@ -84,6 +91,10 @@ class LandmarkDataModule(LightningDataModule):
         input_size: (H, W) of the network input.
         protocol: crop and normaliser.
         seed: of shuffling and augmentation.
+        on_corrupt: what happens when a picture cannot be read. "stop" raises the
+            :class:`~lgcn.checks.InputFileError` that names it; "skip" goes on without it, see
+            :class:`~lgcn.engine.ReportUnreadable` for how it is counted and named.
+        prefetch_factor: batches that each loading process prepares ahead; torch's default if None.
     """
 
     def __init__(
@@ -101,6 +112,8 @@ class LandmarkDataModule(LightningDataModule):
         input_size: Size = (256, 256),
         protocol: str = "zero_based",
         seed: int = 0,
+        on_corrupt: Literal["stop", "skip"] = "stop",
+        prefetch_factor: int | None = None,
     ) -> None:
         super().__init__()
         if val_split is None and not 0 < val_fraction < 1:
@@ -120,6 +133,10 @@ class LandmarkDataModule(LightningDataModule):
         self.input_size = input_size
         self.protocol = get_protocol(protocol)
         self.seed = seed
+        self.on_corrupt = check_choice("on_corrupt", on_corrupt, ["stop", "skip"])
+        if prefetch_factor is not None:
+            check_at_least("prefetch_factor", prefetch_factor, 1)
+        self.prefetch_factor = prefetch_factor
         self.train_faces: Sequence[Data] = ()
         self.val_faces: Sequence[Data] = ()
 
@@ -152,24 +169,29 @@ class LandmarkDataModule(LightningDataModule):
                 f"the same augmentations (got {reloads})."
             )
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
-        faces = SeededDataset(self.train_faces, self.seed, epoch)
-        return self._loader(
-            faces,
-            sampler=SeededSampler(faces, self.seed, epoch),
-            # A last batch of one face would give batch normalisation nothing to normalise over.
-            drop_last=len(faces) >= self.batch_size,
-        )
+        faces = SeededDataset(self._readable(self.train_faces), self.seed, epoch)
+        return self._loader(faces, SeededSampler(faces, self.seed, epoch, self.batch_size, self._share()))
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.val_faces)
+        share = self._share()
+        faces = PaddedFaces(self._readable(self.val_faces), share.num_replicas)
+        return self._loader(faces, DistributedSampler(faces, share.num_replicas, share.rank, shuffle=False))
 
-    def _loader(self, faces: object, **options: object) -> DataLoader:
+    def _readable(self, faces: Any) -> Any:
+        return ReadableFaces(faces) if self.on_corrupt == "skip" else faces
+
+    def _share(self) -> Share:
+        given = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
+        return Share(**given or {})
+
+    def _loader(self, faces: Any, sampler: DistributedSampler) -> DataLoader:
         return DataLoader(
             faces,
             batch_size=self.batch_size,
+            sampler=sampler,
             num_workers=self.num_workers,
+            prefetch_factor=self.prefetch_factor if self.num_workers else None,
             pin_memory=torch.cuda.is_available(),
-            **options,
         )
 
     def _create(self, split: str, transform: BaseTransform) -> Dataset:

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_choice
 from lgcn.engine.optimization import Schedule, create_optimizer
 from lgcn.engine.seeding import mix_seed
 from lgcn.geometry import invert_affine, transform_points
@@ -51,11 +51,15 @@ class LandmarkModule(LightningModule):
         initial_weights: a trained detector to start from, anything that
             ``LandmarkDetector.from_pretrained`` takes; parts that do not match are left as built.
         channels_last: memory format of the convolutions, faster on most machines.
+        compile: run the detector through ``torch.compile``, in place: names of weights, checkpoints and exported
+            models are as without. The first steps take longer, minutes for large networks.
+        compile_backend: what compiles; "inductor" needs a C++ compiler, "eager" and "aot_eager" are for looking for
+            faults.
         seed: of dropout and other random layers, whose draws follow from it, the epoch and the step.
 
     Raises:
-        InputError: if the heatmap loss does not fit the detector's codec, or ``initial_weights`` belong to another
-            scheme or match nothing.
+        InputError: if the heatmap loss does not fit the detector's codec, ``initial_weights`` belong to another
+            scheme or match nothing, or there is no such ``compile_backend``.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class LandmarkModule(LightningModule):
         schedule: Schedule = Schedule(),  # noqa: B008 - frozen
         initial_weights: str | None = None,
         channels_last: bool = False,
+        compile: bool = False,
+        compile_backend: str = "inductor",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -94,6 +100,9 @@ class LandmarkModule(LightningModule):
             self.detector.backbone.requires_grad_(False)
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
+        check_choice("compile_backend", compile_backend, torch.compiler.list_backends(exclude_tags=()))
+        if compile:
+            self.detector.compile(backend=compile_backend)
         self.train()
 
     def _try_loss(self) -> None:
@@ -139,8 +148,9 @@ class LandmarkModule(LightningModule):
         self.refined_metrics.reset()
         self.initial_metrics.reset()
         shown = {"val/nme": 100 * refined["nme"], "val/nme_initial": 100 * initial["nme"]}
-        self.log_dict(shown, prog_bar=True)
-        self.log_dict({"val/fr": 100 * refined["fr"], "val/auc": refined["auc"]})
+        # The metrics have added up all processes already; without sync_dist Lightning would doubt it at every epoch.
+        self.log_dict(shown, prog_bar=True, sync_dist=True)
+        self.log_dict({"val/fr": 100 * refined["fr"], "val/auc": refined["auc"]}, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         backbone = list(self.detector.backbone.parameters())
@@ -178,8 +188,12 @@ class LandmarkModule(LightningModule):
     def _detect(self, batch: Batch) -> tuple[DetectorOutput, Tensor, Tensor]:
         B, K = batch.num_graphs, self.detector.scheme.num_landmarks
         output: DetectorOutput = self(batch.image)
-        in_float = {name: value.float() for name, value in output._asdict().items() if value is not None}
+        in_float = {name: _at_least_float32(value) for name, value in output._asdict().items() if value is not None}
         return DetectorOutput(**in_float), batch.y.view(B, K, 2), batch.visibility.view(B, K)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _shape(state: dict[str, Any], name: str) -> torch.Size | None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, RandomSampler
+from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
 
@@ -50,25 +50,3 @@ class SeededDataset(Dataset[Data]):
     def __getitem__(self, index: int) -> Data:
         with seeded_draws(self.seed, self.epoch, index):
             return self.dataset[index]
-
-
-class SeededSampler(RandomSampler):
-    """All indices in an order that depends on (seed, epoch) alone, however often it is begun.
-
-    A :class:`~torch.utils.data.RandomSampler` with a generator goes on where its last iterator stopped,
-    and Lightning begins a loader twice in some epochs. Being one keeps Lightning's knowledge that
-    the loader shuffles, for the distributed sampler that it puts in its place.
-
-    Args:
-        dataset: what is drawn from.
-        seed: of the run.
-        epoch: of the training run.
-    """
-
-    def __init__(self, dataset: Dataset[Data], seed: int, epoch: int) -> None:
-        super().__init__(dataset)  # type: ignore[arg-type]
-        self.order_seed = mix_seed(seed, epoch)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.order_seed)
-        yield from torch.randperm(self.num_samples, generator=generator).tolist()

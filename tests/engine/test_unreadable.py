@@ -1,0 +1,125 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from lgcn.checks import InputFileError
+from lgcn.cli.main import main
+from lgcn.engine import LandmarkDataModule
+from lgcn.engine.unreadable import ReadableFaces
+
+
+class Faces:
+    """Numbers 0 to 4 in ``y``; those in ``broken`` cannot be read."""
+
+    def __init__(self, *broken: int) -> None:
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Data:
+        if index in self.broken:
+            raise InputFileError(f"Expected a whole picture in '{index}.jpg'\n(cut off).")
+        return Data(y=torch.full((3, 2), float(index)), visibility=torch.ones(3))
+
+
+def test_the_next_readable_face_stands_in_and_counts_nowhere() -> None:
+    faces = ReadableFaces(Faces(1, 4))  # type: ignore[arg-type]
+    items = [faces[index] for index in range(len(faces))]
+    assert [int(item.y[0, 0]) for item in items] == [0, 2, 2, 3, 0]
+    assert [float(item.visibility.sum()) for item in items] == [3, 0, 3, 3, 0]
+    reasons = [item.unreadable for item in items]
+    assert reasons == ["", "Expected a whole picture in '1.jpg' (cut off).", "", "", reasons[4]]
+    assert "4.jpg" in reasons[4]
+
+
+def test_nothing_to_read_at_all_is_an_error() -> None:
+    with pytest.raises(InputFileError, match=r"none among 5.*'2.jpg'"):
+        ReadableFaces(Faces(*range(5)))[2]  # type: ignore[arg-type]
+
+
+def test_other_errors_are_not_hidden() -> None:
+    class Buggy(Faces):
+        def __getitem__(self, index: int) -> Data:
+            raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        ReadableFaces(Buggy())[0]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def broken_root(face_root: Path, tmp_path: Path) -> Path:
+    """The faces of ``face_root``, of which one to train on and one to validate on are cut off."""
+    root = tmp_path / "300w"
+    for path in sorted(path for path in face_root.rglob("*") if path.is_file()):
+        copy = root / path.relative_to(face_root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.read_bytes()
+        copy.write_bytes(whole[:500] if path.name in {"07.png", "13.png"} else whole)
+    return root
+
+
+def arguments(tmp_path: Path, root: Path, **options: Any) -> list[str]:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        """
+model:
+  detector:
+    backbone: test_efficientnet
+    preset: default
+    input_size: [32, 32]
+    backbone_options: {head: pyramid, width: 8}
+    refiner: {hidden_channels: [8]}
+  loss: {heatmap: cross_entropy}
+data: {batch_size: 4, num_workers: 1, val_split: lfpw/testset}
+trainer: {max_epochs: 2, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}
+"""
+    )
+    more = [word for name, value in options.items() for word in (f"--data.{name}", str(value))]
+    places = ["--data.root", str(root), "--trainer.default_root_dir", str(tmp_path / "runs")]
+    return ["fit", "--config", str(config), *places, *more]
+
+
+def test_a_run_that_skips_counts_and_names_what_it_left_out(
+    tmp_path: Path, broken_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tmp_path, broken_root, on_corrupt="skip")) == 0
+    log = tmp_path / "runs" / "version_0" / "unreadable.txt"
+    lines = log.read_text().splitlines()
+    assert [line.split("\t")[:2] for line in lines] == [
+        [f"epoch {n}", part] for n in (0, 1) for part in ("train", "val")
+    ]
+    for line, name in zip(lines, ["07.png", "13.png"] * 2, strict=True):
+        assert name in line.split("\t")[2]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lgcn: warning: ")]
+    assert len(warnings) == 2
+    for epoch, line in enumerate(warnings):
+        assert f"epoch {epoch}: left out 2 pictures of train and val that cannot be read, named in '{log}'" in line
+
+
+def test_a_run_stops_by_default_and_names_the_file(
+    tmp_path: Path, broken_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (broken_root / "lfpw/testset/13.png").write_bytes((broken_root / "lfpw/testset/12.png").read_bytes())
+    assert main(arguments(tmp_path, broken_root)) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("lgcn: error: ")]
+    assert re.search(r"Expected a whole picture in '.*07.png' \(decoding failed", line)
+
+
+def test_whole_pictures_are_the_same_with_either_switch(face_root: Path) -> None:
+    modules = [
+        LandmarkDataModule(str(face_root), input_size=(16, 16), batch_size=4, num_workers=0, on_corrupt=each)
+        for each in ("stop", "skip")
+    ]
+    for module in modules:
+        module.setup()
+    for first, second in zip(modules[0].train_dataloader(), modules[1].train_dataloader(), strict=True):
+        assert first.image.equal(second.image)
+        assert first.visibility.equal(second.visibility)
+        assert second.unreadable == [""] * 4
