@@ -1,0 +1,147 @@
+"""The learned graph of each picture: the strongest edges into chosen landmarks, and all edge weights as a heat map."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lgcn.checks import InputError, check_at_least, check_shape
+from lgcn.images import ImageLike
+from lgcn.predict import Face
+from lgcn.schemes import LandmarkScheme, get_scheme
+from lgcn.visualization.edge_grid import EdgeGrid
+from lgcn.visualization.heat_maps import HeatMaps
+from lgcn.visualization.page import LINE, Page
+
+MOST_FACES = 16
+"""Faces in one figure; more would not be legible on a page."""
+
+
+def draw_connectivity(
+    images: ImageLike | Sequence[ImageLike],
+    faces: Face | Sequence[Face],
+    scheme: str | LandmarkScheme,
+    landmarks: Sequence[str | int] = (),
+    *,
+    strongest: int = 5,
+    heat_map: bool = True,
+    titles: Sequence[str] | None = None,
+) -> Figure:
+    r"""A figure of the edge weights :math:`e_{ij}` that a detector has computed for one picture or several.
+
+    Above, as in the paper's figure 3, a row for each picture and a column for each chosen landmark i (blue): the
+    strongest edges into it, from its neighbours j (yellow), as wide and as opaque as :math:`e_{ij}` is large.
+    Below, a heat map for each picture: row i, the receiving landmark, column j, its neighbour; landmarks
+    stand in the order of the contours of the scheme, after which the axes are labelled, and small marks on the
+    right point at the chosen rows. Its colours are logarithmic, white at the uniform weight (1 / (K - 1) without
+    self loops, 1 / K with them), and grey where there is no edge. All pictures share one scale of widths and one
+    of colours.
+
+    Args:
+        images: one picture, or a list of them: path, Pillow image, uint8 array [H, W, 3] or tensor [3, H, W], RGB.
+        faces: one face of each picture, as :class:`lgcn.predict.LandmarkPredictor` returns them if called with
+            ``return_connectivity=True``; repeat a picture to draw several faces of it.
+        scheme: whose landmarks they are.
+        landmarks: names in the scheme, or numbers from 0; none for heat maps alone.
+        strongest: edges into each of them, n; all K - 1 if that is fewer; 0 for heat maps alone, in which the
+            landmarks are marked. An edge of weight 0 is none.
+        heat_map: False to draw the edges alone.
+        titles: what each picture is called; names of files, or "picture 1" and so on, if None.
+
+    Returns:
+        A figure made without pyplot, which nothing has to close: ``figure.savefig(path, dpi=200)``.
+
+    Raises:
+        InputError: for a face without connectivity or of another scheme, weights that are negative or not
+            finite, a landmark that the scheme has not (near names are listed), or nothing to draw.
+    """
+    scheme = get_scheme(scheme)
+    pictures: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+    found = [faces] if isinstance(faces, Face) else list(faces)
+    titles = _titles(pictures) if titles is None else list(titles)
+    if not len(pictures) == len(found) == len(titles) or not 1 <= len(found) <= MOST_FACES:
+        raise InputError(
+            f"Expected one picture, one face and one title for each row of the figure, 1 to {MOST_FACES} of them "
+            f"(got {len(pictures)} pictures, {len(found)} faces and {len(titles)} titles)."
+        )
+    chosen = find_landmarks(scheme, landmarks)
+    check_at_least("strongest", strongest, 0)
+    if not heat_map and not (chosen and strongest):
+        raise InputError("Expected 'landmarks' whose edges are drawn, or 'heat_map' to be True (got nothing to draw).")
+    weights = [_check_weights(face, scheme) for face in found]
+    uniform = min(map(uniform_weight, weights))
+    parts: list[EdgeGrid | HeatMaps] = []
+    if chosen and strongest:
+        parts.append(EdgeGrid(pictures, found, weights, titles, scheme, chosen, strongest, uniform))
+    if heat_map:
+        parts.append(HeatMaps(weights, titles, scheme, chosen, uniform))
+    width = max(part.width for part in parts)
+    page = Page(width, sum(part.height for part in parts) + LINE * (len(parts) - 1))
+    top = 0.0
+    for part in parts:
+        part.draw(page, (width - part.width) / 2, top)
+        top += part.height + LINE
+    return page.figure
+
+
+def find_landmarks(scheme: LandmarkScheme, landmarks: Sequence[str | int]) -> list[int]:
+    """Numbers, from 0, of landmarks that are given by name or number, each once.
+
+    Raises:
+        InputError: for one that the scheme has not, listing names that are like it.
+    """
+    found: list[int] = []
+    for each in [landmarks] if isinstance(landmarks, str | int) else landmarks:
+        number = scheme.names.index(each) if each in scheme.names else _number(each)
+        if number is None or not 0 <= number < scheme.num_landmarks:
+            word = str(each).lower()
+            near = [name for name in scheme.names if word in name] + get_close_matches(word, scheme.names, n=4)
+            hint = f" Near: {', '.join(list(dict.fromkeys(near))[:8])}." if near else " See the scheme's 'names'."
+            raise InputError(
+                f"Expected 'landmarks' to be names of the scheme '{scheme.name}' or numbers from 0 to "
+                f"{scheme.num_landmarks - 1} (got '{each}').{hint}"
+            )
+        found.append(number)
+    return list(dict.fromkeys(found))
+
+
+def uniform_weight(weight: Tensor) -> float:
+    """The weight of each edge into a landmark if all were equal: 1 / (K - 1), or 1 / K if there are self loops.
+
+    Args:
+        weight: [K, K], row i holds the weights e_ij of landmark i's neighbours.
+    """
+    return 1 / max(1, len(weight) - (not weight.diagonal().any()))
+
+
+def _number(word: str | int) -> int | None:
+    text = str(word)
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _titles(pictures: Sequence[ImageLike]) -> list[str]:
+    return [
+        Path(each).name if isinstance(each, str | Path) else f"picture {number}"
+        for number, each in enumerate(pictures, start=1)
+    ]
+
+
+def _check_weights(face: Face, scheme: LandmarkScheme) -> Tensor:
+    check_shape("landmarks of a face", face.landmarks, "K 2", K=scheme.num_landmarks)
+    if face.connectivity is None:
+        raise InputError(
+            "Expected faces with their connectivity (got a face without). Predict with return_connectivity=True, by "
+            "a detector that has a graph."
+        )
+    weight = face.connectivity.detach().cpu().double()
+    check_shape("connectivity of a face", weight, "K K", K=scheme.num_landmarks)
+    if not (torch.isfinite(weight).all() and (weight >= 0).all()):
+        raise InputError(
+            "Expected weights of 0 or more in 'connectivity', such as a softmax gives (got "
+            f"{weight.min():.3g} to {weight.max():.3g})."
+        )
+    return weight
