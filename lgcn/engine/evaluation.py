@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,17 +11,23 @@ from torch import Tensor, nn
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
-from lgcn.checks import InputError, check_at_least, check_device, check_shape
+from lgcn.checks import InputError, check_at_least, check_choice, check_device, check_shape
 from lgcn.datasets import DATASETS, LandmarkDataset
+from lgcn.engine.found_boxes import FindFaces, match_found_boxes
 from lgcn.engine.workers import short_worker_errors
 from lgcn.geometry import invert_affine, transform_points
-from lgcn.metrics import auc_ced, check_threshold, failure_rate, normalized_mean_error
+from lgcn.metrics import auc_ced, check_threshold, error_percentiles, failure_rate, landmark_errors
 from lgcn.protocols import Protocol
+from lgcn.schemes import normalizing_distance
 from lgcn.transforms import CropToInput
 
 if TYPE_CHECKING:
     # Only a type here: whatever returns a DetectorOutput can be evaluated without loading timm.
     from lgcn.models import LandmarkDetector
+
+
+PERCENTS = (90, 95, 99)
+"""Of the faces, whose largest error is reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +42,43 @@ class EvaluationRow:
     """Threshold (fraction) -> area under the cumulative error distribution up to it, in [0, 1]."""
     errors: Tensor
     """[N], NME of each face as a fraction, in the order of the dataset; NaN for a face without landmarks."""
+    percentiles: dict[int, float] = field(default_factory=dict)
+    """90, 95, 99 -> per cent of the normalising distance that this part of the faces stays below."""
+    landmark_errors: Tensor | None = None
+    """[N, K], error of each landmark as a fraction; NaN where it is not annotated."""
+    landmarks: Tensor | None = None
+    """[N, K, 2], pixels of the image."""
 
     @classmethod
-    def from_errors(cls, errors: Tensor, thresholds: Sequence[float]) -> "EvaluationRow":
-        """Figures of per-face errors [N]."""
+    def from_errors(
+        cls,
+        errors: Tensor,
+        thresholds: Sequence[float],
+        landmark_errors: Tensor | None = None,
+        landmarks: Tensor | None = None,
+    ) -> "EvaluationRow":
+        """Figures of per-face errors [N]; what is given beside them is kept."""
+        percentiles = 100 * error_percentiles(errors, PERCENTS)
         return cls(
             nme=100 * errors.nanmean().item(),
             fr={threshold: 100 * failure_rate(errors, threshold).item() for threshold in thresholds},
             auc={threshold: auc_ced(errors, threshold).item() for threshold in thresholds},
             errors=errors,
+            percentiles=dict(zip(PERCENTS, percentiles.tolist(), strict=True)),
+            landmark_errors=landmark_errors,
+            landmarks=landmarks,
         )
+
+    @property
+    def per_landmark(self) -> Tensor:
+        """[K], NME of each landmark in per cent; NaN where no face has it."""
+        assert self.landmark_errors is not None
+        return 100 * self.landmark_errors.nanmean(dim=0)
+
+    def select(self, faces: Tensor) -> "EvaluationRow":
+        """The row of the faces that a mask [N] names."""
+        parts = (None if part is None else part[faces] for part in (self.landmark_errors, self.landmarks))
+        return self.from_errors(self.errors[faces], tuple(self.fr), *parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +99,72 @@ class EvaluationResult:
     thresholds: tuple[float, ...]
     rows: dict[str, EvaluationRow]
     """"initial" (decoded from the heatmaps) and, where the detector has a refiner, "refined" (by the graph)."""
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    """Subset -> bool [N], in the order of the publication's columns."""
+    expected_subset_faces: dict[str, int] = field(default_factory=dict)
+    """Subset -> its published number of faces."""
+    image_ids: tuple[str, ...] = ()
+    """N paths of the pictures, relative to the dataset's root."""
+    landmark_names: tuple[str, ...] = ()
+    """Of the K landmarks."""
+    missed_faces: int | None = None
+    """Faces that no detected box overlaps, cropped by their landmarks; None where boxes are not a detector's."""
+
+    @cached_property
+    def subsets(self) -> dict[str, dict[str, EvaluationRow]]:
+        """Subset -> rows, as in ``rows``."""
+        return {name: {kind: row.select(mask) for kind, row in self.rows.items()} for name, mask in self.masks.items()}
+
+    def num_judged(self, subset: str | None = None) -> int:
+        """Faces of a subset (None: of all) that were judged."""
+        judged = ~self.rows["initial"].errors.isnan()
+        return int((judged if subset is None else judged & self.masks[subset]).sum())
 
 
-def evaluation_transform(detector: "LandmarkDetector", protocol: Protocol | None = None) -> CropToInput:
-    """The crop that ``protocol`` (None: the detector's own) evaluates faces in, at the detector's input size."""
-    return CropToInput(detector.input_size, (protocol or detector.protocol).enlargement)
+def evaluation_transform(
+    detector: "LandmarkDetector", protocol: Protocol | None = None, *, rectangles: bool = False
+) -> CropToInput:
+    """The crop that ``protocol`` (None: the detector's own) evaluates faces in, at the detector's input size.
+
+    Args:
+        detector: what the crop is for.
+        protocol: None takes the detector's own.
+        rectangles: whether the boxes are the dataset's own, ``dataset.crops_by_rect``.
+    """
+    protocol = protocol or detector.protocol
+    return CropToInput(detector.input_size, **(protocol.for_rectangles() if rectangles else protocol).crop_options)
+
+
+def crop_faces(
+    dataset: LandmarkDataset, detector: "LandmarkDetector", find_faces: FindFaces | None = None
+) -> int | None:
+    """Makes a dataset crop its faces for a detector as the dataset's protocol says; sets its ``transform``.
+
+    Args:
+        dataset: changed in place.
+        detector: whose input the crops have the size of.
+        find_faces: from a picture, uint8 [3, H, W], to boxes [F, 4]; for a protocol that crops by the boxes of
+            a face detector. Each picture is searched once, now.
+
+    Returns:
+        The number of faces that were missed, see :attr:`EvaluationResult.missed_faces`.
+
+    Raises:
+        InputError: if the protocol needs a face detector and none is given.
+    """
+    rectangles = getattr(dataset, "crops_by_rect", False)
+    dataset.transform = evaluation_transform(detector, dataset.protocol, rectangles=rectangles)
+    if dataset.protocol.box != "detector":
+        return None
+    if find_faces is None:
+        raise InputError(
+            f"Expected 'find_faces' for the protocol '{dataset.protocol.name}', which crops by the boxes of a face "
+            "detector (got none). Give one, for instance lgcn.predict.CascadeFaceDetector()."
+        )
+    boxes, found = match_found_boxes(dataset, find_faces)
+    dataset.bbox = boxes
+    chosen = torch.tensor(list(dataset.indices()))
+    return int((~found[chosen]).sum())
 
 
 def evaluate(
@@ -82,23 +177,27 @@ def evaluate(
     thresholds: Sequence[float] | None = None,
     progress: bool = True,
     model: str | None = None,
+    missed_faces: int | None = None,
 ) -> EvaluationResult:
     """Runs a detector over a dataset and compares landmarks in pixels of the original pictures.
+
+    Where the protocol says so, errors and normalisers are measured in the crop instead.
 
     Args:
         detector: evaluated in eval mode; each of its modules gets its own mode back.
         dataset: with the detector's scheme; its ``transform`` crops faces to the detector's input
-            as :func:`evaluation_transform` does. Its protocol and normaliser are those reported.
+            as :func:`crop_faces` makes it. Its protocol and normaliser are those reported.
         batch_size: faces in a batch.
         num_workers: processes that read and crop; 0 does it in this one.
         device: moves the detector there, where it stays; None leaves it where it is.
         thresholds: of FR and AUC, fractions; the protocol's if None.
         progress: shows a bar on stderr, if that is a terminal.
         model: what the result calls the detector; its class if None.
+        missed_faces: what :func:`crop_faces` has returned.
 
     Raises:
         InputError: if the schemes differ, the dataset is empty or its faces are not cropped to the
-            detector's input, or a number or the device cannot be used.
+            detector's input, no face has a normaliser, or a number or the device cannot be used.
     """
     if detector.scheme.name != dataset.scheme.name:
         raise InputError(
@@ -107,12 +206,23 @@ def evaluate(
         )
     for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
         check_at_least(name, number, least)
+    if dataset.protocol.frame == "crop":
+        check_choice("normalizer", dataset.normalizer_name, dataset.scheme.normalizer_names)
     thresholds = tuple(check_threshold(each) for each in thresholds or dataset.protocol.thresholds)
     _check_faces(detector, dataset)
     if device is not None:
         detector.to(check_device(device))
-    errors = _landmark_errors(detector, dataset, batch_size, num_workers, progress)
-    rows = {name: EvaluationRow.from_errors(each, thresholds) for name, each in errors.items()}
+    judged = _judge(detector, dataset, batch_size, num_workers, progress)
+    rows = {
+        name: EvaluationRow.from_errors(errors.nanmean(dim=1), thresholds, errors, landmarks)
+        for name, (errors, landmarks) in judged.items()
+    }
+    num_faces = int((~rows["initial"].errors.isnan()).sum())
+    if not num_faces:
+        raise InputError(
+            f"Expected faces whose normaliser '{dataset.normalizer_name}' can be measured (got none of "
+            f"{len(dataset)}). Choose another normaliser."
+        )
     found, expected, missing = dataset.completeness()
     if missing is None and len(dataset) != found:
         missing = f"selection: {len(dataset)} of {found} faces"
@@ -122,22 +232,30 @@ def evaluate(
         split=getattr(dataset, "split", "all"),
         protocol=dataset.protocol,
         normalizer=dataset.normalizer_name,
-        num_faces=int((~rows["initial"].errors.isnan()).sum()),
+        num_faces=num_faces,
         expected_faces=expected,
         warning=missing,
         thresholds=thresholds,
         rows=rows,
+        masks=dict(dataset.subsets),
+        expected_subset_faces=dict(dataset.published_subset_sizes),
+        image_ids=tuple(dataset.image_ids[index] for index in dataset.indices()),
+        landmark_names=dataset.scheme.names,
+        missed_faces=missed_faces,
     )
 
 
-def _landmark_errors(
+def _judge(
     detector: "LandmarkDetector", dataset: LandmarkDataset, batch_size: int, num_workers: int, progress: bool
-) -> dict[str, Tensor]:
-    """Name of a row -> NME of each face [N], in float64 on the CPU."""
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Name of a row -> errors of landmarks [N, K] and landmarks [N, K, 2] in pixels of the image, on the CPU."""
     K = detector.scheme.num_landmarks
     device = next((tensor.device for tensor in detector.parameters()), torch.device("cpu"))
     kinds = {"initial": "initial"} if detector.refiner is None else {"initial": "initial", "refined": "pos"}
     errors: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    landmarks: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    in_crop = dataset.protocol.frame == "crop"
+    height, width = detector.input_size
     loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
     bar = tqdm(total=len(dataset), desc="evaluate", unit="face", disable=None if progress else True)
     with bar, _eval_mode(detector), torch.inference_mode(), short_worker_errors():
@@ -145,13 +263,23 @@ def _landmark_errors(
             B = batch.num_graphs
             output = detector(batch.image.to(device))
             to_image = invert_affine(batch.affine.double())
-            target = transform_points(batch.y.double().view(B, K, 2), to_image)
+            target = batch.y.double().view(B, K, 2)
             visibility = batch.visibility.view(B, K)
-            for kind, field in kinds.items():
-                preds = transform_points(getattr(output, field).cpu().double(), to_image)
-                errors[kind].append(normalized_mean_error(preds, target, batch.normalizer.double(), visibility))
+            if in_crop:
+                target = target / target.new_tensor([width, height])
+                distance = normalizing_distance(target, dataset.scheme, dataset.normalizer_name, visibility)
+            else:
+                target = transform_points(target, to_image)
+                distance = batch.normalizer.double()
+            # A face without the eye corners that it is measured by is not judged.
+            visibility = visibility * (distance.isfinite() & (distance > 0))[:, None]
+            for kind, field_name in kinds.items():
+                preds = getattr(output, field_name).cpu().double()
+                landmarks[kind].append(transform_points(preds, to_image))
+                preds = preds / preds.new_tensor([width, height]) if in_crop else landmarks[kind][-1]
+                errors[kind].append(landmark_errors(preds, target, distance, visibility))
             bar.update(B)
-    return {kind: torch.cat(batches) for kind, batches in errors.items()}
+    return {kind: (torch.cat(errors[kind]), torch.cat(landmarks[kind])) for kind in kinds}
 
 
 def _check_faces(detector: "LandmarkDetector", dataset: LandmarkDataset) -> None:
@@ -162,7 +290,7 @@ def _check_faces(detector: "LandmarkDetector", dataset: LandmarkDataset) -> None
     if "affine" not in first:
         raise InputError(
             "Expected 'dataset' to crop its faces to the detector's input (got faces without 'affine'). "
-            "Set dataset.transform = evaluation_transform(detector)."
+            "Call crop_faces(dataset, detector), or set dataset.transform = evaluation_transform(detector)."
         )
     height, width = detector.input_size
     check_shape("dataset[0].image", first.image, "1 3 H W", H=height, W=width)
