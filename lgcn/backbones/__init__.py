@@ -1,8 +1,18 @@
 """Networks that propose landmarks: the contract, timm's networks and anybody's own."""
 
 from lgcn.backbones.base import Backbone
+from lgcn.backbones.checkpoints import convert_hrnet_state_dict, load_hrnet_checkpoint, read_weights
 from lgcn.backbones.factory import BACKBONES, create_backbone
 from lgcn.backbones.module import ModuleBackbone
 from lgcn.backbones.timm import TimmBackbone
 
-__all__ = ["BACKBONES", "Backbone", "ModuleBackbone", "TimmBackbone", "create_backbone"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "ModuleBackbone",
+    "TimmBackbone",
+    "convert_hrnet_state_dict",
+    "create_backbone",
+    "load_hrnet_checkpoint",
+    "read_weights",
+]

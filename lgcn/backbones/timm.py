@@ -1,5 +1,6 @@
 """timm's networks as backbones: their feature maps, and one of two heads on them."""
 
+from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,15 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lgcn.backbones.base import Backbone
+from lgcn.backbones.checkpoints import check_landmarks, convert_hrnet_state_dict, read_weights
 from lgcn.checks import InputError, InputFileError, check_choice
 from lgcn.typing import HeatmapOutput
 
 STRIDES = [4, 8, 16, 32]
+UPSAMPLING = ("bilinear", "nearest")
 
 
 class ConcatHead(nn.Module):
@@ -84,12 +85,18 @@ class TimmBackbone(Backbone):
         num_landmarks: K.
         head: ``"concat"`` (HRNetV2) or ``"pyramid"``; None takes concat for HRNets, pyramid for the rest.
         pretrained: let timm fetch its ImageNet weights (needs the network).
-        weights: a ``.safetensors`` file of the timm network's ImageNet weights, for use offline.
+        weights: weights to start from: a file, ``.safetensors`` or of :func:`torch.save`, or a state dict. Either
+            those of the timm network (ImageNet), or for HRNets any that
+            :func:`lgcn.backbones.convert_hrnet_state_dict` understands, whose head, if they have one, is loaded too.
+        upsampling: of HRNets alone: how a coarse branch is brought to a finer one where branches are fused.
+            ``"bilinear"`` (the default) as in the public facial networks, mmpose's and the paper's released code;
+            ``"nearest"`` as in ImageNet networks, timm's among them. The weights do not show the difference.
         **options: to the head, such as ``width`` of the pyramid.
 
     Raises:
         InputError: where the network has no maps of these strides, or for an unknown option (lists the choices).
-        InputFileError: where ``weights`` is missing or belongs to another network, or no weights can be fetched.
+        InputFileError: where ``weights`` are missing or belong to another network or number of landmarks, or no
+            weights can be fetched.
     """
 
     stride = STRIDES[0]
@@ -102,16 +109,20 @@ class TimmBackbone(Backbone):
         num_landmarks: int,
         head: str | None = None,
         pretrained: bool = False,
-        weights: str | Path | None = None,
+        weights: str | Path | Mapping[str, Tensor] | None = None,
+        upsampling: str | None = None,
         **options: int,
     ) -> None:
         super().__init__()
-        is_hrnet = name.startswith("hrnet")
+        self._is_hrnet = is_hrnet = name.startswith("hrnet")
         build_head = HEADS[check_choice("head", head or ("concat" if is_hrnet else "pyramid"), HEADS)]
         of_head = [option for option in signature(build_head).parameters if option not in ("channels", "num_landmarks")]
-        for option in options:
-            check_choice("backbone option", option, ["head", "pretrained", "weights", *of_head])
+        known = ["head", "pretrained", "weights", *(["upsampling"] if is_hrnet else []), *of_head]
+        for option in [*options, *([] if upsampling is None else ["upsampling"])]:
+            check_choice("backbone option", option, known)
         self.net = _create_net(name, pretrained, {"feature_location": ""} if is_hrnet else {})
+        if is_hrnet:
+            _set_upsampling(self.net, check_choice("upsampling", upsampling or UPSAMPLING[0], UPSAMPLING))
         info: Any = self.net.feature_info
         self._levels = [i for i, stride in enumerate(info.reduction()) if stride in STRIDES]
         strides = [info.reduction()[i] for i in self._levels]
@@ -125,30 +136,47 @@ class TimmBackbone(Backbone):
         if cfg is not None:
             self.mean, self.std = cfg.mean, cfg.std
         if weights is not None:
-            self._load(Path(weights), name)
+            self._load(weights, name)
 
-    def _load(self, path: Path, name: str) -> None:
-        if not path.is_file():
-            raise InputFileError(f"Expected 'weights' to be a .safetensors file of timm's '{name}' (no file {path}).")
-        try:
-            weights = load_file(path)
-        except SafetensorError as error:
-            raise InputFileError(f"Expected 'weights' to be a .safetensors file ({path} is none: {error}).") from error
-        own = self.net.state_dict()
-        wrong = [key for key, value in own.items() if key in weights and weights[key].shape != value.shape]
-        if not wrong:
-            # Not strict: what lies beyond the maps, such as the classifier, is in the file and not wanted.
-            wrong = self.net.load_state_dict(weights, strict=False).missing_keys
-        if wrong:
-            raise InputFileError(
-                f"Expected {path} to hold weights of timm's '{name}' ({len(wrong)} are missing or of another shape, "
-                f"such as '{wrong[0]}')."
-            )
+    def _load(self, weights: str | Path | Mapping[str, Tensor], name: str) -> None:
+        if isinstance(weights, Mapping):
+            source, state = "'weights'", dict(weights)
+        else:
+            source, state = str(weights), read_weights(weights)
+        own = self.state_dict()
+        if self._is_hrnet:
+            try:
+                state = convert_hrnet_state_dict(state)
+            except InputError as error:
+                raise InputFileError(f"{source}: {error}") from error
+            check_landmarks(source, state, self.num_landmarks)
+        else:
+            # What lies beyond the maps, such as the classifier, is in the file and not wanted.
+            state = {f"net.{key}": value for key, value in state.items() if f"net.{key}" in own}
+        parts = ("net.", "head.") if any(key.startswith("head.") for key in state) else ("net.",)
+        # PyTorch before 0.4.1 did not count batches.
+        wanted = [key for key in own if key.startswith(parts) and not key.endswith("num_batches_tracked")]
+        wrong = {
+            "missing": [key for key in wanted if key not in state],
+            "unknown": [key for key in state if key not in own],
+            "of another shape": [key for key in state if key in own and state[key].shape != own[key].shape],
+        }
+        found = [f"{len(keys)} {how}, such as '{keys[0]}'" for how, keys in wrong.items() if keys]
+        if found:
+            raise InputFileError(f"Expected {source} to hold weights of timm's '{name}' ({'; '.join(found)}).")
+        self.load_state_dict(state, strict=False)
 
     def forward(self, images: Tensor) -> HeatmapOutput:
         maps = self.net(images)
         maps = [maps[i] for i in self._levels]
         return self.head([m.permute(0, 3, 1, 2) for m in maps] if self._channels_last else maps)
+
+
+def _set_upsampling(net: nn.Module, mode: str) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Upsample):
+            module.mode = mode
+            module.align_corners = False if mode == "bilinear" else None
 
 
 def _create_net(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:

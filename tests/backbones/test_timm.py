@@ -124,6 +124,12 @@ def test_unknown_options_list_the_choices(head: str, choices: str) -> None:
         TimmBackbone(TINY, 5, head=head, depth=3)
 
 
+@pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
+def test_upsampling_is_an_option_of_hrnets_alone(upsampling: str) -> None:
+    with pytest.raises(InputError, match="'backbone option' to be one of head, pretrained, weights, width .got 'upsam"):
+        TimmBackbone(TINY, 5, upsampling=upsampling)
+
+
 def test_a_network_without_maps_of_these_strides_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"timm network 'test_vit' to have maps of strides 4, 8, 16, 32 \(got \[16, 16"
@@ -156,10 +162,14 @@ class TestWeights:
         path = tmp_path / "weights.safetensors"
         key = next(iter(state))
         lacking = {name: value for name, value in state.items() if name != key}
-        for wrong in (lacking, {**state, key: state[key][1:].contiguous()}, {"other": torch.zeros(1)}):
+        for wrong, how in (
+            (lacking, f"1 missing, such as 'net.{key}'"),
+            ({**state, key: state[key][1:].contiguous()}, f"1 of another shape, such as 'net.{key}'"),
+            ({"other": torch.zeros(1)}, rf"\d+ missing, such as 'net.{key}'"),
+        ):
             save_file(wrong, path)
             with pytest.raises(
-                InputFileError, match=rf"weights\.safetensors to hold weights of timm's '{TINY}' .\d+ are"
+                InputFileError, match=rf"weights\.safetensors to hold weights of timm's '{TINY}' \({how}\)"
             ):
                 self.build(weights=path)
 
@@ -167,7 +177,7 @@ class TestWeights:
         (path := tmp_path / "weights.safetensors").write_bytes(b"not at all")
         with pytest.raises(InputFileError, match=r"to be a \.safetensors file .*weights\.safetensors"):
             self.build(weights=path)
-        with pytest.raises(InputFileError, match=rf"timm's '{TINY}' \(no file .*nothing"):
+        with pytest.raises(InputFileError, match=r"'weights' to be a file of weights.* \(no file .*nothing"):
             self.build(weights=tmp_path / "nothing")
 
     def test_no_network_no_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
