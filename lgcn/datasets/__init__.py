@@ -1,9 +1,29 @@
-"""Annotated pictures as PyG ``Data``."""
+"""Annotated pictures as PyG ``Data``: the field's datasets in their official layouts, and one's own."""
 
 from lgcn.datasets.base import Completeness, LandmarkDataset
+from lgcn.datasets.coco import COCOKeypoints
+from lgcn.datasets.cofw import COFW
+from lgcn.datasets.hrnet_csv import AFLW19, HRNetCSV
 from lgcn.datasets.ibug300w import IBUG300W
+from lgcn.datasets.lapa import LaPa
 from lgcn.datasets.pts import read_pts, write_pts
+from lgcn.datasets.pts_folder import PtsFolder
 from lgcn.datasets.registry import DATASETS, get_dataset
 from lgcn.datasets.wflw import WFLW
 
-__all__ = ["DATASETS", "IBUG300W", "WFLW", "Completeness", "LandmarkDataset", "get_dataset", "read_pts", "write_pts"]
+__all__ = [
+    "AFLW19",
+    "COFW",
+    "DATASETS",
+    "IBUG300W",
+    "WFLW",
+    "COCOKeypoints",
+    "Completeness",
+    "HRNetCSV",
+    "LaPa",
+    "LandmarkDataset",
+    "PtsFolder",
+    "get_dataset",
+    "read_pts",
+    "write_pts",
+]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
 from lgcn.checks import InputFileError, check_choice, check_shape
+from lgcn.datasets.reading import is_file
 from lgcn.geometry import landmark_box
 from lgcn.images import read_image
 from lgcn.protocols import Protocol, get_protocol
@@ -174,9 +175,9 @@ class LandmarkDataset(Dataset):
         for image_id in dict.fromkeys(self.image_ids):
             path = root / image_id
             if path.parent not in there:
-                there[path.parent] = {each.name for each in path.parent.iterdir()} if path.parent.is_dir() else set()
+                there[path.parent] = _names_in(path.parent)
             # A second look where names are spelt in another case or Unicode form than the file system lists.
-            if path.name not in there[path.parent] and not path.is_file():
+            if path.name not in there[path.parent] and not is_file(path):
                 missing.append(image_id)
         return missing
 
@@ -190,7 +191,7 @@ class LandmarkDataset(Dataset):
         try:
             return read_image(path)
         except InputFileError as error:
-            if path.exists() or not self.layout:
+            if is_file(path) or not self.layout:
                 raise
             raise InputFileError(f"{error} {self.layout}") from None
 
@@ -224,6 +225,14 @@ class LandmarkDataset(Dataset):
         if missing:
             gaps.append(f"missing pictures: {len(missing)}, such as '{missing[0]}'")
         return gaps
+
+
+def _names_in(folder: Path) -> set[str]:
+    """What a folder holds; nothing where it is not there or may not be listed."""
+    try:
+        return {each.name for each in folder.iterdir()}
+    except (OSError, ValueError):
+        return set()
 
 
 def _boxes_or(boxes: Tensor, others: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputFileError
+from lgcn.schemes import SCHEMES, LandmarkScheme, get_scheme
 
 MAX_COORDINATE = 1e6
 """Pixels beyond which a coordinate can only be a damaged number: no picture is that large."""
@@ -29,6 +30,38 @@ def read_text(path: Path, what: str, remedy: str = "") -> str:
         return path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise InputFileError(f"Expected {what} at '{path}' ({error.strerror}). {remedy}".rstrip()) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of that name; False as well for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: str) -> LandmarkScheme:
+    """The scheme asked for, else the only known one with as many landmarks as the annotation has.
+
+    Raises:
+        InputFileError: if the number is another one than the scheme's, or no scheme or several have it.
+    """
+    if scheme is not None:
+        chosen = get_scheme(scheme)
+        if chosen.num_landmarks != num_landmarks:
+            raise InputFileError(
+                f"Expected {chosen.num_landmarks} landmarks in {where}, as scheme '{chosen.name}' has "
+                f"(got {num_landmarks}). Name the scheme that the annotation follows."
+            )
+        return chosen
+    fitting = [name for name in SCHEMES if SCHEMES[name].num_landmarks == num_landmarks]
+    if len(fitting) != 1:
+        known = ", ".join(f"{name} {SCHEMES[name].num_landmarks}" for name in fitting or SCHEMES.names())
+        raise InputFileError(
+            f"Expected as many landmarks in {where} as one known scheme has: {known} (got {num_landmarks}). "
+            "Give 'scheme', or register one of your own with lgcn.schemes.register_scheme."
+        )
+    return SCHEMES[fitting[0]]
 
 
 def check_picture_name(name: str, where: str) -> str:

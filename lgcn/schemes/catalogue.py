@@ -5,6 +5,7 @@ from lgcn.schemes.aflw19 import AFLW19
 from lgcn.schemes.coco17 import COCO17
 from lgcn.schemes.cofw29 import COFW29
 from lgcn.schemes.ibug68 import IBUG68
+from lgcn.schemes.lapa106 import LAPA106
 from lgcn.schemes.scheme import LandmarkScheme
 from lgcn.schemes.wflw98 import WFLW98
 
@@ -29,5 +30,5 @@ def get_scheme(scheme: str | LandmarkScheme) -> LandmarkScheme:
     return scheme if isinstance(scheme, LandmarkScheme) else SCHEMES[scheme]
 
 
-for _scheme in (IBUG68, WFLW98, COFW29, AFLW19, COCO17):
+for _scheme in (IBUG68, WFLW98, COFW29, AFLW19, LAPA106, COCO17):
     register_scheme(_scheme)

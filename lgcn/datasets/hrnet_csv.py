@@ -1,0 +1,253 @@
+"""The csv files that the public HRNet code for faces reads, for AFLW-19, 300-W, WFLW and others."""
+
+import csv
+import glob
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+from lgcn.checks import InputFileError
+from lgcn.datasets.base import LandmarkDataset
+from lgcn.datasets.reading import check_picture_name, read_text, scheme_of, to_numbers, to_points
+from lgcn.protocols import Protocol, get_protocol
+from lgcn.schemes import LandmarkScheme
+
+PUBLISHED = {
+    "300w_train": 3148,
+    "300w_valid": 689,
+    "300w_valid_common": 554,
+    "300w_valid_challenge": 135,
+    "300w_test": 600,
+    "wflw_train": 7500,
+    "wflw_test": 2500,
+    "wflw_test_largepose": 326,
+    "wflw_test_expression": 314,
+    "wflw_test_illumination": 698,
+    "wflw_test_makeup": 206,
+    "wflw_test_occlusion": 736,
+    "wflw_test_blur": 773,
+    "aflw_train": 20000,
+    "aflw_test": 4386,
+}
+"""Name of a file without ``face_landmarks_`` and ``.csv`` -> published number of rows."""
+
+SUBSET_NAMES = {
+    "common": "common",
+    "challenge": "challenging",
+    "frontal": "frontal",
+    "largepose": "pose",
+    "expression": "expression",
+    "illumination": "illumination",
+    "makeup": "make-up",
+    "occlusion": "occlusion",
+    "blur": "blur",
+}
+"""How the name of a subset's file ends -> what the subset is called, in the order of the tables."""
+
+ONE_BASED = ("ibug68", "cofw29")
+"""Schemes whose csv files keep the points of ``.pts`` and MATLAB files as they stand, the first pixel at (1, 1)."""
+
+
+class HRNetCSV(LandmarkDataset):
+    """Pictures and a csv file in the layout of `HRNet-Facial-Landmark-Detection
+    <https://github.com/HRNet/HRNet-Facial-Landmark-Detection>`_.
+
+    The columns, told by their place: image_name, scale, (AFLW only: box_size,) center_w, center_h,
+    then x and y of each landmark; the first row names them. An empty cell is a missing landmark.
+    Scale and centre are those of the tight landmark box, which is computed anew from the landmarks.
+
+    With box_size there is a normaliser of that name, the default, and ``rect``, the square of side
+    200 * scale around the centre. Files ``<this file>_<subset>.csv`` beside the file name the rows of
+    a subset; they become :attr:`subsets`.
+
+    Args:
+        root: folder that holds the csv files, in it or in ``annotations``, and the pictures, in ``images`` or in it.
+        split: ``"train"`` for the one file ``*_train.csv``, ``"test"``, ``"valid"`` and so on; or a
+            file ending in .csv, relative to ``root``.
+        transform: from ``Data`` to ``Data``, applied on access.
+        protocol: name of an evaluation protocol, or one; its ``point_offset`` is added to 1-based points.
+        normalizer: one of the scheme's, or ``"box_size"``; the protocol's, else as above, if None.
+        scheme: of the landmarks; if None the only known one with as many landmarks as the file has.
+        one_based: whether the file's first pixel is (1, 1); if None as :data:`ONE_BASED` says for the scheme.
+
+    Raises:
+        InputFileError: if the file is missing or one of several, or a row is damaged.
+    """  # noqa: D205
+
+    layout = (
+        "The layout of HRNet-Facial-Landmark-Detection is face_landmarks_<dataset>_<split>.csv beside a folder "
+        "'images' with the pictures; its README (https://github.com/HRNet/HRNet-Facial-Landmark-Detection) links the "
+        "csv files, the pictures come from each dataset's own site."
+    )
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        transform: Callable[[Data], Data] | None = None,
+        protocol: str | Protocol = "zero_based",
+        normalizer: str | None = None,
+        *,
+        scheme: str | LandmarkScheme | None = None,
+        one_based: bool | None = None,
+    ) -> None:
+        root, protocol = Path(root).expanduser(), get_protocol(protocol)
+        path = _find_csv(root, split, self.layout)
+        self.csv_name = path.name
+        header, rows, lines = _read_rows(path)
+        columns = len(header)
+        has_box = columns % 2 == 1
+        first = 5 if has_box else 4
+
+        def where(index: int) -> str:
+            return f"line {lines[index]} of '{path}'"
+
+        scheme = scheme_of(scheme, (columns - first) // 2, f"the {columns} columns of '{path}'")
+        names = [check_picture_name(row[0], where(index)) for index, row in enumerate(rows)]
+        numbers = to_numbers([row[1:] for row in rows], where)
+        pos, visibility = to_points(numbers[:, first - 1 :].reshape(len(rows), -1, 2), where)
+        origin = protocol.point_offset if (scheme.name in ONE_BASED if one_based is None else one_based) else 0.0
+        distances, rect = {}, None
+        if has_box:
+            half, centre = 100 * numbers[:, :1], numbers[:, 2:4] + origin
+            corners, _ = to_points(np.stack([centre - half, centre + half], axis=1), where)
+            rect = corners.flatten(1)
+            distances = {"box_size": torch.from_numpy(numbers[:, 1])}
+            normalizer = normalizer or protocol.normalizer or "box_size"
+        pictures = "images/" if (root / "images").is_dir() else ""
+        super().__init__(
+            root,
+            [f"{pictures}{name}" for name in names],
+            pos + origin,
+            scheme,
+            visibility=visibility,
+            transform=transform,
+            protocol=protocol,
+            normalizer=normalizer,
+            split=split,
+            subsets=_subsets_beside(path, rows),
+            rect=rect,
+            distances=distances,
+        )
+
+    @property
+    def expected_len(self) -> int | None:
+        return PUBLISHED.get(_short_name(self.csv_name))
+
+    @property
+    def published_subset_sizes(self) -> dict[str, int]:
+        own = _short_name(self.csv_name)
+        sizes = {name: PUBLISHED.get(f"{own}_{ending}") for ending, name in SUBSET_NAMES.items()}
+        return {name: size for name, size in sizes.items() if size is not None}
+
+
+class AFLW19(HRNetCSV):
+    """AFLW with 19 landmarks (Zhu et al. 2016), in the layout of :class:`HRNetCSV`.
+
+    All 19 landmarks are annotated, hidden ones by guess. Errors are divided by ``"box_size"``, the
+    size of the face's box as the csv gives it, since an eye corner of a profile is no measure.
+
+    Args:
+        root: folder that holds ``face_landmarks_aflw_train.csv``, ``face_landmarks_aflw_test.csv``,
+            ``face_landmarks_aflw_test_frontal.csv`` (a subset of the test set) and ``images``.
+        split: ``"train"`` (20000 faces) or ``"test"`` (4386).
+        transform: from ``Data`` to ``Data``, applied on access.
+        protocol: name of an evaluation protocol, or one.
+        normalizer: ``"box_size"``, or one of the scheme's; the protocol's, else ``"box_size"``, if None.
+
+    Raises:
+        InputFileError: if the file is missing or a row is damaged.
+    """
+
+    splits = {"train": 20000, "test": 4386}
+    layout = (
+        "AFLW-19 needs face_landmarks_aflw_train.csv, face_landmarks_aflw_test.csv and _test_frontal.csv (linked by "
+        "https://github.com/HRNet/HRNet-Facial-Landmark-Detection) beside images/flickr/<0, 2, 3>/<picture>.jpg "
+        "(AFLW's own archives, asked for at https://www.tugraz.at/institute/icg, team Bischof)."
+    )
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        transform: Callable[[Data], Data] | None = None,
+        protocol: str | Protocol = "zero_based",
+        normalizer: str | None = None,
+    ) -> None:
+        super().__init__(root, split, transform, protocol, normalizer, scheme="aflw19", one_based=False)
+
+
+def _find_csv(root: Path, split: str, layout: str) -> Path:
+    if not root.is_dir():
+        raise InputFileError(f"Expected a folder at '{root}' (there is none). {layout}")
+    folders = (root, root / "annotations")
+    if split.endswith(".csv"):
+        found = [path for path in (root / split,) if path.is_file()]
+    else:
+        found = [path for folder in folders for path in sorted(folder.glob(f"*_{glob.escape(split)}.csv"))]
+    if len(found) != 1:
+        there = sorted(path.name for folder in folders for path in folder.glob("*.csv")) or ["none"]
+        raise InputFileError(
+            f"Expected one csv file for split '{split}' under '{root}' (got {len(found) or 'none'}; there are: "
+            f"{', '.join(there[:12])}). Name the file itself as the split. {layout}"
+        )
+    return found[0]
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """The header, the rows, and the line in the file on which each row ends."""
+    reader = csv.reader(io.StringIO(read_text(path, "a csv file"), newline=""))
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise InputFileError(
+            f"Expected a csv file in '{path}' (line {reader.line_num}: {error}). Restore it from its archive."
+        ) from None
+    if len(rows) < 2 or _is_number(rows[0][-1]):
+        raise InputFileError(
+            f"Expected a first row of names and rows of faces below it in '{path}' (got {len(rows)} rows, the first "
+            f"{ascii(','.join(rows[0]) if rows else '')[:60]}). The names are image_name,scale,center_w,center_h,..."
+        )
+    uneven = next((index for index, row in enumerate(rows) if len(row) != len(rows[0])), None)
+    if uneven is not None or len(rows[0]) < 6:
+        index = uneven or 0
+        raise InputFileError(
+            f"Expected {max(len(rows[0]), 6)} columns in line {lines[index]} of '{path}' (got {len(rows[index])}): "
+            "image_name, scale, center_w, center_h, then x and y of each landmark."
+        )
+    return rows[0], rows[1:], lines[1:]
+
+
+def _subsets_beside(path: Path, rows: list[list[str]]) -> dict[str, torch.Tensor]:
+    """Masks over ``rows`` of the files that are called as ``path`` is with the name of a subset after it."""
+    subsets = {}
+    for ending, name in SUBSET_NAMES.items():
+        beside = path.with_name(f"{path.stem}_{ending}.csv")
+        if beside.is_file():
+            chosen = set(map(_key, _read_rows(beside)[1]))
+            subsets[name] = torch.tensor([_key(row) in chosen for row in rows])
+    return subsets
+
+
+def _key(row: Iterable[str]) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in row)
+
+
+def _short_name(csv_name: str) -> str:
+    return csv_name.removeprefix("face_landmarks_").removesuffix(".csv")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
