@@ -1,5 +1,6 @@
 """Errors that say which argument or file is wrong, what was expected, what came, and what to do."""
 
+import math
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -101,3 +102,59 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
             f"Expected '{name}' to have shape [{', '.join(shape.split())}]"
             f"{f' with {known}' if known else ''} (got {list(actual)})."
         )
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Checks that ``tensor`` holds neither NaN nor infinity.
+
+    Looks only on the CPU: elsewhere the answer would have to be waited for. Does nothing while compiling.
+
+    Raises:
+        InputError: with the first place and value that is not.
+    """
+    if torch.compiler.is_compiling() or tensor.device.type != "cpu":
+        return
+    # One sum is several times quicker than asking each number; only what is not finite makes it so (or an overflow).
+    if not math.isfinite(tensor.detach().sum().item()):
+        wrong = (~tensor.isfinite()).nonzero()
+        if len(wrong):
+            place = wrong[0].tolist()
+            raise InputError(
+                f"Expected '{name}' to be finite (got {float(tensor[tuple(place)])} at {place}). "
+                "Mask or drop what is missing."
+            )
+
+
+def check_ids(name: str, ids: Tensor, count: int) -> None:
+    """Checks that ``ids`` are integers in 0 ... count - 1.
+
+    Values are looked at on the CPU only, and nothing is while compiling.
+
+    Raises:
+        InputError: with the type, or the value that is out of range.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
+        raise InputError(f"Expected '{name}' to hold integers (got {ids.dtype}).")
+    if ids.device.type != "cpu" or not ids.numel():
+        return
+    least, most = (int(each) for each in torch.aminmax(ids))
+    if least < 0 or most >= count:
+        raise InputError(f"Expected '{name}' in 0 ... {count - 1} (got {least if least < 0 else most}).")
+
+
+def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
+    """Checks an edge list [2, E] of int64 whose nodes are in 0 ... num_nodes - 1.
+
+    Values are looked at on the CPU only, and nothing is while compiling.
+
+    Raises:
+        InputError: with what is wrong.
+    """
+    if torch.compiler.is_compiling():
+        return
+    check_shape(name, edge_index, "2 E")
+    if edge_index.dtype != torch.long:
+        raise InputError(f"Expected '{name}' of torch.int64 (got {edge_index.dtype}). Use .long().")
+    check_ids(name, edge_index, num_nodes)

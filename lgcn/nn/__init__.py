@@ -8,6 +8,7 @@ from lgcn.nn.connectivity import (
     AdjacencyConnectivity,
     Connectivity,
     LearnableConnectivity,
+    TopologyConnectivity,
     UniformConnectivity,
 )
 from lgcn.nn.dense_lgcn_conv import DenseLGCNConv
@@ -24,5 +25,6 @@ __all__ = [
     "LGCNConv",
     "LandmarkRefiner",
     "LearnableConnectivity",
+    "TopologyConnectivity",
     "UniformConnectivity",
 ]

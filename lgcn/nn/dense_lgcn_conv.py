@@ -7,13 +7,16 @@ from lgcn.checks import InputError, check_shape
 from lgcn.nn.connectivity import Connectivity
 
 
-def mean_displacement(pos: Tensor, edge_weight: Tensor) -> Tensor:
+def mean_displacement(pos: Tensor, edge_weight: Tensor, sums_to_one: bool = False) -> Tensor:
     r"""The shape features a node receives, :math:`\sum_j e_{ij} \mathbf{q}_{ij}`, [B, K, 2].
 
     Args:
         pos: [B, K, 2].
         edge_weight: [B, K, K], row i holds the weights of i's neighbours.
+        sums_to_one: whether each row is known to do so.
     """
+    if sums_to_one:
+        return torch.baddbmm(pos, edge_weight, pos, alpha=-1)
     return edge_weight.sum(dim=-1, keepdim=True) * pos - edge_weight @ pos
 
 
@@ -83,31 +86,48 @@ class DenseLGCNConv(nn.Module):
             edge_weight: [B, K, K], used as it is instead of the connectivity; row i holds the weights of i's
                 neighbours.
             mask: [B, K], False where a landmark is missing: nobody's neighbour for the connectivity, and its
-                output is 0.
+                output is 0. What stands there is not read.
             displacement: [B, K, 2], :func:`mean_displacement` where it is known already; then ``pos`` is not read.
             return_connectivity: return ``(out, edge_weight)``.
         """
         check_shape("x", x, "B K C", C=self.in_channels)
+        images, landmarks = x.shape[:2]
+        if mask is not None:
+            check_shape("mask", mask, "B K", B=images, K=landmarks)
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         if edge_weight is None:
             if self.connectivity is None or confidence is None:
                 raise InputError(
                     "Expected 'edge_weight' [B, K, K], or a connectivity and 'confidence' [B, K] (got None)."
                 )
-            check_shape("confidence", confidence, "B K", B=x.shape[0], K=x.shape[1])
+            check_shape("confidence", confidence, "B K", B=images, K=landmarks)
             edge_weight = self.connectivity.dense(confidence, mask)
-        own = self.lin_self(x)
-        if self.shape_features:
-            if displacement is None:
-                if pos is None:
-                    raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or shape_features=False.")
-                check_shape("pos", pos, "B K 2", B=x.shape[0], K=x.shape[1])
-                displacement = mean_displacement(pos, edge_weight)
-            own = own + displacement @ self.lin_neighbor.weight[:, self.in_channels :].t()
-        sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()
-        out = torch.baddbmm(own, edge_weight.expand(x.shape[0], -1, -1), sent)
+        else:
+            several = edge_weight.dim() == 3 and edge_weight.shape[0] != 1
+            check_shape("edge_weight", edge_weight, "B K K" if several else "... K K", B=images, K=landmarks)
+            edge_weight = edge_weight.expand(images, -1, -1)
+        if self.shape_features and displacement is None:
+            if pos is None:
+                raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or shape_features=False.")
+            check_shape("pos", pos, "B K 2", B=images, K=landmarks)
+            pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
+            displacement = mean_displacement(pos, edge_weight)
+        out = self._convolve(x, edge_weight, displacement if self.shape_features else None)
         if mask is not None:
             out = out * mask.unsqueeze(-1)
         return (out, edge_weight) if return_connectivity else out
+
+    def _convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None) -> Tensor:
+        own = self.lin_self(x)
+        weight = self.lin_neighbor.weight
+        if self.out_channels < 8 or self.in_channels < 2 * self.out_channels:
+            # Sums over neighbours first: one product more of wide features, fewer operations, and none that is skinny.
+            mean = torch.bmm(edge_weight, x)
+            mean = mean if displacement is None else torch.cat([mean, displacement], dim=-1)
+            return torch.addmm(own.flatten(0, 1), mean.flatten(0, 1), weight.t()).view_as(own)
+        if displacement is not None:
+            own = own + displacement @ weight[:, self.in_channels :].t()
+        return torch.baddbmm(own, edge_weight, x @ weight[:, : self.in_channels].t())
 
     def __repr__(self) -> str:
         return (

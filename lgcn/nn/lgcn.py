@@ -1,19 +1,26 @@
 """A stack of the paper's graph convolutions that share one connectivity."""
 
+import copy
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_choice, check_shape
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, mean_displacement
 from lgcn.nn.lgcn_conv import LGCNConv
 
+NORMS = {"batch_norm": nn.BatchNorm1d, "layer_norm": nn.LayerNorm}
+
 
 class LGCN(nn.Module):
     r"""Layers of :class:`LGCNConv` (or of its dense twin) over edge weights computed once an image.
+
+    Between layers come the norm, the activation and dropout, in this order.
 
     Args:
         in_channels: channels of the node features :math:`\mathbf{h}^0`.
@@ -22,7 +29,12 @@ class LGCN(nn.Module):
         act: activation between the layers, a name of PyTorch's or None.
         shape_features: whether each layer concatenates :math:`\mathbf{q}_{ij}`; one flag for all or one a layer.
         bias: whether the layers have one.
+        norm: ``"batch_norm"`` (statistics of the nodes that are there), ``"layer_norm"`` (of each node) or None.
+        dropout: probability that a feature between layers is dropped in training.
         dense: work on complete graphs as ``[B, K, C]`` instead of on edge lists.
+
+    Raises:
+        InputError: for names or numbers that cannot be used.
     """
 
     def __init__(
@@ -33,6 +45,8 @@ class LGCN(nn.Module):
         act: str | None = "relu",
         shape_features: bool | Sequence[bool] = True,
         bias: bool = True,
+        norm: str | None = None,
+        dropout: float = 0.0,
         dense: bool = False,
     ) -> None:
         super().__init__()
@@ -41,21 +55,27 @@ class LGCN(nn.Module):
         flags = [shape_features] * len(channels) if isinstance(shape_features, bool) else list(shape_features)
         if len(flags) != len(channels):
             raise InputError(f"Expected one 'shape_features' flag a layer, {len(channels)} (got {len(flags)}).")
+        if not 0 <= dropout < 1:
+            raise InputError(f"Expected 'dropout' in [0, 1) (got {dropout}).")
         self.in_channels = in_channels
         self.channels = list(channels)
         self.shape_features = flags
         self.connectivity = connectivity
         self.dense = dense
-        self.act = activation_resolver(act) if act else nn.Identity()
+        self.act = _activation(act)
+        self.dropout = nn.Dropout(dropout)
         layer = DenseLGCNConv if dense else LGCNConv
         sizes = [in_channels, *channels]
         self.convs = nn.ModuleList(
             layer(sizes[i], sizes[i + 1], shape_features=flag, bias=bias) for i, flag in enumerate(flags)
         )
+        between = NORMS[check_choice("norm", norm, NORMS)] if norm is not None else lambda width: nn.Identity()
+        self.norms = nn.ModuleList(between(width) for width in channels[:-1])
 
     def reset_parameters(self) -> None:
         reset(self.connectivity)
         reset(self.convs)
+        reset(self.norms)
 
     def twin(self) -> "LGCN":
         """The same stack in the other form, dense or sparse, with the very same parameters."""
@@ -67,10 +87,16 @@ class LGCN(nn.Module):
             shape_features=self.shape_features,
             dense=not self.dense,
         )
-        twin.act = self.act
+        twin.act, twin.norms, twin.dropout = self.act, self.norms, self.dropout
         for mine, other in zip(self.convs, twin.convs, strict=True):
             other.lin_self, other.lin_neighbor = mine.lin_self, mine.lin_neighbor
         return twin.train(self.training)
+
+    def frozen(self) -> "LGCN":
+        """A copy for inference, see :meth:`Connectivity.frozen`: what to compile and to export."""
+        frozen = copy.deepcopy(self).eval().requires_grad_(False)
+        frozen.connectivity = self.connectivity.frozen()
+        return frozen
 
     def forward(
         self,
@@ -80,6 +106,7 @@ class LGCN(nn.Module):
         edge_index: Tensor | None = None,
         landmark_id: Tensor | None = None,
         mask: Tensor | None = None,
+        edge_weight: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Runs the stack.
@@ -87,24 +114,65 @@ class LGCN(nn.Module):
         Args:
             x: [B, K, C] where dense, else [N, C] (or [B, N, C]: B images that share one edge list).
             pos: [B, K, 2] or [N, 2], the initial positions, which every layer sees.
-            confidence: [B, K] or [N], in [0, 1].
+            confidence: [B, K] or [N], finite, in [0, 1] as a rule.
             edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1; sparse only.
             landmark_id: [N]; sparse only.
-            mask: [B, K], False where a landmark is missing; dense only.
+            mask: [B, K] or [N], False where a landmark is missing: as if it were not there, and its output is 0.
+                What stands there is not read.
+            edge_weight: [B, K, K] or [E], used as it is instead of the connectivity.
             return_connectivity: return ``(out, e)`` with e [B, K, K] or [E].
+
+        Raises:
+            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
+                while compiling).
         """
+        # Before the weights are computed, so that the error names what is wrong.
+        check_shape("x", x, "... N C", C=self.in_channels)
+        check_shape("pos", pos, "... N 2", N=x.shape[-2])
+        check_shape("confidence", confidence, "... N", N=x.shape[-2])
+        where: dict[str, Any]
         if self.dense:
             if edge_index is not None or landmark_id is not None:
                 raise InputError("Expected no 'edge_index' and no 'landmark_id' for a dense LGCN (see LGCN.twin).")
-            weight = self.connectivity.dense(confidence, mask)
-            where = {"mask": mask, "displacement": mean_displacement(pos, weight)}
+            check_shape("x", x, "B K C")
+            check_shape("pos", pos, "B K 2", B=x.shape[0])
+            check_shape("confidence", confidence, "B K", B=x.shape[0])
+            weight = edge_weight
+            if weight is None:
+                weight = self.connectivity.dense(confidence, mask)
+            there = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
+            known = mask is None and edge_weight is None and self.connectivity.sums_to_one
+            where = {"displacement": mean_displacement(there, weight, known) if any(self.shape_features) else None}
         else:
             if edge_index is None or landmark_id is None:
                 raise InputError("Expected 'edge_index' [2, E] and 'landmark_id' [N] for a sparse LGCN (got None).")
-            if mask is not None:
-                raise InputError("Expected no 'mask' for a sparse LGCN. Drop missing landmarks from the graph.")
-            weight = self.connectivity(landmark_id, confidence, edge_index)
+            weight = edge_weight
+            if weight is None:
+                weight = self.connectivity(landmark_id, confidence, edge_index, mask)
             where = {"edge_index": edge_index}
         for i, conv in enumerate(self.convs):
-            x = conv(x if i == 0 else self.act(x), pos=pos, edge_weight=weight, **where)
+            x = conv(x if i == 0 else self._between(i - 1, x, mask), pos=pos, edge_weight=weight, mask=mask, **where)
         return (x, weight) if return_connectivity else x
+
+    def _between(self, layer: int, x: Tensor, mask: Tensor | None) -> Tensor:
+        norm = self.norms[layer]
+        if isinstance(norm, nn.BatchNorm1d):
+            if mask is None or not self.training:
+                x = norm(x.flatten(0, -2)).view_as(x)
+            else:
+                there = mask.expand(x.shape[:-1])
+                x = torch.zeros_like(x).index_put((there,), norm(x[there]))
+        else:
+            x = norm(x)
+        return self.dropout(self.act(x))
+
+
+def _activation(name: str | None) -> nn.Module:
+    if not name:
+        return nn.Identity()
+    try:
+        return activation_resolver(name)
+    except ValueError as error:
+        raise InputError(
+            f"Expected 'act' to be the name of an activation of PyTorch's, or None (got '{name}')."
+        ) from error

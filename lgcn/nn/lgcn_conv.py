@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
+from torch_geometric.typing import OptTensor
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_edges, check_shape
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.weighted_sum import has_sparse_product, weighted_sum
 
@@ -91,27 +92,43 @@ class LGCNConv(MessagePassing):
         landmark_id: Tensor | None = None,
         confidence: Tensor | None = None,
         edge_weight: Tensor | None = None,
+        mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Runs the layer.
 
         Args:
             x: [N, in_channels] or [B, N, in_channels].
-            edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1.
+            edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1. Also an ``EdgeIndex``, or a
+                transposed ``SparseTensor`` or sparse matrix of torch's, as PyG takes them.
             pos: [N, 2] or [B, N, 2], positions; needed with shape features.
             landmark_id: [N], types in 0 ... K - 1; needed where no ``edge_weight`` is given.
             confidence: [N] or [B, N], in [0, 1]; needed where no ``edge_weight`` is given.
-            edge_weight: [E] or [B, E], used instead of the connectivity.
+            edge_weight: [E] or [B, E], used as it is instead of the connectivity.
+            mask: [N] or [B, N], False where a node is missing: nobody's neighbour for the connectivity, and its
+                output is 0. What stands there is not read.
             return_connectivity: return ``(out, (edge_index, edge_weight))``.
+
+        Raises:
+            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
+                while compiling).
         """
         check_shape("x", x, "... N C", C=self.in_channels)
+        if isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
+            check_edges("edge_index", edge_index, x.shape[-2])
+        if mask is not None:
+            check_shape("mask", mask, "... N", N=x.shape[-2])
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         if edge_weight is None:
-            edge_weight = self._connect(edge_index, landmark_id, confidence, x.shape[-2])
+            edge_weight = self._connect(edge_index, landmark_id, confidence, mask, x.shape[-2])
+        elif isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
+            check_shape("edge_weight", edge_weight, "... E", E=edge_index.shape[1])
         sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()
         if self.shape_features:
             if pos is None:
                 raise InputError("Expected 'pos' [N, 2] for shape features (got None). Or set shape_features=False.")
             check_shape("pos", pos, "... N 2", N=x.shape[-2])
+            pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
             placed = pos @ self.lin_neighbor.weight[:, self.in_channels :].t()
             # A channel of ones brings the sum of the weights, of those messages that an explainer lets through.
             sent = torch.cat([sent - placed, torch.ones_like(sent[..., :1])], dim=-1)
@@ -123,6 +140,8 @@ class LGCNConv(MessagePassing):
         if self.shape_features:
             out = out[..., :-1] + out[..., -1:] * placed
         out = self.lin_self(x) + out
+        if mask is not None:
+            out = out * mask.unsqueeze(-1)
         return (out, (edge_index, edge_weight)) if return_connectivity else out
 
     def _sends_plain_messages(self, edge_index: Tensor) -> bool:
@@ -141,7 +160,12 @@ class LGCNConv(MessagePassing):
         )
 
     def _connect(
-        self, edge_index: Tensor, landmark_id: Tensor | None, confidence: Tensor | None, num_nodes: int
+        self,
+        edge_index: Tensor,
+        landmark_id: Tensor | None,
+        confidence: Tensor | None,
+        mask: Tensor | None,
+        num_nodes: int,
     ) -> Tensor:
         if self.connectivity is None:
             raise InputError("Expected 'edge_weight' [E] for a layer without a connectivity (got None).")
@@ -149,8 +173,17 @@ class LGCNConv(MessagePassing):
             raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
         check_shape("landmark_id", landmark_id, "N", N=num_nodes)
         check_shape("confidence", confidence, "... N", N=num_nodes)
-        # edge_updater_type: (landmark_id: Tensor, confidence: Tensor)
-        return self.edge_updater(edge_index, landmark_id=landmark_id.unsqueeze(-1), confidence=confidence.unsqueeze(-1))
+        landmark_id, confidence = self.connectivity.check_nodes(landmark_id, confidence, mask)
+        node = torch.arange(num_nodes, device=landmark_id.device)
+        there = None if mask is None else mask.unsqueeze(-1)
+        # edge_updater_type: (landmark_id: Tensor, confidence: Tensor, node: Tensor, mask: OptTensor)
+        return self.edge_updater(
+            edge_index,
+            landmark_id=landmark_id.unsqueeze(-1),
+            confidence=confidence.unsqueeze(-1),
+            node=node.unsqueeze(-1),
+            mask=there,
+        )
 
     def edge_update(
         self,
@@ -158,14 +191,25 @@ class LGCNConv(MessagePassing):
         landmark_id_j: Tensor,
         confidence_i: Tensor,
         confidence_j: Tensor,
+        node_i: Tensor,
+        node_j: Tensor,
+        mask_i: OptTensor,
+        mask_j: OptTensor,
         index: Tensor,
         dim_size: int,
     ) -> Tensor:
         assert self.connectivity is not None
-        score = self.connectivity.edge_score(
-            landmark_id_i.squeeze(-1), landmark_id_j.squeeze(-1), confidence_i.squeeze(-1), confidence_j.squeeze(-1)
+        weight = self.connectivity.edge_weight(
+            landmark_id_i.squeeze(-1),
+            landmark_id_j.squeeze(-1),
+            confidence_i.squeeze(-1),
+            confidence_j.squeeze(-1),
+            index,
+            dim_size,
+            loop=(node_i == node_j).squeeze(-1) if self.connectivity.self_loops == "zero" else None,
+            keep=None if mask_i is None or mask_j is None else (mask_i & mask_j).squeeze(-1),
         )
-        return self.connectivity.normalize(score, index, dim_size)
+        return weight.expand(*confidence_i.shape[:-2], -1)
 
     def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
         return edge_weight.unsqueeze(-1) * x_j

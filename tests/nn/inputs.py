@@ -1,6 +1,6 @@
 """Graphs for the tests of this folder, and how two modules are compared."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from lgcn.graph import landmark_graph
-from lgcn.nn import DenseLGCNConv, LGCNConv
+from lgcn.nn import CONNECTIVITIES, Connectivity, DenseLGCNConv, LGCNConv
 from tests.nn.literal import LiteralConnectivity, LiteralLGCN
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -71,6 +71,20 @@ def graphs(draw: st.DrawFn, channels: int = 3) -> Graph:
         torch.tensor(edges, dtype=torch.long).reshape(-1, 2).t().contiguous(),
         *(drawn[:, :channels], drawn[:, channels:-1], drawn[:, -1]),
     )
+
+
+def ring(landmarks: int) -> list[tuple[int, int]]:
+    """Each landmark and the next, the last and the first."""
+    return [(k, (k + 1) % landmarks) for k in range(landmarks)]
+
+
+def connectivity_options(name: str, landmarks: int) -> dict[str, Any]:
+    """What the connectivity of that name cannot do without."""
+    return {"edges": ring(landmarks)} if name == "topology" else {}
+
+
+def build_connectivity(name: str, landmarks: int, **options: Any) -> Connectivity:
+    return CONNECTIVITIES[name](landmarks, **connectivity_options(name, landmarks), **options)
 
 
 def randomize(module: nn.Module) -> nn.Module:

@@ -7,7 +7,15 @@ from torch import Tensor
 
 from lgcn.checks import InputError
 from lgcn.nn import CONNECTIVITIES, Connectivity, DenseLGCNConv, LearnableConnectivity, LGCNConv
-from tests.nn.inputs import Landmarks, assert_close, assert_same_gradients, literal_of, random_landmarks, randomize
+from tests.nn.inputs import (
+    Landmarks,
+    assert_close,
+    assert_same_gradients,
+    build_connectivity,
+    literal_of,
+    random_landmarks,
+    randomize,
+)
 
 K, C = 6, 4
 
@@ -88,7 +96,7 @@ def test_equals_the_literal_transcription(options: dict[str, bool], dtype: torch
 @pytest.mark.parametrize("shape_features", [True, False])
 def test_equals_the_sparse_layer(name: str, shape_features: bool) -> None:
     landmarks = random_landmarks(3, K, C, torch.float64)
-    conv = build(CONNECTIVITIES[name](K), shape_features=shape_features)
+    conv = build(build_connectivity(name, K), shape_features=shape_features)
     assert_close(conv(*landmarks), run_sparse(sparse_twin(conv), landmarks).view(3, K, 3))
 
 
@@ -97,7 +105,7 @@ def test_masked_equals_dropped(name: str) -> None:
     landmarks = random_landmarks(4, K, C, torch.float64)
     mask = torch.rand(4, K) < 0.6
     mask[2], mask[3] = False, torch.arange(K) == 1  # nobody there; one landmark alone
-    conv = build(CONNECTIVITIES[name](K))
+    conv = build(build_connectivity(name, K))
     out = conv(*landmarks, mask=mask)
     assert_close(out[mask], run_sparse(sparse_twin(conv), landmarks, mask))
     assert out[~mask].eq(0).all()

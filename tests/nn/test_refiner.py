@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from lgcn.checks import InputError
 from lgcn.graph import sample_features
 from lgcn.nn import CONNECTIVITIES, LandmarkRefiner
-from tests.nn.inputs import assert_close, randomize
+from tests.nn.inputs import (
+    assert_close,
+    connectivity_options,
+    randomize,
+)
 
 K, C = 5, 3
 SIZE = (32, 48)
@@ -101,7 +105,9 @@ def test_offset_is_a_fraction_of_the_input() -> None:
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES.names())
 def test_offset_starts_as_identity_and_learns(connectivity: str) -> None:
     features, pos, confidence = inputs()
-    refiner = build(output="offset", connectivity=connectivity)
+    refiner = build(
+        output="offset", connectivity=connectivity, connectivity_options=connectivity_options(connectivity, K)
+    )
     assert torch.equal(refiner(features, pos, confidence), pos)
     optimizer = torch.optim.SGD(refiner.parameters(), lr=1e-5)
     losses = []
@@ -201,7 +207,9 @@ def test_features_of_half_precision_are_read_at_exact_positions() -> None:
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES.names())
 def test_autocast_does_not_round_positions(connectivity: str) -> None:
     features, pos, confidence = inputs()
-    refiner = build(hidden_channels=(), connectivity=connectivity)
+    refiner = build(
+        hidden_channels=(), connectivity=connectivity, connectivity_options=connectivity_options(connectivity, K)
+    )
     layer = linear_stack(refiner)
     with torch.no_grad():
         layer.weight[0, 0] = layer.weight[1, 1] = 1  # h' = p

@@ -3,12 +3,14 @@
 from lgcn.nn.connectivity.adjacency import AdjacencyConnectivity
 from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.learnable import LearnableConnectivity
+from lgcn.nn.connectivity.topology import TopologyConnectivity
 from lgcn.nn.connectivity.uniform import UniformConnectivity
 from lgcn.registry import Registry
 
 CONNECTIVITIES: Registry[type[Connectivity]] = Registry("connectivity")
 CONNECTIVITIES.add("learnable", LearnableConnectivity)
 CONNECTIVITIES.add("adjacency", AdjacencyConnectivity)
+CONNECTIVITIES.add("topology", TopologyConnectivity)
 CONNECTIVITIES.add("uniform", UniformConnectivity)
 
 __all__ = [
@@ -16,5 +18,6 @@ __all__ = [
     "AdjacencyConnectivity",
     "Connectivity",
     "LearnableConnectivity",
+    "TopologyConnectivity",
     "UniformConnectivity",
 ]

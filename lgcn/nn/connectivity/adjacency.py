@@ -10,21 +10,31 @@ class AdjacencyConnectivity(Connectivity):
     r"""A learned score a pair of landmark types, :math:`s_{ij} = A_{l_i l_j}`, the same for every image.
 
     From `"Structured Landmark Detection via Topology-Adapting Deep Graph Learning"
-    <https://arxiv.org/abs/2004.08190>`_, against which the paper's ablation compares.
+    <https://arxiv.org/abs/2004.08190>`_, against which the paper's ablation compares: there the matrix itself
+    weighs (``normalization="raw"``).
 
     Args:
         num_landmarks: K.
+        normalization: ``"softmax"``, ``"sigmoid"`` or ``"raw"``.
+        self_loops: as :class:`Connectivity` has it.
+        symmetric: as :class:`Connectivity` has it.
 
-    ``weight`` [K, K] starts at zero: uniform weights.
+    ``weight`` [K, K] starts at zero, uniform weights, and as 1 / K where it weighs itself.
     """
 
-    def __init__(self, num_landmarks: int) -> None:
-        super().__init__(num_landmarks)
+    def __init__(
+        self,
+        num_landmarks: int,
+        normalization: str = "softmax",
+        self_loops: str = "none",
+        symmetric: bool = False,
+    ) -> None:
+        super().__init__(num_landmarks, normalization, self_loops, symmetric)
         self.weight = nn.Parameter(torch.empty(num_landmarks, num_landmarks))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.zeros_(self.weight)
+        nn.init.constant_(self.weight, 1 / self.num_landmarks if self.normalization == "raw" else 0.0)
 
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
         return self.weight[id_i, id_j]

@@ -1,5 +1,6 @@
 """The paper's connectivity: from landmark types and heatmap confidences, for each image anew."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,15 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.nn import MLP
 
+from lgcn.checks import InputError, check_choice
 from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.pair_scores import pair_scores
 
-
-def _finish(mlp: MLP, hidden: Tensor) -> Tensor:
-    """What an MLP does after its first linear layer."""
-    for lin in list(mlp.lins)[1:]:
-        hidden = lin(mlp.act(hidden))
-    return hidden
+NORMS = ("batch_norm",)
 
 
 class LearnableConnectivity(Connectivity):
@@ -32,75 +29,213 @@ class LearnableConnectivity(Connectivity):
     Computed without one-hot vectors: a linear layer on :math:`g(l_i) \oplus g(l_j)` is the sum of two rows of
     its weight, so all of the class MLP, and what the edge MLP's first layer makes of it, is a table
     :math:`T` [K, K, H] of the parameters alone, kept as long as they do not change. An image adds only
-    :math:`\mathrm{ReLU}(T_{l_i l_j} + a c_i + b c_j)`, see :mod:`lgcn.nn.connectivity.pair_scores`.
+    :math:`\mathrm{ReLU}(T_{l_i l_j} + a c_i + b c_j)`, see :mod:`lgcn.nn.connectivity.pair_scores`. Batch
+    normalisation is an affine map once training is over, and is folded into the layer after it; in training its
+    statistics are those of the pairs of different landmarks in the batch.
 
     Args:
         num_landmarks: K.
-        class_hidden_channels: width of the class MLP's hidden layer.
+        class_hidden_channels: width of the class MLP's hidden layer, or of several.
         class_channels: width of :math:`l_{ij}`.
-        edge_hidden_channels: H, width of the edge MLP's hidden layer.
+        edge_hidden_channels: H, width of the edge MLP's hidden layer, or of several.
+        norm: ``"batch_norm"`` after the activation of each hidden layer, or None.
+        act_last: an activation after the last layers too, and after the edge MLP's the norm as well (the paper's
+            released code).
+        use_class_embedding: without it scores know nothing of types: an ablation.
+        use_confidence: without it scores know nothing of confidences, and are the same for all images: an ablation.
+        normalization: ``"softmax"``, ``"sigmoid"`` or ``"raw"``.
+        self_loops: as :class:`Connectivity` has it.
+        symmetric: as :class:`Connectivity` has it.
     """
+
+    _constant_table: Tensor | None
 
     def __init__(
         self,
         num_landmarks: int,
-        class_hidden_channels: int = 32,
+        class_hidden_channels: int | Sequence[int] = 32,
         class_channels: int = 32,
-        edge_hidden_channels: int = 32,
+        edge_hidden_channels: int | Sequence[int] = 32,
+        norm: str | None = None,
+        act_last: bool = False,
+        use_class_embedding: bool = True,
+        use_confidence: bool = True,
+        normalization: str = "softmax",
+        self_loops: str = "none",
+        symmetric: bool = False,
     ) -> None:
-        super().__init__(num_landmarks)
+        super().__init__(num_landmarks, normalization, self_loops, symmetric)
+        if not use_class_embedding and not use_confidence:
+            raise InputError("Expected 'use_class_embedding' or 'use_confidence' (got neither). Use 'uniform' instead.")
+        if norm is not None:
+            check_choice("norm", norm, NORMS)
+        self.norm = norm
+        self.act_last = act_last
+        self.use_confidence = use_confidence
         self._kept: tuple[Tensor, Tensor] | None = None
-        self.class_mlp = MLP([2 * num_landmarks, class_hidden_channels, class_channels], norm=None)
-        self.edge_mlp = MLP([2 + class_channels, edge_hidden_channels, 1], norm=None)
+        self.register_buffer("_constant_table", None, persistent=False)
+        options = {"act_first": True, "norm": norm}
+        self.class_mlp: MLP | None = None
+        if use_class_embedding:
+            hidden = _widths("class_hidden_channels", class_hidden_channels)
+            self.class_mlp = MLP([2 * num_landmarks, *hidden, *_widths("class_channels", class_channels)], **options)
+        hidden = _widths("edge_hidden_channels", edge_hidden_channels)
+        inputs = 2 * use_confidence + class_channels * use_class_embedding
+        self.edge_mlp = MLP([inputs, *hidden, 1], **options, plain_last=not act_last)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        self.class_mlp.reset_parameters()
+        if self.class_mlp is not None:
+            self.class_mlp.reset_parameters()
         self.edge_mlp.reset_parameters()
 
     def class_embedding(self) -> Tensor:
         """l_ij of eq. 5 for all pairs of types, [K, K, class_channels]."""
-        first = self.class_mlp.lins[0]
-        receiving, neighbour = first.weight.t().split(self.num_landmarks)
-        return _finish(self.class_mlp, receiving.unsqueeze(1) + neighbour + first.bias)
+        types = torch.arange(self.num_landmarks, device=self._device)
+        embedding = self._embed(types.unsqueeze(1), types)
+        if embedding is None:
+            raise InputError("Expected a connectivity with a class embedding (got use_class_embedding=False).")
+        return embedding
 
     def table(self) -> Tensor:
         """T [H, K, K]: what the first layer of the edge MLP makes of l_ij, its bias included.
 
         Without gradients it is computed once and kept until a parameter has another value.
         """
+        if self._constant_table is not None:
+            return self._constant_table
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._device.type != "cpu":
             return self._compute_table()
         # Values are compared, not version counters, which edits through ``.data`` pass by; they are few.
-        parameters = torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
-        if self._kept is None or self._kept[0].dtype != parameters.dtype or not torch.equal(self._kept[0], parameters):
-            self._kept = (parameters, self._compute_table())
+        source = torch.cat([tensor.detach().flatten() for tensor in self._table_sources()])
+        if self._kept is None or self._kept[0].dtype != source.dtype or not torch.equal(self._kept[0], source):
+            self._kept = (source, self._compute_table())
         return self._kept[1]
 
+    def frozen(self) -> "LearnableConnectivity":
+        frozen = super().frozen()
+        assert isinstance(frozen, LearnableConnectivity)
+        with torch.no_grad():
+            frozen.register_buffer("_constant_table", frozen._compute_table(), persistent=False)
+        return frozen
+
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
-        # Rows of an embedding, whose backward is parallel; that of indexing is not. But indexing, here without a
-        # gradient, refuses each of the two ids where it is out of range; their combination might not be.
-        table = self.table()
-        row = torch.arange(table[0].numel(), device=table.device).view_as(table[0])[id_i, id_j]
-        types = functional.embedding(row, table.flatten(1).t())
-        # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
-        confidence = torch.stack([confidence_i, confidence_j], dim=-1)
-        hidden = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
-        return _finish(self.edge_mlp, hidden).squeeze(-1)
+        if self._in_pieces:
+            types = self._first_edge_layer(self._embed(id_i, id_j), len(id_i))
+        else:
+            # Rows of an embedding, whose backward is parallel; that of indexing is not. But indexing, here without a
+            # gradient, refuses each of the two ids where it is out of range; their combination might not be.
+            table = self.table()
+            row = torch.arange(table[0].numel(), device=table.device).view_as(table[0])[id_i, id_j]
+            types = functional.embedding(row, table.flatten(1).t())
+        if self.use_confidence:
+            # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
+            confidence = torch.stack([confidence_i, confidence_j], dim=-1)
+            types = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
+        return _after_first(self.edge_mlp, types).squeeze(-1)
 
     def pair_score(self, confidence: Tensor) -> Tensor:
-        of_i, of_j = self.edge_mlp.lins[0].weight[:, :2].t().unsqueeze(-1).unsqueeze(-1)
-        last = self.edge_mlp.lins[1]
-        return pair_scores(self.table(), of_i * confidence, of_j * confidence, last.weight[0]) + last.bias
+        if self._in_pieces:
+            return self._pair_score_of_edges(confidence)
+        table, first = self.table(), self.edge_mlp.lins[0].weight
+        if not self.use_confidence:
+            return _after_first(self.edge_mlp, table.permute(1, 2, 0)).squeeze(-1).unsqueeze(0)
+        if len(self.edge_mlp.lins) != 2:
+            pair = torch.stack(torch.broadcast_tensors(confidence.unsqueeze(-1), confidence.unsqueeze(-2)), dim=-1)
+            return _after_first(self.edge_mlp, table.permute(1, 2, 0) + pair @ first[:, :2].t()).squeeze(-1)
+        of_i, of_j = first[:, :2].t().unsqueeze(-1).unsqueeze(-1)
+        weight, bias = self._folded_last_layer()
+        score = pair_scores(table, of_i * confidence, of_j * confidence, weight) + bias
+        if self.act_last:
+            # Its own batch normalisation sees columns.
+            score = self.edge_mlp.norms[-1](self.edge_mlp.act(score).view(-1, 1)).view_as(score)
+        return score
 
     @property
     def _device(self) -> torch.device:
         return self.edge_mlp.lins[0].weight.device
 
-    def _compute_table(self) -> Tensor:
+    @property
+    def _in_pieces(self) -> bool:
+        """Whether statistics of the pairs that are there are wanted, which the table of all pairs would not give."""
+        return self.norm is not None and self.training and self._constant_table is None
+
+    def _pair_score_of_edges(self, confidence: Tensor) -> Tensor:
+        """Scores of all pairs but those of a landmark with itself, if these are not scored: no statistic sees them."""
+        scored = torch.ones(self.num_landmarks, self.num_landmarks, dtype=torch.bool, device=confidence.device)
+        if self.self_loops != "scored":
+            scored.fill_diagonal_(False)
+        i, j = scored.nonzero().unbind(dim=-1)
+        score = self.edge_score(i, j, confidence[:, i], confidence[:, j])
+        pairs = score.new_zeros(len(confidence), *scored.shape)
+        pairs[:, i, j] = score
+        return pairs
+
+    def _embed(self, id_i: Tensor, id_j: Tensor) -> Tensor | None:
+        """l_ij [..., class_channels] of types that broadcast, None without a class embedding."""
+        if self.class_mlp is None:
+            return None
+        first = self.class_mlp.lins[0]
+        receiving, neighbour = first.weight.t().split(self.num_landmarks)
+        return _after_first(self.class_mlp, receiving[id_i] + neighbour[id_j] + first.bias, self.act_last)
+
+    def _first_edge_layer(self, embedding: Tensor | None, edges: int) -> Tensor:
+        """What the edge MLP's first layer makes of l_ij, [E, H]."""
         first = self.edge_mlp.lins[0]
+        if embedding is None:
+            return first.bias.expand(edges, -1)
+        return torch.addmm(first.bias, embedding, first.weight[:, 2 * self.use_confidence :].t())
+
+    def _compute_table(self) -> Tensor:
+        K, first = self.num_landmarks, self.edge_mlp.lins[0]
+        if self.class_mlp is None:
+            return first.bias.view(-1, 1, 1).expand(-1, K, K).contiguous()
         embedding = self.class_embedding().flatten(0, 1)
-        return (first.weight[:, 2:] @ embedding.t() + first.bias.unsqueeze(-1)).unflatten(1, (self.num_landmarks, -1))
+        of_types = first.weight[:, 2 * self.use_confidence :]
+        return (of_types @ embedding.t() + first.bias.unsqueeze(-1)).unflatten(1, (K, K))
+
+    def _table_sources(self) -> list[Tensor]:
+        """All that the table is made of."""
+        modules = [self.edge_mlp.lins[0]]
+        if self.class_mlp is not None:
+            modules += [*self.class_mlp.lins, *(self.class_mlp.norms if self.norm else ())]
+        sources = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        return [tensor for tensor in sources if tensor.is_floating_point()]
+
+    def _folded_last_layer(self) -> tuple[Tensor, Tensor]:
+        """Weight [H] and bias [1] of the edge MLP's last layer, with the normalisation before it folded in."""
+        last = self.edge_mlp.lins[1]
+        if self.norm is None:
+            return last.weight[0], last.bias
+        norm = self.edge_mlp.norms[0].module
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        shift = norm.bias - norm.running_mean * scale
+        return last.weight[0] * scale, last.bias + last.weight @ shift
+
+    def _options(self) -> dict[str, Any]:
+        given = {"norm": self.norm, "act_last": self.act_last}
+        without = {"use_class_embedding": self.class_mlp is not None, "use_confidence": self.use_confidence}
+        options = {name: value for name, value in given.items() if value}
+        return {**options, **{name: value for name, value in without.items() if not value}, **super()._options()}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
+
+
+def _after_first(mlp: MLP, hidden: Tensor, act_last: bool = False) -> Tensor:
+    """What an MLP does after its first linear layer, to [..., H]; with ``act_last`` an activation follows its last."""
+    out = hidden.flatten(0, -2)
+    for place, norm in enumerate(mlp.norms, start=1):
+        out = norm(mlp.act(out))
+        if place < len(mlp.lins):
+            out = mlp.lins[place](out)
+    if act_last:
+        out = mlp.act(out)
+    return out.unflatten(0, hidden.shape[:-1])
+
+
+def _widths(name: str, given: int | Sequence[int]) -> list[int]:
+    widths = [given] if isinstance(given, int) else list(given)
+    if not all(isinstance(width, int) and width > 0 for width in widths):
+        raise InputError(f"Expected '{name}' of 1 or more (got {given}).")
+    return widths

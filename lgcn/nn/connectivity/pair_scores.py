@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# PyTorch splits an elementwise operation of more numbers than this among threads. Several units at a time pay only
-# below it: above, the product that sums over units is split otherwise than the sums that make them, and the cores
-# wait for each other's caches.
+# So many numbers stay near the cores: then all units are taken at once, in the fewest operations.
+_CACHED = 3 << 18
+# PyTorch splits an elementwise operation of more numbers than this among threads. Beyond the caches, several units at
+# a time pay only below it: above, the product that sums over units is split otherwise than the sums that make them,
+# and the cores wait for each other's caches.
 _GRAIN = 32768
 
 
@@ -46,7 +48,8 @@ class _PairScores(torch.autograd.Function):
         # ReLU(x + l) = max(x, -l) + l, and the sum over h of v_h l_h needs no pairs.
         floor = -receiving.unsqueeze(-1)
         score = (weight @ receiving.flatten(1)).view(images, landmarks, 1).repeat(1, 1, landmarks)
-        step = max(1, min(units, (_GRAIN - 1) // max(1, images * landmarks**2)))
+        pairs = max(1, images * landmarks**2)
+        step = units if units * pairs <= _CACHED else max(1, (_GRAIN - 1) // pairs)
         scratch = score.new_empty(step, images, landmarks, landmarks)
         blocks = (each.split(step) for each in (table.unsqueeze(1), neighbour.unsqueeze(-2), floor, weight))
         for of_pair, of_neighbour, least, factor in zip(*blocks, strict=True):

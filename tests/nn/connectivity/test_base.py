@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -10,15 +11,46 @@ from torch import Tensor
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
-from lgcn.nn import CONNECTIVITIES, Connectivity
-from tests.nn.inputs import Graph, assert_close, graphs, randomize
+from lgcn.nn import CONNECTIVITIES, AdjacencyConnectivity, Connectivity
+from tests.nn.inputs import Graph, assert_close, build_connectivity, graphs, randomize
 
 K = 5
 
 
-@pytest.fixture(params=CONNECTIVITIES.names())
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in CONNECTIVITIES.names()),
+    *((name, {"self_loops": "zero"}) for name in CONNECTIVITIES.names()),
+    *((name, {"normalization": "raw", "self_loops": "scored"}) for name in CONNECTIVITIES.names()),
+    ("adjacency", {"normalization": "sigmoid", "symmetric": True}),
+    ("learnable", {"normalization": "sigmoid", "self_loops": "zero"}),
+    ("learnable", {"symmetric": True, "edge_hidden_channels": [4, 3]}),
+    ("learnable", {"norm": "batch_norm", "act_last": True, "self_loops": "zero"}),
+    ("learnable", {"use_class_embedding": False}),
+    ("learnable", {"use_confidence": False, "self_loops": "scored"}),
+]
+
+
+def named(case: tuple[str, dict[str, Any]]) -> str:
+    return "-".join([case[0], *(f"{key}={value}" for key, value in case[1].items())])
+
+
+def build(case: tuple[str, dict[str, Any]], landmarks: int = K) -> Connectivity:
+    """In eval mode, since batch normalisation in training is of the whole batch."""
+    connectivity = randomize(build_connectivity(case[0], landmarks, **case[1])).double().eval()
+    for buffer in connectivity.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)  # running statistics
+    return connectivity
+
+
+@pytest.fixture(params=CASES, ids=named)
 def connectivity(request: pytest.FixtureRequest) -> Connectivity:
-    return randomize(CONNECTIVITIES[request.param](K)).double()
+    return build(request.param)
+
+
+def complete(connectivity: Connectivity, landmarks: int = K) -> Tensor:
+    """The edge list of the graph that the dense form works on."""
+    return complete_edge_index(landmarks, self_loops=connectivity.self_loops != "none")
 
 
 def confidences(images: int, landmarks: int = K) -> Tensor:
@@ -32,15 +64,16 @@ def as_matrix(weight: Tensor, edge_index: Tensor, nodes: int) -> Tensor:
 
 
 def test_registry() -> None:
-    assert {"adjacency", "learnable", "uniform"} <= set(CONNECTIVITIES.names())
+    assert CONNECTIVITIES.names() == ["adjacency", "learnable", "topology", "uniform"]
     with pytest.raises(InputError, match=r"connectivity.*learnable.*got 'learned'.*mean 'learnable'"):
         CONNECTIVITIES["learned"]
 
 
 def test_size_and_repr(connectivity: Connectivity) -> None:
-    edge_index = complete_edge_index(K)
-    assert str(connectivity) == f"{type(connectivity).__name__}(5)"
-    assert connectivity(torch.arange(K), confidences(1)[0], edge_index).shape == (K * (K - 1),)
+    edge_index = complete(connectivity)
+    assert str(connectivity).startswith(f"{type(connectivity).__name__}(5")
+    assert ("self_loops='zero'" in str(connectivity)) == (connectivity.self_loops == "zero")
+    assert connectivity(torch.arange(K), confidences(1)[0], edge_index).shape == edge_index.shape[1:]
     assert connectivity.dense(confidences(3)).shape == (3, K, K)
 
 
@@ -56,19 +89,81 @@ def test_bad_input(connectivity: Connectivity) -> None:
         connectivity(torch.arange(K), confidences(1)[0, :4], edge_index)
     with pytest.raises(InputError, match=r"'landmark_id' to have shape \[N\] \(got \[1, 5\]\)"):
         connectivity(torch.arange(K)[None], confidences(1), edge_index)
+    with pytest.raises(InputError, match=r"'landmark_id' to hold integers \(got torch.float32\)"):
+        connectivity(torch.arange(K).float(), confidences(1)[0], edge_index)
+    with pytest.raises(InputError, match=r"'landmark_id' in 0 ... 4 \(got -1\)"):
+        connectivity(torch.arange(K) - 1, confidences(1)[0], edge_index)
+    with pytest.raises(InputError, match=r"'edge_index' of torch.int64 \(got torch.int32\). Use .long"):
+        connectivity(torch.arange(K), confidences(1)[0], edge_index.int())
+    with pytest.raises(InputError, match=r"'edge_index' to have shape \[2, E\]"):
+        connectivity(torch.arange(K), confidences(1)[0], edge_index.t())
+    with pytest.raises(InputError, match=r"'edge_index' in 0 ... 4 \(got 5\)"):
+        connectivity(torch.arange(K), confidences(1)[0], edge_index + 1)
+    with pytest.raises(InputError, match=r"'mask' to have shape \[..., N\] with N=5 \(got \[4\]\)"):
+        connectivity(torch.arange(K), confidences(1)[0], edge_index, torch.ones(4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_confidences_that_are_not_finite(connectivity: Connectivity, wrong: float) -> None:
+    confidence = confidences(2)
+    confidence[1, 3] = wrong
+    message = rf"'confidence' to be finite \(got {wrong} at \[1, 3\]\). Mask or drop"
+    with pytest.raises(InputError, match=message):
+        connectivity.dense(confidence)
+    with pytest.raises(InputError, match=message):
+        connectivity(torch.arange(K), confidence, complete(connectivity))
+    mask = torch.ones(2, K, dtype=torch.bool)
+    mask[1, 3] = False
+    assert connectivity.dense(confidence, mask).isfinite().all()
+    assert connectivity(torch.arange(K), confidence, complete(connectivity), mask).isfinite().all()
+
+
+def test_options_that_are_not_known() -> None:
+    with pytest.raises(InputError, match="'normalization' to be one of softmax, sigmoid, raw .got 'max'"):
+        AdjacencyConnectivity(K, normalization="max")
+    with pytest.raises(InputError, match="'self_loops' to be one of none, scored, zero .got 'yes'"):
+        AdjacencyConnectivity(K, self_loops="yes")
 
 
 def test_dense_equals_sparse(connectivity: Connectivity) -> None:
-    confidence, edge_index = confidences(3), complete_edge_index(K)
+    confidence, edge_index = confidences(3), complete(connectivity)
     for image, weight in zip(confidence, connectivity.dense(confidence), strict=True):
         assert_close(weight, as_matrix(connectivity(torch.arange(K), image, edge_index), edge_index, K))
 
 
 def test_rows_sum_to_1_over_neighbours_only(connectivity: Connectivity) -> None:
     weight = connectivity.dense(confidences(3))
-    assert_close(weight.sum(dim=-1), torch.ones(3, K, dtype=torch.float64))
-    assert weight.diagonal(dim1=1, dim2=2).eq(0).all()
-    assert weight.ge(0).all()
+    assert connectivity.sums_to_one == (connectivity.normalization == "softmax")
+    if connectivity.sums_to_one:
+        assert_close(weight.sum(dim=-1), torch.ones(3, K, dtype=torch.float64))
+        assert weight.ge(0).all()
+    assert weight.diagonal(dim1=1, dim2=2).eq(0).all() == (connectivity.self_loops == "none")
+
+
+def test_symmetric_on_request() -> None:
+    for name in CONNECTIVITIES.names():
+        connectivity = build((name, {"normalization": "raw", "symmetric": True}))
+        weight = connectivity.dense(confidences(2))
+        assert_close(weight, weight.transpose(1, 2))
+        edge_index = torch.tensor([[0, 1, 1], [1, 0, 2]])
+        there, back, _ = connectivity(torch.arange(K), confidences(1)[0], edge_index)
+        assert_close(there, back)
+
+
+def test_frozen_is_a_copy_that_stays(connectivity: Connectivity) -> None:
+    confidence, edge_index = confidences(3), complete(connectivity)
+    frozen = connectivity.frozen()
+    expected = connectivity.dense(confidence)
+    assert not frozen.training and not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert_close(frozen.dense(confidence), expected)
+    expected_edges = connectivity(torch.arange(K), confidence, edge_index)
+    assert_close(frozen(torch.arange(K), confidence, edge_index), expected_edges)
+    for parameter in connectivity.parameters():
+        parameter.data.add_(1.0)
+    assert_close(frozen.dense(confidence), expected)
+    assert_close(copy.deepcopy(frozen).dense(confidence), expected)
+    assert_close(pickle.loads(pickle.dumps(frozen)).dense(confidence), expected)
+    assert frozen.state_dict().keys() == connectivity.state_dict().keys()
 
 
 def test_batch_equals_loop(connectivity: Connectivity) -> None:
@@ -90,18 +185,23 @@ def test_masked_equals_dropped(connectivity: Connectivity) -> None:
     weight = connectivity.dense(confidence, mask)
     for image in range(2):
         kept = mask[image].nonzero().squeeze(-1)
-        edge_index = complete_edge_index(len(kept))
+        edge_index = complete(connectivity, len(kept))
         dropped = connectivity(kept, confidence[image, kept], edge_index)
         assert_close(weight[image][kept][:, kept], as_matrix(dropped, edge_index, len(kept)))
         assert weight[image][~mask[image]].eq(0).all()
         assert weight[image][:, ~mask[image]].eq(0).all()
+    edge_index = complete(connectivity)
+    sparse = connectivity(torch.arange(K), confidence, edge_index, mask)
+    for image in range(2):
+        assert_close(as_matrix(sparse[image], edge_index, K), weight[image])
 
 
 @pytest.mark.parametrize("kept", [0, 1])
 def test_rows_without_neighbours_are_zero_and_differentiable(connectivity: Connectivity, kept: int) -> None:
     confidence = confidences(1).requires_grad_()
     weight = connectivity.dense(confidence, torch.arange(K)[None] < kept)
-    assert weight.eq(0).all()
+    itself = connectivity.self_loops != "none"
+    assert weight.flatten()[int(kept and itself) :].eq(0).all()
     if weight.requires_grad:
         gradients = torch.autograd.grad(weight.sum(), [confidence, *connectivity.parameters()], allow_unused=True)
         assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
@@ -109,29 +209,38 @@ def test_rows_without_neighbours_are_zero_and_differentiable(connectivity: Conne
 
 @pytest.mark.parametrize("name", CONNECTIVITIES.names())
 def test_one_landmark_has_no_neighbours(name: str) -> None:
-    connectivity = CONNECTIVITIES[name](1)
+    connectivity = build_connectivity(name, 1)
     assert connectivity.dense(torch.rand(2, 1)).eq(0).all()
     assert connectivity(torch.zeros(1, dtype=torch.long), torch.rand(1), complete_edge_index(1)).shape == (0,)
 
 
-@pytest.mark.parametrize("name", CONNECTIVITIES.names())
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("case", CASES, ids=named)
+@settings(max_examples=10, deadline=None)
 @given(graph=graphs())
-def test_any_graph(name: str, graph: Graph) -> None:
+def test_any_graph(case: tuple[str, dict[str, Any]], graph: Graph) -> None:
     torch.manual_seed(0)  # an example that fails must fail again
-    connectivity = randomize(CONNECTIVITIES[name](graph.num_landmarks)).double()
+    connectivity = build(case, graph.num_landmarks)
     weight = connectivity(graph.landmark_id, graph.confidence, graph.edge_index)
     nodes, edges = graph.landmark_id.shape[0], graph.edge_index.shape[1]
 
-    total = torch.zeros(nodes, dtype=torch.float64).index_add(0, graph.edge_index[1], weight)
-    has_neighbours = torch.zeros(nodes, dtype=torch.bool).index_fill(0, graph.edge_index[1], True)
-    assert_close(total, has_neighbours.double())
+    if connectivity.normalization == "softmax":
+        total = torch.zeros(nodes, dtype=torch.float64).index_add(0, graph.edge_index[1], weight)
+        near = weight > 0 if case[0] == "topology" else torch.ones(edges, dtype=torch.bool)
+        has_neighbours = torch.zeros(nodes, dtype=torch.bool).index_fill(0, graph.edge_index[1, near], True)
+        assert_close(total, has_neighbours.double())
 
     order = torch.randperm(edges)
     assert_close(connectivity(graph.landmark_id, graph.confidence, graph.edge_index[:, order]), weight[order])
 
     moved = graph.permuted(torch.randperm(nodes))
     assert_close(connectivity(moved.landmark_id, moved.confidence, moved.edge_index), weight)
+
+    mask = torch.rand(nodes) < 0.7
+    there = mask[graph.edge_index].all(dim=0)
+    masked = connectivity(graph.landmark_id, graph.confidence, graph.edge_index, mask)
+    expected = torch.zeros_like(weight)
+    expected[there] = connectivity(graph.landmark_id, graph.confidence, graph.edge_index[:, there])
+    assert_close(masked, expected)
 
 
 def test_gradcheck(connectivity: Connectivity) -> None:
@@ -160,13 +269,14 @@ def test_reset_parameters_is_reproducible(connectivity: Connectivity) -> None:
         states.append(copy.deepcopy(connectivity.state_dict()))
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key])
-        assert not torch.equal(value, before[key])
+        assert key.endswith("num_batches_tracked") or not torch.equal(value, before[key])
 
 
 def test_copies(connectivity: Connectivity) -> None:
     confidence = confidences(2)
     expected = connectivity.dense(confidence)
-    loaded = type(connectivity)(K).double()
+    loaded = copy.deepcopy(connectivity)
+    loaded.reset_parameters()
     loaded.load_state_dict(connectivity.state_dict())
     for other in (loaded, copy.deepcopy(connectivity), pickle.loads(pickle.dumps(connectivity))):
         assert torch.equal(other.dense(confidence), expected)

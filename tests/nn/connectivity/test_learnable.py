@@ -1,11 +1,14 @@
 import pickle
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
 from lgcn.nn import LearnableConnectivity
 from tests.nn.inputs import assert_close, assert_same_gradients, randomize
@@ -95,8 +98,9 @@ def test_gradients_reach_both_mlps_and_the_confidences() -> None:
 
 def test_an_unknown_type_is_not_read_from_another_row_of_the_table() -> None:
     connectivity = LearnableConnectivity(4)
-    with pytest.raises(IndexError):
-        connectivity(torch.tensor([0, 4]), torch.rand(2), torch.tensor([[1], [0]]))
+    for wrong in (4, -1):
+        with pytest.raises(InputError, match=rf"'landmark_id' in 0 ... 3 \(got {wrong}\)"):
+            connectivity(torch.tensor([0, wrong]), torch.rand(2), torch.tensor([[1], [0]]))
 
 
 def _in_place(connectivity: LearnableConnectivity) -> None:
@@ -153,3 +157,80 @@ def test_a_kept_table_is_neither_copied_nor_pickled_nor_used_in_training() -> No
         with torch.no_grad():
             copy.edge_mlp.lins[0].bias.add_(1.0)
             assert_close(copy.table(), kept + 1.0)
+
+
+RELEASED = {"class_channels": 1, "edge_hidden_channels": 4, "norm": "batch_norm", "act_last": True}
+
+
+def literal_scores(connectivity: LearnableConnectivity, confidence: Tensor) -> Tensor:
+    """Scores [B, K, K] by the two MLPs on one-hot pairs, of pairs of different landmarks."""
+    K = connectivity.num_landmarks
+    j, i = complete_edge_index(K)
+    g = F.one_hot(torch.arange(K)).to(confidence)
+    types = connectivity.class_mlp.act(connectivity.class_mlp(torch.cat([g[i], g[j]], dim=-1)))
+    rows = [torch.cat([image[i, None], image[j, None], types], dim=-1) for image in confidence]
+    scores = connectivity.edge_mlp(torch.cat(rows)).view(len(confidence), -1)
+    pairs = scores.new_zeros(len(confidence), K, K)
+    pairs[:, i, j] = scores
+    return pairs
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalization_after_activations(training: bool) -> None:
+    connectivity = randomize(LearnableConnectivity(7, **RELEASED)).double()
+    for mlp in (connectivity.class_mlp, connectivity.edge_mlp):
+        torch.nn.init.constant_(mlp.lins[-1].bias, 3.0)  # an activation follows, which would kill what is below 0
+    connectivity.dense(torch.rand(8, 7, dtype=torch.float64))  # moves the running statistics
+    connectivity.train(training)
+    expected = deepcopy(connectivity)
+    confidence = torch.rand(3, 7, dtype=torch.float64)
+    mine, theirs = connectivity.pair_score(confidence), literal_scores(expected, confidence)
+    off_diagonal = ~torch.eye(7, dtype=torch.bool)
+    assert_close(mine[:, off_diagonal], theirs[:, off_diagonal])
+    for scores in (mine, theirs):
+        scores[:, off_diagonal].square().sum().backward()
+    assert_same_gradients(connectivity, expected)
+    for name, buffer in expected.named_buffers():
+        # Types are embedded once a batch, not once an image; the mean is the same.
+        assert_close(dict(connectivity.named_buffers())[name].double(), buffer.double())
+
+
+def test_batch_normalization_on_an_edge_list_is_that_of_the_dense_form() -> None:
+    connectivity = randomize(LearnableConnectivity(5, **RELEASED)).double().train()
+    confidence = torch.rand(3, 5, dtype=torch.float64)
+    j, i = edge_index = complete_edge_index(5)
+    assert_close(connectivity(torch.arange(5), confidence, edge_index), connectivity.dense(confidence)[:, i, j])
+
+
+def test_without_confidences_all_images_are_the_same_and_without_types_all_landmarks() -> None:
+    typed = randomize(LearnableConnectivity(6, use_confidence=False))
+    weight = typed.dense(torch.rand(2, 6))
+    assert torch.equal(weight[0], weight[1]) and weight[0].std() > 0.01
+    untyped = randomize(LearnableConnectivity(6, use_class_embedding=False))
+    order = torch.randperm(6)
+    confidence = torch.rand(2, 6)
+    moved = untyped.dense(confidence[:, order])
+    assert_close(moved, untyped.dense(confidence)[:, order][:, :, order])
+    assert "class_mlp" not in " ".join(untyped.state_dict())
+    with pytest.raises(InputError, match="'use_class_embedding' or 'use_confidence' .got neither"):
+        LearnableConnectivity(6, use_class_embedding=False, use_confidence=False)
+
+
+def test_options_that_cannot_be_used() -> None:
+    with pytest.raises(InputError, match="'norm' to be one of batch_norm .got 'layer_norm'"):
+        LearnableConnectivity(6, norm="layer_norm")
+    with pytest.raises(InputError, match=r"'edge_hidden_channels' of 1 or more .got 0"):
+        LearnableConnectivity(6, edge_hidden_channels=0)
+
+
+@pytest.mark.parametrize("options", [{"edge_hidden_channels": [8, 4]}, {"edge_hidden_channels": []}])
+def test_other_depths_of_the_edge_mlp(options: dict[str, Any]) -> None:
+    connectivity = randomize(LearnableConnectivity(6, class_hidden_channels=[5, 4], **options)).double()
+    confidence = torch.rand(2, 6, dtype=torch.float64)
+    K = connectivity.num_landmarks
+    g = torch.eye(K, dtype=torch.float64)
+    pairs = torch.cat([g[:, None].expand(K, K, K), g[None].expand(K, K, K)], dim=-1)
+    types = connectivity.class_mlp(pairs.flatten(0, 1)).view(K, K, -1).expand(2, K, K, -1)
+    c = torch.stack(torch.broadcast_tensors(confidence[:, :, None], confidence[:, None]), dim=-1)
+    expected = connectivity.edge_mlp(torch.cat([c, types], dim=-1).flatten(0, 2)).view(2, K, K)
+    assert_close(connectivity.pair_score(confidence), expected)

@@ -1,0 +1,91 @@
+"""A graph drawn by hand: along contours, between near landmarks, or edge by edge."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lgcn.checks import InputError, check_ids, check_shape
+from lgcn.nn.connectivity.uniform import UniformConnectivity
+
+
+class TopologyConnectivity(UniformConnectivity):
+    r"""Uniform weights over hand-picked neighbours: :math:`e_{ij} = 1 / |\mathcal{N}(i)|` for those, 0 for all others.
+
+    The baseline that learned connectivities are measured against. Pairs from all sources are joined, and each
+    counts both ways.
+
+    Args:
+        num_landmarks: K.
+        edges: pairs of landmark types.
+        contours: sequences of landmark types; each is a neighbour of the next, see ``closed``.
+        closed: for each contour, whether its last landmark is a neighbour of its first; all open if None.
+        mean_shape: K points (x, y) in any unit, for ``num_nearest``.
+        num_nearest: joins each landmark to that many that lie nearest in the mean shape.
+        normalization: ``"softmax"`` is the mean over the neighbours, ``"raw"`` their sum.
+        self_loops: as :class:`Connectivity` has it.
+        symmetric: as :class:`Connectivity` has it; the scores are.
+
+    Raises:
+        InputError: if no pair is given, or a landmark is not in 0 ... K - 1.
+    """
+
+    def __init__(
+        self,
+        num_landmarks: int,
+        edges: Iterable[Sequence[int]] | None = None,
+        contours: Iterable[Sequence[int]] | None = None,
+        closed: Sequence[bool] | None = None,
+        mean_shape: Sequence[Sequence[float]] | Tensor | None = None,
+        num_nearest: int = 0,
+        normalization: str = "softmax",
+        self_loops: str = "none",
+        symmetric: bool = False,
+    ) -> None:
+        super().__init__(num_landmarks, normalization, self_loops, symmetric)
+        pairs = [_pair(edge) for edge in edges or ()]
+        lines = [list(contour) for contour in contours or ()]
+        if closed is not None and len(closed) != len(lines):
+            raise InputError(f"Expected 'closed' to hold one flag for each of {len(lines)} contours (got {closed}).")
+        for line, loop in zip(lines, closed or [False] * len(lines), strict=True):
+            pairs += zip(line, line[1:] + line[:1] * (loop and len(line) > 2), strict=False)
+        near = torch.zeros(num_landmarks, num_landmarks, dtype=torch.bool)
+        if pairs:
+            ends = torch.tensor(pairs)
+            check_ids("edges and contours", ends, num_landmarks)
+            near[ends[:, 0], ends[:, 1]] = True
+        if num_nearest:
+            near |= self._nearest(mean_shape, num_nearest)
+        elif mean_shape is not None:
+            raise InputError("Expected 'num_nearest' of 1 or more beside 'mean_shape' (got 0).")
+        near |= near.t().clone()
+        near.fill_diagonal_(False)
+        if not near.any() and num_landmarks > 1:
+            raise InputError("Expected 'edges', 'contours' or 'num_nearest' with 'mean_shape' to give neighbours.")
+        self.num_pairs = int(near.sum()) // 2
+        if self_loops != "none":
+            near.fill_diagonal_(True)
+        self._restrict(~near)
+
+    def _nearest(self, mean_shape: Sequence[Sequence[float]] | Tensor | None, count: int) -> Tensor:
+        """[K, K], True where landmark j is one of the ``count`` nearest to i."""
+        if mean_shape is None:
+            raise InputError("Expected 'mean_shape', K points (x, y), beside 'num_nearest' (got None).")
+        if not 0 < count < self.num_landmarks:
+            raise InputError(f"Expected 'num_nearest' in 1 ... {self.num_landmarks - 1} (got {count}).")
+        points = torch.as_tensor(mean_shape, dtype=torch.float64)
+        check_shape("mean_shape", points, "K 2", K=self.num_landmarks)
+        distance = torch.cdist(points, points).fill_diagonal_(torch.inf)
+        return torch.zeros_like(distance, dtype=torch.bool).scatter_(
+            1, distance.topk(count, largest=False).indices, True
+        )
+
+    def _options(self) -> dict[str, Any]:
+        return {"num_pairs": self.num_pairs, **super()._options()}
+
+
+def _pair(edge: Sequence[int]) -> tuple[int, int]:
+    if len(edge) != 2:
+        raise InputError(f"Expected 'edges' to hold pairs of landmarks (got {list(edge)}).")
+    return int(edge[0]), int(edge[1])
