@@ -113,6 +113,6 @@ DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "argmax": argmax,
     "quarter": quarter,
     "dark": dark,
-    "hrnet": hrnet,
     "softargmax": soft_argmax,
+    "hrnet": hrnet,
 }

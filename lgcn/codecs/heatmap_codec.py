@@ -13,6 +13,7 @@ from lgcn.typing import DecodedLandmarks, Size
 
 ACTIVATIONS = ("sigmoid", "clamp", "softmax")
 TARGETS = ("integer", "subpixel")
+ALIGNMENTS = ("center", "corner")
 
 
 class HeatmapCodec:
@@ -29,6 +30,9 @@ class HeatmapCodec:
             output is a value already) or ``"softmax"`` (a distribution over the cells of each map).
         target: ``"integer"`` puts the peak on the nearest cell, where it is exactly 1 (the focal loss
             needs that); ``"subpixel"`` puts it where the landmark is.
+        align: which pixel of the input cell c stands for: ``"center"`` the middle of those that it covers,
+            (c + 0.5) * stride - 0.5; ``"corner"`` the first of them, c * stride, for networks that were trained
+            so, as mmpose's were. Read the wrong way, landmarks are off by half a stride.
 
     The confidence is the activated value at the peak; for ``softmax``, whose values shrink as the
     distribution widens, the mass within ceil(sigma) cells of the peak. Both lie in [0, 1].
@@ -42,6 +46,7 @@ class HeatmapCodec:
         decode: str = "dark",
         activation: str = "sigmoid",
         target: str = "integer",
+        align: str = "center",
     ) -> None:
         if not sigma > 0:
             raise InputError(f"Expected 'sigma' to be positive, in cells of the heatmap (got {sigma}).")
@@ -58,6 +63,8 @@ class HeatmapCodec:
         self.decode_name = check_choice("decode", decode, DECODERS)
         self.activation = check_choice("activation", activation, ACTIVATIONS)
         self.target = check_choice("target", target, TARGETS)
+        self.align = check_choice("align", align, ALIGNMENTS)
+        self._shift = (stride - 1) / 2 if align == "corner" else 0.0
 
     def encode(self, pos: Tensor, visibility: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Landmarks -> target heatmaps [B, K, h, w] in [0, 1] and weights [B, K].
@@ -76,7 +83,7 @@ class HeatmapCodec:
             check_shape("visibility", visibility, "B K", B=pos.shape[0], K=pos.shape[1])
             missing = missing | (visibility == 0)
         # A Gaussian that is infinitely far away leaves its map empty.
-        centres = input_to_heatmap(pos.masked_fill(missing.unsqueeze(-1), math.inf), self.stride)
+        centres = input_to_heatmap(pos.masked_fill(missing.unsqueeze(-1), math.inf) + self._shift, self.stride)
         cells = centres.round()
         height, width = self.heatmap_size
         inside = ((cells >= 0) & (cells < cells.new_tensor([width, height]))).all(dim=-1)
@@ -105,7 +112,7 @@ class HeatmapCodec:
         else:
             confidence = gather_window(values, peak, 0).flatten(1)
         cells = DECODERS[self.decode_name](self._readable(outputs, values), peak, self.sigma)
-        return DecodedLandmarks(heatmap_to_input(cells, self.stride), confidence)
+        return DecodedLandmarks(heatmap_to_input(cells, self.stride) - self._shift, confidence)
 
     def _readable(self, outputs: Tensor, values: Tensor) -> Tensor:
         """What positions are read from: linear outputs that overshoot 1 keep the tops of their peaks."""
@@ -116,5 +123,6 @@ class HeatmapCodec:
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.input_size} -> {self.heatmap_size}, sigma={self.sigma}, "
-            f"decode={self.decode_name}, activation={self.activation}, target={self.target})"
+            f"decode={self.decode_name}, activation={self.activation}, target={self.target}, "
+            f"align={self.align})"
         )

@@ -63,6 +63,24 @@ def test_soft_argmax_at_the_border_leans_inwards_by_what_the_map_cannot_hold() -
     assert decoded[1].item() == pytest.approx(60.0, abs=1e-3)
 
 
+def test_a_cell_stands_for_its_centre_or_for_its_corner() -> None:
+    outputs = torch.zeros(1, 1, 32, 24)
+    outputs[..., 7, 5] = 1.0
+    for align, (x, y) in {"center": (21.5, 29.5), "corner": (20.0, 28.0)}.items():
+        codec = HeatmapCodec(**SIZES, decode="argmax", activation="clamp", target="subpixel", align=align)
+        assert codec.decode(outputs).pos.tolist() == [[[x, y]]]
+        heatmaps, weight = codec.encode(torch.tensor([[[x, y], [-0.6, 1.0], [-2.1, 1.0]]]))
+        assert heatmaps[0, 0, 7, 5] == 1
+        assert weight.tolist() == [[1, float(align == "corner"), 0]]
+
+
+@pytest.mark.parametrize("align", ["center", "corner"])
+def test_what_is_encoded_is_decoded_wherever_a_cell_lies(align: str) -> None:
+    codec = HeatmapCodec(**SIZES, decode="dark", activation="clamp", target="subpixel", align=align)
+    pos = torch.rand(2, 40, 2) * torch.tensor([48.0, 80.0]) + 24
+    torch.testing.assert_close(codec.decode(codec.encode(pos)[0]).pos, pos, atol=0.02, rtol=0)
+
+
 def test_integer_targets_are_exactly_1_at_the_nearest_cell() -> None:
     codec = HeatmapCodec(**SIZES, target="integer")
     pos = torch.rand(3, 20, 2) * torch.tensor([96.0, 128.0]) - 0.5
@@ -219,7 +237,12 @@ def test_heatmaps_have_the_proportions_of_the_input() -> None:
 
 @pytest.mark.parametrize(
     ("option", "choices"),
-    [("decode", list(DECODERS)), ("activation", list(ACTIVATIONS)), ("target", ["integer", "subpixel"])],
+    [
+        ("decode", list(DECODERS)),
+        ("activation", list(ACTIVATIONS)),
+        ("target", ["integer", "subpixel"]),
+        ("align", ["center", "corner"]),
+    ],
 )
 def test_unknown_ways_list_the_choices(option: str, choices: list[str]) -> None:
     with pytest.raises(InputError, match=f"'{option}' to be one of {', '.join(choices)} .got 'none'"):
@@ -241,5 +264,6 @@ def test_shapes_are_checked() -> None:
 def test_it_says_what_it_is() -> None:
     codec = HeatmapCodec((128, 96), (32, 24), sigma=2.0, decode="quarter")
     assert repr(codec) == (
-        "HeatmapCodec((128, 96) -> (32, 24), sigma=2.0, decode=quarter, activation=sigmoid, target=integer)"
+        "HeatmapCodec((128, 96) -> (32, 24), sigma=2.0, decode=quarter, activation=sigmoid, target=integer, "
+        "align=center)"
     )
