@@ -1,4 +1,4 @@
-"""``lgcn evaluate``: NME, FR and AUC of a model on a dataset, as a table and as JSON."""
+"""``lgcn evaluate``: NME, FR and AUC of models on a dataset and its subsets, as tables, files and curves."""
 
 import argparse
 from pathlib import Path
@@ -6,18 +6,41 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options; nothing heavy is imported for ``--help``."""
-    parser.add_argument("--model", required=True, help="shipped name, folder of save_pretrained, or .ckpt of lgcn fit")
-    parser.add_argument("--dataset", required=True, help="name of a dataset, for instance ibug300w")
+    parser.add_argument(
+        "--model",
+        required=True,
+        nargs="+",
+        action="extend",
+        help="shipped name, folder of save_pretrained, or .ckpt of lgcn fit; several share tables and curves",
+    )
+    parser.add_argument("--dataset", required=True, help="name of a dataset, for instance ibug300w or wflw")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the dataset")
     parser.add_argument(
-        "--split", required=True, help="named split (ibug300w: train, common, challenging, full) or folder under DIR"
+        "--split",
+        required=True,
+        nargs="+",
+        action="extend",
+        help="named splits (ibug300w: train, common, challenging, full, private; wflw: train, test) or, of ibug300w, "
+        "folders under DIR; several share the tables",
     )
-    parser.add_argument("--protocol", help="crop, pixel origin and normaliser by name; default: the model's own")
+    parser.add_argument(
+        "--protocol",
+        help="boxes, crop, pixel origin and normaliser by name (`lgcn protocols` lists them); default: the model's own",
+    )
     parser.add_argument("--normalizer", help="inter_ocular, inter_pupil or box; default: the protocol's")
     parser.add_argument(
         "--thresholds", type=float, nargs="+", metavar="T", help="of FR and AUC, as fractions; default: the protocol's"
     )
+    parser.add_argument(
+        "--published", action="store_true", help="also print what other systems have published, marked as such"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="also write figures (JSON, CSV, Markdown), CED curves and a sheet of the worst faces to DIR",
+    )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
     parser.add_argument(
         "--num-workers", type=int, default=0, metavar="N", help="processes that read pictures (default: 0, this one)"
@@ -26,43 +49,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates, prints the table, writes the JSON; the exit status."""
-    import json
-
+    """Evaluates, prints the tables, writes the files; the exit status."""
     from lgcn.checks import InputFileError
+    from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
+    from lgcn.cli.writable import check_writable_file, check_writable_folder
     from lgcn.datasets import get_dataset
-    from lgcn.engine.evaluation import evaluate, evaluation_transform
-    from lgcn.engine.tables import format_result, result_to_dict
+    from lgcn.engine.comparison import NOTE, comparison_tables
+    from lgcn.engine.evaluation import check_evaluation, crop_faces, evaluate
+    from lgcn.engine.published import published_figures
+    from lgcn.engine.tables import format_result
     from lgcn.files import write_text
     from lgcn.models import LandmarkDetector
     from lgcn.protocols import get_protocol
 
-    if args.json is not None and args.json.is_dir():
-        raise InputFileError(f"Expected '--json' to be a file to write (got the folder '{args.json}').")
+    # All that can be wrong is found out before the first face.
+    if args.json is not None:
+        check_writable_file("--json", args.json)
+    if args.output is not None:
+        check_writable_folder("--output", args.output)
     create_dataset = get_dataset(args.dataset)
     protocol = None if args.protocol is None else get_protocol(args.protocol)
-    detector = LandmarkDetector.from_pretrained(args.model)
-    protocol = protocol or detector.protocol
-    dataset = create_dataset(
-        args.root,
-        split=args.split,
-        transform=evaluation_transform(detector, protocol),
-        protocol=protocol,
-        normalizer=args.normalizer,
-    )
-    result = evaluate(
-        detector,
-        dataset,
-        batch_size=args.batch_size,
-        num_workers=args.num_workers,
-        device=args.device,
-        thresholds=args.thresholds,
-        model=args.model,
-    )
-    print(format_result(result))
+    published = published_figures(args.dataset) if args.published else []
+    detectors = {name: LandmarkDetector.from_pretrained(name) for name in dict.fromkeys(args.model)}
+    jobs = [
+        (
+            name,
+            create_dataset(args.root, split=split, protocol=protocol or detector.protocol, normalizer=args.normalizer),
+        )
+        for split in dict.fromkeys(args.split)
+        for name, detector in detectors.items()
+    ]
+    for name, dataset in jobs:
+        check_evaluation(detectors[name], dataset, args.batch_size, args.num_workers, args.device, args.thresholds)
+    find_faces = None
+    if any(dataset.protocol.box == "detector" for _, dataset in jobs):
+        from lgcn.predict import CascadeFaceDetector
+
+        find_faces = CascadeFaceDetector()
+
+    results = []
+    for name, dataset in jobs:
+        missed_faces = crop_faces(dataset, detectors[name], find_faces)
+        results.append(
+            evaluate(
+                detectors[name],
+                dataset,
+                batch_size=args.batch_size,
+                num_workers=args.num_workers,
+                device=args.device,
+                thresholds=args.thresholds,
+                model=name,
+                missed_faces=missed_faces,
+            )
+        )
+    tables = comparison_tables(results, published)
+    print("\n\n".join(format_result(result) for result in results))
+    if len(results) > 1 or results[0].masks or published:
+        print("", "\n\n".join(table.as_text() for table in tables), sep="\n")
+    if args.published:
+        print("", NOTE if published else f"No published figures of '{args.dataset}' are known here.", sep="\n")
     if args.json is not None:
         try:
-            write_text(args.json, json.dumps(result_to_dict(result), indent=2, allow_nan=False) + "\n")
+            write_text(args.json, to_json(results, published))
         except OSError as error:
             raise InputFileError(f"Expected '--json' to be writable (got '{args.json}': {error.strerror}).") from error
+    if args.output is not None:
+        from lgcn.cli.output_folder import writing_to
+
+        folder = EvaluationFolder(args.output)
+        with writing_to(args.output):
+            folder.write(results, [dataset for _, dataset in jobs], tables, published)
+        print(f"\nwrote {', '.join(path.name for path in folder.written)} to '{args.output}'")
     return 0

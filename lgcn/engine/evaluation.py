@@ -199,16 +199,8 @@ def evaluate(
         InputError: if the schemes differ, the dataset is empty or its faces are not cropped to the
             detector's input, no face has a normaliser, or a number or the device cannot be used.
     """
-    if detector.scheme.name != dataset.scheme.name:
-        raise InputError(
-            f"Expected 'detector' to have the dataset's scheme '{dataset.scheme.name}' (got '{detector.scheme.name}'). "
-            "Evaluate a model that was trained for these landmarks, or another dataset."
-        )
-    for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-        check_at_least(name, number, least)
-    if dataset.protocol.frame == "crop":
-        check_choice("normalizer", dataset.normalizer_name, dataset.scheme.normalizer_names)
-    thresholds = tuple(check_threshold(each) for each in thresholds or dataset.protocol.thresholds)
+    check_evaluation(detector, dataset, batch_size, num_workers, device, thresholds)
+    thresholds = tuple(thresholds or dataset.protocol.thresholds)
     _check_faces(detector, dataset)
     if device is not None:
         detector.to(check_device(device))
@@ -243,6 +235,30 @@ def evaluate(
         landmark_names=dataset.scheme.names,
         missed_faces=missed_faces,
     )
+
+
+def check_evaluation(
+    detector: "LandmarkDetector",
+    dataset: LandmarkDataset,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    device: str | torch.device | None = None,
+    thresholds: Sequence[float] | None = None,
+) -> None:
+    """Raises what :func:`evaluate` would raise with these arguments, as far as that is known without a picture."""
+    if detector.scheme.name != dataset.scheme.name:
+        raise InputError(
+            f"Expected 'detector' to have the dataset's scheme '{dataset.scheme.name}' (got '{detector.scheme.name}'). "
+            "Evaluate a model that was trained for these landmarks, or another dataset."
+        )
+    for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+        check_at_least(name, number, least)
+    if dataset.protocol.frame == "crop":
+        check_choice("normalizer", dataset.normalizer_name, dataset.scheme.normalizer_names)
+    for threshold in thresholds or ():
+        check_threshold(threshold)
+    if device is not None:
+        check_device(device)
 
 
 def _judge(

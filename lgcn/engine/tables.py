@@ -1,7 +1,8 @@
-"""Evaluation results as a printed table and as JSON."""
+"""Evaluation results as a printed table, as JSON and as rows of CSV."""
 
 import math
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,23 @@ def format_result(result: EvaluationResult) -> str:
 
     NME and FR are per cent, AUC is a fraction.
     """
+    header = ["landmarks", "NME %"]
+    header += [
+        f"{figure}@{threshold_title(threshold)}{unit}" for threshold in result.thresholds for figure, unit in _FIGURES
+    ]
+    table = [header]
+    for name, row in result.rows.items():
+        cells = [(row.fr[threshold], row.auc[threshold]) for threshold in result.thresholds]
+        figures = [text for fr, auc in cells for text in (f"{fr:.2f}", f"{auc:.4f}")]
+        table.append([ROW_TITLES.get(name, name), f"{row.nme:.3f}", *figures])
+    lines = [f"{name + ':':<12}{value}" for name, value in facts_of(result).items()]
+    lines += ["", *align(table, left=1)]
+    warning = warning_of(result)
+    return "\n".join(lines if warning is None else [*lines, "", warning])
+
+
+def facts_of(result: EvaluationResult) -> dict[str, str]:
+    """What was evaluated, on what and how, in words."""
     normalizer = NORMALIZER_TITLES.get(result.normalizer, "the distance of that name")
     expected = "" if result.expected_faces in (None, result.num_faces) else f" of {result.expected_faces}"
     facts = {
@@ -33,22 +51,31 @@ def format_result(result: EvaluationResult) -> str:
         "protocol": f"{result.protocol.name} ({result.protocol.description})",
         "normalizer": f"{result.normalizer} ({normalizer})",
     }
-    header = ["landmarks", "NME %"]
-    header += [f"{figure}@{_title(threshold)}{unit}" for threshold in result.thresholds for figure, unit in _FIGURES]
-    table = [header]
-    for name, row in result.rows.items():
-        cells = [(row.fr[threshold], row.auc[threshold]) for threshold in result.thresholds]
-        figures = [text for fr, auc in cells for text in (f"{fr:.2f}", f"{auc:.4f}")]
-        table.append([ROW_TITLES[name], f"{row.nme:.3f}", *figures])
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    lines = [f"{name + ':':<12}{value}" for name, value in facts.items()]
-    lines.append("")
-    for first, *others in table:
-        cells_right = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
-        lines.append("   ".join([f"{first:<{widths[0]}}", *cells_right]))
-    if result.warning is not None:
-        lines += ["", f"WARNING: INCOMPLETE {result.warning}. These figures cannot be compared with published ones."]
-    return "\n".join(lines)
+    if result.missed_faces is not None:
+        facts["boxes"] = (
+            f"of a face detector; {result.missed_faces} of {len(result.image_ids)} faces that it missed are cropped by "
+            "their landmarks"
+        )
+    return facts
+
+
+def warning_of(result: EvaluationResult) -> str | None:
+    """What is missing of the split, None where nothing is."""
+    if result.warning is None:
+        return None
+    return f"WARNING: INCOMPLETE {result.warning}. These figures cannot be compared with published ones."
+
+
+def align(table: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Lines of a table whose first ``left`` columns start, and whose others end, at the same place."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "   ".join(
+            f"{cell:<{width}}" if number < left else f"{cell:>{width}}"
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
 
 
 def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
@@ -59,13 +86,25 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
         "split": result.split,
         "num_faces": result.num_faces,
         "expected_faces": result.expected_faces,
+        "missed_faces": result.missed_faces,
         "warning": result.warning,
         "protocol": result.protocol.name,
         "protocol_description": result.protocol.description,
+        "protocol_facts": result.protocol.facts(),
         "normalizer": result.normalizer,
         "thresholds": list(result.thresholds),
-        "units": {"nme": "per cent", "fr": "per cent", "auc": "fraction"},
+        "units": {"nme": "per cent", "fr": "per cent", "auc": "fraction", "percentiles": "per cent"},
         "results": {name: _row_to_dict(row) for name, row in result.rows.items()},
+        "percentiles": {name: _percentiles(row) for name, row in result.rows.items()},
+        "subsets": {
+            name: {
+                "num_faces": result.num_judged(name),
+                "expected_faces": result.expected_subset_faces.get(name),
+                "results": {kind: _row_to_dict(row) for kind, row in rows.items()},
+                "percentiles": {kind: _percentiles(row) for kind, row in rows.items()},
+            }
+            for name, rows in result.subsets.items()
+        },
         "versions": {
             "lgcn": __version__,
             "torch": torch.__version__,
@@ -75,17 +114,61 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
     }
 
 
+def result_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
+    """A row of CSV for the whole split and for each subset, of each set of landmarks; same keys in every row."""
+    same = {
+        "model": result.model,
+        "dataset": result.dataset,
+        "split": result.split,
+        "protocol": result.protocol.name,
+        "normalizer": result.normalizer,
+    }
+    parts = {"": result.rows, **result.subsets}
+    return [
+        {**same, "subset": name, "num_faces": result.num_judged(name or None), "landmarks": kind}
+        | {figure: "" if value is None else f"{value:.6g}" for figure, value in _row_to_dict(row).items()}
+        | {f"nme_p{percent}": "" if value is None else f"{value:.6g}" for percent, value in _percentiles(row).items()}
+        for name, rows in parts.items()
+        for kind, row in rows.items()
+    ]
+
+
+def faces_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
+    """A row of CSV for each face, in the order of the dataset: NME in per cent, and 0 or 1 for each subset."""
+    errors = {kind: (100 * row.errors).tolist() for kind, row in result.rows.items()}
+    return [
+        {"model": result.model, "split": result.split, "face": index, "image_id": image_id}
+        | {f"nme_{kind}": "" if math.isnan(each[index]) else f"{each[index]:.6g}" for kind, each in errors.items()}
+        | {name: int(mask[index]) for name, mask in result.masks.items()}
+        for index, image_id in enumerate(result.image_ids)
+    ]
+
+
+def landmarks_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
+    """A row of CSV for each landmark: its NME in per cent."""
+    errors = {kind: row.per_landmark.tolist() for kind, row in result.rows.items()}
+    return [
+        {"model": result.model, "split": result.split, "landmark": index, "name": name}
+        | {f"nme_{kind}": "" if math.isnan(each[index]) else f"{each[index]:.6g}" for kind, each in errors.items()}
+        for index, name in enumerate(result.landmark_names)
+    ]
+
+
 _FIGURES = (("FR", " %"), ("AUC", ""))
 
 
 def _row_to_dict(row: EvaluationRow) -> dict[str, float | None]:
     figures = {"nme": row.nme}
     for threshold in row.fr:
-        figures[f"fr@{_title(threshold)}"] = row.fr[threshold]
-        figures[f"auc@{_title(threshold)}"] = row.auc[threshold]
+        figures[f"fr@{threshold_title(threshold)}"] = row.fr[threshold]
+        figures[f"auc@{threshold_title(threshold)}"] = row.auc[threshold]
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def _title(threshold: float) -> str:
+def _percentiles(row: EvaluationRow) -> dict[str, float | None]:
+    return {str(percent): value if math.isfinite(value) else None for percent, value in row.percentiles.items()}
+
+
+def threshold_title(threshold: float) -> str:
     """0.1 -> "0.10", 0.075 -> "0.075": two digits, as the literature writes them, or as many as it takes."""
     return f"{threshold:.2f}" if math.isclose(round(threshold, 2), threshold) else f"{threshold:g}"

@@ -1,0 +1,179 @@
+"""What ``lgcn evaluate --output`` writes: the figures as JSON, CSV and Markdown, CED curves, the worst faces."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lgcn.datasets import LandmarkDataset
+    from lgcn.engine.comparison import ComparisonTable
+    from lgcn.engine.evaluation import EvaluationResult
+    from lgcn.engine.published import PublishedFigures
+    from lgcn.visualization import Tile
+
+WORST_FACES = 12
+
+
+class EvaluationFolder:
+    """The folder and the names in it.
+
+    Args:
+        folder: created when something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.written: list[Path] = []
+
+    def write(
+        self,
+        results: Sequence["EvaluationResult"],
+        datasets: Sequence["LandmarkDataset"],
+        tables: Sequence["ComparisonTable"],
+        published: Sequence["PublishedFigures"],
+    ) -> None:
+        """Writes all of it.
+
+        Args:
+            results: what was measured.
+            datasets: on what, one for each result; the pictures of the worst faces are read again.
+            tables: of subsets.
+            published: the figures of others that stand in the tables.
+        """
+        from lgcn.engine.report import report_markdown
+        from lgcn.engine.tables import faces_to_rows, landmarks_to_rows, result_to_rows
+        from lgcn.files import write_text
+
+        write_text(self._file("evaluation.json"), to_json(results, published))
+        self._write_csv("evaluation.csv", [row for result in results for row in result_to_rows(result)])
+        self._write_csv("faces.csv", [row for result in results for row in faces_to_rows(result)])
+        self._write_csv("landmarks.csv", [row for result in results for row in landmarks_to_rows(result)])
+        pictures = self._write_curves(results)
+        for result, dataset in zip(results, datasets, strict=True):
+            pictures.append(self._write_worst(result, dataset, self._ending(results, result)))
+        write_text(self._file("evaluation.md"), report_markdown(results, tables, published, pictures))
+
+    def _file(self, name: str) -> Path:
+        path = self.folder / name
+        self.written.append(path)
+        return path
+
+    def _ending(self, results: Sequence["EvaluationResult"], result: "EvaluationResult") -> str:
+        """Tells the files of several results apart: "" for one, else "_1_model_split"."""
+        if len(results) == 1:
+            return ""
+        words = (re.sub(r"\W+", "-", word).strip("-")[-40:] for word in (result.model, result.split))
+        number = next(number for number, each in enumerate(results, start=1) if each is result)
+        return "_".join(["", str(number), *words])
+
+    def _write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        from lgcn.files import replace_when_done
+
+        # Splits with other subsets, and models without a graph, have other columns.
+        columns = dict.fromkeys(column for row in rows for column in row)
+        with replace_when_done(self._file(name)) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(columns), restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _write_curves(self, results: Sequence["EvaluationResult"]) -> list[tuple[str, str]]:
+        """CED figures and their CSV; pairs of a title and a file name."""
+        from lgcn.engine.tables import ROW_TITLES
+
+        whole = {}
+        for result in results:
+            name = _name_of(results, result)
+            for kind, row in result.rows.items():
+                whole[": ".join([*name, ROW_TITLES.get(kind, kind)])] = row.errors
+        threshold = max(results[0].thresholds)
+        pictures = [("Cumulative error distribution", self._plot("ced", whole, threshold, _conditions(results)))]
+        for result in results:
+            kind = list(result.rows)[-1]
+            parts = {
+                name: rows[kind].errors for name, rows in result.subsets.items() if not rows[kind].errors.isnan().all()
+            }
+            if parts:
+                parts = {f"all of {result.split}": result.rows[kind].errors, **parts}
+                what = f"{result.model}, {ROW_TITLES.get(kind, kind)}"
+                file = self._plot(
+                    f"ced_subsets{self._ending(results, result)}", parts, threshold, f"{what}: {_conditions([result])}"
+                )
+                pictures.append((f"Cumulative error distribution of the subsets, {what}", file))
+        return pictures
+
+    def _plot(self, stem: str, curves: dict[str, "Tensor"], threshold: float, title: str) -> str:
+        from lgcn.visualization import plot_ced, save_ced_csv
+
+        plot_ced(curves, threshold, self._file(f"{stem}.png"), title=title)
+        save_ced_csv(curves, threshold, self._file(f"{stem}.csv"))
+        return f"{stem}.png"
+
+    def _write_worst(self, result: "EvaluationResult", dataset: "LandmarkDataset", ending: str) -> tuple[str, str]:
+        from lgcn.visualization import save_contact_sheet
+
+        kind, row = list(result.rows.items())[-1]
+        # NaN, no error, comes last.
+        worst = row.errors.nan_to_num(nan=-1.0, posinf=float("inf")).argsort(descending=True, stable=True)
+        faces = [int(face) for face in worst[:WORST_FACES] if not row.errors[face].isnan()]
+        tiles = [self._tile(result, dataset, kind, face) for face in faces]
+        title = f"worst faces of {result.model}, {kind} landmarks: {_conditions([result])}"
+        name = f"worst{ending}.png"
+        save_contact_sheet(self._file(name), tiles, title=title)
+        return f"Worst faces of {result.model} on {result.split}", name
+
+    def _tile(self, result: "EvaluationResult", dataset: "LandmarkDataset", kind: str, face: int) -> "Tile":
+        import torch
+
+        from lgcn.geometry import landmark_box
+        from lgcn.visualization import cut_tile
+
+        row, index = result.rows[kind], dataset.indices()[face]
+        assert row.landmarks is not None
+        visibility = dataset.visibility[index]
+        target = dataset.pos[index].masked_fill(visibility[:, None] == 0, torch.nan)
+        name = result.image_ids[face]
+        caption = f"NME {100 * row.errors[face]:.2f} %\n{name if len(name) <= 34 else f'...{name[-31:]}'}"
+        box = landmark_box(dataset.pos[index], visibility)
+        return cut_tile(dataset.read_picture(index), box, row.landmarks[face].float(), target, caption)
+
+
+def to_json(results: Sequence["EvaluationResult"], published: Sequence["PublishedFigures"] = ()) -> str:
+    """One result as an object of its own, several (or published figures beside) as {"evaluations": [...]}."""
+    from dataclasses import asdict
+
+    from lgcn.engine.tables import result_to_dict
+
+    found = [result_to_dict(result) for result in results]
+    content: dict[str, Any] = found[0]
+    if len(found) > 1 or published:
+        content = {"evaluations": found}
+    if published:
+        content["published"] = [asdict(each) for each in published]
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _name_of(results: Sequence["EvaluationResult"], result: "EvaluationResult") -> list[str]:
+    """What tells a result from the others; nothing where there are none."""
+    models, splits, protocols = ({getattr(each, key) for each in results} for key in ("model", "split", "protocol"))
+    words = [result.model] if len(models) > 1 else []
+    words += [result.split] if len(splits) > 1 else []
+    words += [f"protocol {result.protocol.name}"] if len(protocols) > 1 else []
+    return [", ".join(words)] if words else []
+
+
+def _conditions(results: Sequence["EvaluationResult"]) -> str:
+    """Dataset, splits, protocols and normalisers of a picture."""
+    splits, protocols, normalizers = (
+        ", ".join(dict.fromkeys(each))
+        for each in (
+            [result.split for result in results],
+            [result.protocol.name for result in results],
+            [result.normalizer for result in results],
+        )
+    )
+    return f"{results[0].dataset} {splits}, protocol {protocols}, {normalizers}"

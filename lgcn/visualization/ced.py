@@ -1,0 +1,109 @@
+"""Cumulative error distributions as a figure and as CSV: what part of the faces stays below an error."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator, PercentFormatter
+from torch import Tensor
+
+from lgcn.checks import InputError, check_shape
+from lgcn.files import replace_when_done
+from lgcn.metrics import auc_ced, check_threshold, cumulative_error_distribution, failure_rate
+
+# Told apart by people with any of the common colour blindnesses (Okabe and Ito 2008), the darkest first; line styles
+# tell the curves apart once more, and in print without colours.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+
+
+def plot_ced(
+    results: Mapping[str, Tensor], threshold: float = 0.10, path: str | Path | None = None, *, title: str = ""
+) -> Figure:
+    """A figure with a curve for each of several models or subsets.
+
+    The curves are exact steps. The legend gives AUC and failure rate at the threshold.
+
+    Args:
+        results: name -> errors [N], fractions, as :func:`lgcn.metrics.normalized_mean_error` gives them; NaN entries
+            are left out. Drawn and listed in this order.
+        threshold: where the figure ends, a fraction.
+        path: also written there, whole or not at all; the suffix (``.png``, ``.pdf``, ``.svg``) says the format.
+        title: over the figure, for instance dataset and protocol.
+
+    Raises:
+        InputError: for no curve, a curve without errors, or a threshold that is not a fraction.
+    """
+    _check(results, threshold)
+    # The legend lies beneath the axes, where it hides no curve.
+    figure = Figure(figsize=(6.4, 4.4 + 0.19 * len(results)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, errors) in enumerate(results.items()):
+        judged = errors[~errors.isnan()].double().cpu().sort().values
+        inside = judged[judged <= threshold]
+        x = torch.cat([inside.new_zeros(1), inside, inside.new_tensor([threshold])])
+        y = torch.cat([torch.arange(len(inside) + 1), torch.tensor([len(inside)])]) / len(judged)
+        auc, fr = auc_ced(errors, threshold).item(), 100 * failure_rate(errors, threshold).item()
+        (line,) = axes.plot(
+            x.tolist(),
+            y.tolist(),
+            drawstyle="steps-post",
+            color=_COLOURS[number % len(_COLOURS)],
+            linestyle=_STYLES[number % len(_STYLES)],
+            linewidth=1.8,
+        )
+        # A leading underscore would hide it from the legend, and a dollar sign would start a formula.
+        line.set_label(f"{name.lstrip('_')}  (AUC {auc:.4f}, FR {fr:.2f} %)".replace("$", r"\$"))
+    axes.set(xlim=(0, threshold), ylim=(0, 1.005), xlabel="NME, % of the normalising distance", ylabel="faces")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_locator(MultipleLocator(0.1))
+    axes.grid(color="#d9d9d9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False, handlelength=3.5)
+    if title:
+        axes.set_title(title, fontsize=10, parse_math=False)
+    if path is not None:
+        FigureCanvasAgg(figure)
+        with replace_when_done(path) as beside:
+            figure.savefig(beside)
+    return figure
+
+
+def save_ced_csv(results: Mapping[str, Tensor], threshold: float, path: str | Path, *, num_points: int = 201) -> None:
+    """Writes the curves as CSV: column ``nme`` (fraction), then a column for each curve (fraction of the faces).
+
+    Args:
+        results: as for :func:`plot_ced`.
+        threshold: the last ``nme``; the first is 0.
+        path: the file, written whole or not at all.
+        num_points: rows, evenly apart.
+
+    Raises:
+        InputError: as :func:`plot_ced` does, and for fewer than two points.
+    """
+    _check(results, threshold)
+    if num_points < 2:
+        raise InputError(f"Expected 'num_points' to be 2 or more (got {num_points}).")
+    x = threshold * torch.arange(num_points, dtype=torch.float64) / (num_points - 1)
+    curves = [cumulative_error_distribution(errors.double().cpu(), x).tolist() for errors in results.values()]
+    with replace_when_done(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["nme", *results])
+        writer.writerows([f"{value:.6g}" for value in row] for row in zip(x.tolist(), *curves, strict=True))
+
+
+def _check(results: Mapping[str, Tensor], threshold: float) -> None:
+    check_threshold(threshold)
+    if not results:
+        raise InputError("Expected 'results' to hold the errors of at least one curve (got none).")
+    for name, errors in results.items():
+        check_shape(f"results['{name}']", errors, "N")
+        if errors.isnan().all():
+            raise InputError(
+                f"Expected 'results' to hold errors for '{name}' (got {len(errors)}, all NaN). Leave it out."
+            )
