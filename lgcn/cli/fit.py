@@ -21,7 +21,7 @@ try:
     from lgcn.engine.callbacks import WholeFileCheckpointIO, default_callbacks, find_last_checkpoint
     from lgcn.engine.data import LandmarkDataModule
     from lgcn.engine.module import LandmarkModule
-    from lgcn.engine.workers import short_worker_errors
+    from lgcn.engine.workers import one_message, short_worker_errors
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] not in {"lightning", "jsonargparse", "tensorboard", "yaml"}:
         raise
@@ -183,7 +183,7 @@ def run(argv: Sequence[str]) -> int:
         # Read before Lightning makes the run's folder, which a wrong root would leave behind empty.
         cli.datamodule.setup()
         _check_writable(cli.trainer.default_root_dir)
-        with short_worker_errors():
+        with one_message(cli.trainer), short_worker_errors():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
     except ArgumentError as error:
         raise InputError(explain(str(error), _first_without_yaml(argv))) from error
