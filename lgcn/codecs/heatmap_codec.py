@@ -11,7 +11,7 @@ from lgcn.codecs.rendering import render_gaussians
 from lgcn.geometry import heatmap_to_input, input_to_heatmap
 from lgcn.typing import DecodedLandmarks, Size
 
-ACTIVATIONS = ("sigmoid", "clamp", "softmax")
+ACTIVATIONS = ("sigmoid", "clamp", "linear", "softmax")
 TARGETS = ("integer", "subpixel")
 ALIGNMENTS = ("center", "corner")
 
@@ -27,7 +27,8 @@ class HeatmapCodec:
             neighbour), ``"dark"`` (Newton step on the log map), ``"softargmax"`` (mean position) or
             ``"hrnet"`` (as the public HRNet facial code does; see :func:`lgcn.codecs.truncate_to_image`).
         activation: what makes values in [0, 1] of a network's output: ``"sigmoid"``, ``"clamp"`` (the
-            output is a value already) or ``"softmax"`` (a distribution over the cells of each map).
+            output is a value already), ``"linear"`` (so it is, and is read as it stands: the paper's released
+            code) or ``"softmax"`` (a distribution over the cells of each map).
         target: ``"integer"`` puts the peak on the nearest cell, where it is exactly 1 (the focal loss
             needs that); ``"subpixel"`` puts it where the landmark is.
         align: which pixel of the input cell c stands for: ``"center"`` the middle of those that it covers,
@@ -35,7 +36,8 @@ class HeatmapCodec:
             so, as mmpose's were. Read the wrong way, landmarks are off by half a stride.
 
     The confidence is the activated value at the peak; for ``softmax``, whose values shrink as the
-    distribution widens, the mass within ceil(sigma) cells of the peak. Both lie in [0, 1].
+    distribution widens, the mass within ceil(sigma) cells of the peak. Both lie in [0, 1], except that
+    of ``linear``, which is whatever the network gives.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class HeatmapCodec:
             return heatmaps.sigmoid()
         if self.activation == "clamp":
             return heatmaps.clamp(0, 1)
+        if self.activation == "linear":
+            return heatmaps
         return heatmaps.flatten(2).softmax(dim=-1).view_as(heatmaps)
 
     def decode(self, heatmaps: Tensor) -> DecodedLandmarks:
@@ -116,7 +120,7 @@ class HeatmapCodec:
 
     def _readable(self, outputs: Tensor, values: Tensor) -> Tensor:
         """What positions are read from: linear outputs that overshoot 1 keep the tops of their peaks."""
-        if self.activation != "clamp":
+        if self.activation not in ("clamp", "linear"):
             return values
         return outputs if self.decode_name == "hrnet" else outputs.clamp_min(0)
 

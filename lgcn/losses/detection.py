@@ -22,7 +22,7 @@ class HeatmapEncoder(Protocol):
 
     @property
     def activation(self) -> str:
-        """What turns a heatmap into values: "sigmoid", "clamp" (it holds values already) or "softmax"."""
+        """What turns a heatmap into values: "sigmoid", "clamp" or "linear" (it holds values) or "softmax"."""
         ...
 
     @property
@@ -51,7 +51,8 @@ def _focal(
             f"Expected 'codec.target' to be 'integer' for the focal heatmap loss (got '{codec.target}'), "
             "whose positive cells are those where the target is exactly 1. Use heatmap='cross_entropy' instead."
         )
-    return focal_heatmap_loss(heatmaps, target, weight, alpha, beta, from_logits=codec.activation != "clamp")
+    from_logits = codec.activation not in ("clamp", "linear")
+    return focal_heatmap_loss(heatmaps, target, weight, alpha, beta, from_logits=from_logits)
 
 
 @HEATMAP_LOSSES.register("cross_entropy")

@@ -8,6 +8,7 @@ from lgcn.checks import InputError, check_choice
 from lgcn.codecs import HeatmapCodec
 from lgcn.models.presets import PRESETS
 from lgcn.nn import LandmarkRefiner
+from lgcn.schemes import get_scheme
 from lgcn.typing import Size
 
 
@@ -18,7 +19,7 @@ class DetectorConfig:
     Args:
         scheme: name of the landmark scheme.
         backbone: a registered backbone or any timm network.
-        preset: ``"paper"`` or ``"default"``: the options of codec and refiner.
+        preset: ``"paper"``, ``"official"`` or ``"default"``: the options of codec and refiner.
         input_size: (H, W) of the network's input, multiples of 32 for timm's networks.
         backbone_options: arguments of the backbone.
         codec: arguments of :class:`lgcn.codecs.HeatmapCodec`, over those of the preset.
@@ -63,8 +64,22 @@ class DetectorConfig:
             **kept,
             "backbone_options": {key: value for key, value in self.backbone_options.items() if key not in start},
             "codec": {**_defaults(HeatmapCodec), **preset.codec, **self.codec},
-            "refiner": {**_defaults(LandmarkRefiner), **preset.refiner, **self.refiner},
+            "refiner": {**_defaults(LandmarkRefiner), **self.refiner_options()},
         }
+
+    def refiner_options(self) -> dict[str, Any]:
+        """Arguments of the refiner: the preset's, and over them this config's.
+
+        A hand-made topology follows the scheme's contours unless it is given.
+        """
+        preset = PRESETS[self.preset].refiner
+        options = {**preset, **self.refiner}
+        if options.get("connectivity") != preset.get("connectivity"):
+            options["connectivity_options"] = self.refiner.get("connectivity_options")
+        if options.get("connectivity") == "topology" and not options.get("connectivity_options"):
+            edges = [edge for contour in get_scheme(self.scheme).contours for edge in contour.edges]
+            options["connectivity_options"] = {"edges": edges}
+        return options
 
     @classmethod
     def from_saved(cls, saved: dict[str, Any]) -> "DetectorConfig":

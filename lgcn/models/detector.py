@@ -79,7 +79,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 "feature_channels": self.backbone.feature_channels,
                 "input_size": config.input_size,
             }
-            self.refiner = _with_options("refiner", LandmarkRefiner, fixed, preset.refiner, config.refiner)
+            self.refiner = _with_options("refiner", LandmarkRefiner, fixed, config.refiner_options())
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 

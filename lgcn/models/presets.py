@@ -29,6 +29,33 @@ PRESETS.add(
     ),
 )
 PRESETS.add(
+    "official",
+    Preset(
+        codec={"sigma": 1.5, "decode": "argmax", "activation": "linear", "target": "integer"},
+        refiner={
+            "visual_channels": (512, 128, 32, 8),
+            "visual_norm": "batch_norm",
+            "visual_act_last": True,
+            "hidden_channels": (64, 16),
+            "connectivity": "learnable",
+            "connectivity_options": {
+                "class_hidden_channels": 32,
+                "class_channels": 1,
+                "edge_hidden_channels": 4,
+                "norm": "batch_norm",
+                "act_last": True,
+                "self_loops": "zero",
+            },
+            "output": "absolute",
+            "coordinates": "cell",
+            "act": None,
+            "shape_features": (True, False, True),
+            "bias": False,
+            "sampling": "nearest",
+        },
+    ),
+)
+PRESETS.add(
     "default",
     Preset(
         codec={"sigma": 1.0, "decode": "softargmax", "activation": "softmax", "target": "subpixel"},

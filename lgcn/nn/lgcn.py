@@ -173,6 +173,4 @@ def _activation(name: str | None) -> nn.Module:
     try:
         return activation_resolver(name)
     except ValueError as error:
-        raise InputError(
-            f"Expected 'act' to be the name of an activation of PyTorch's, or None (got '{name}')."
-        ) from error
+        raise InputError(f"Expected 'act' to be an activation of PyTorch's, or None (got '{name}').") from error

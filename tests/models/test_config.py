@@ -27,10 +27,28 @@ def test_a_saved_config_comes_back() -> None:
     again = through_json(CONFIG)
     assert again.input_size == (128, 96)
     assert (again.scheme, again.backbone, again.preset, again.protocol) == ("wflw98", "resnet18", "default", "hrnet")
-    assert again.codec == {**PRESETS["default"].codec, "sigma": 2.0}
+    assert again.codec == {**PRESETS["default"].codec, "sigma": 2.0, "align": "center"}
     assert again.refiner["connectivity_options"] == {"class_channels": 8}
     # What was saved once is saved the same ever after.
     assert json.dumps(through_json(again).saved()) == json.dumps(again.saved()) == json.dumps(CONFIG.saved())
+
+
+def test_a_topology_follows_the_contours_of_the_scheme_and_is_kept() -> None:
+    config = DetectorConfig(scheme="ibug68", refiner={"connectivity": "topology"})
+    edges = config.saved()["refiner"]["connectivity_options"]["edges"]
+    assert (0, 1) in edges and (16, 17) not in edges
+    given = DetectorConfig(refiner={"connectivity": "topology", "connectivity_options": {"edges": [[0, 1]]}})
+    assert given.saved()["refiner"]["connectivity_options"] == {"edges": [[0, 1]]}
+    assert json.dumps(through_json(config).saved()) == json.dumps(config.saved())
+
+
+@pytest.mark.parametrize("preset", PRESETS.names())
+def test_another_connectivity_leaves_the_options_of_the_preset_s_behind(preset: str) -> None:
+    assert (
+        not DetectorConfig(preset=preset, refiner={"connectivity": "adjacency"})
+        .refiner_options()
+        .get("connectivity_options")
+    )
 
 
 def test_the_defaults_come_back() -> None:
@@ -87,7 +105,7 @@ def test_a_saved_config_is_a_mapping(saved: Any) -> None:
 
 
 def test_saving_an_unknown_preset_lists_the_choices() -> None:
-    with pytest.raises(InputError, match="'preset' to be one of default, paper"):
+    with pytest.raises(InputError, match="'preset' to be one of default, official, paper"):
         DetectorConfig(preset="none").saved()
 
 

@@ -24,7 +24,7 @@ def test_shapes_and_ranges(detector: Build, images: Tensor, preset: str, use_ref
     assert output.pos.shape == output.initial.shape == (2, K, 2)
     assert output.heatmaps.shape == (2, K, 8, 12)
     assert output.confidence.shape == (2, K)
-    assert ((output.confidence >= 0) & (output.confidence <= 1)).all()
+    assert preset == "official" or ((output.confidence >= 0) & (output.confidence <= 1)).all()
     assert ((output.initial >= -0.5) & (output.initial <= torch.tensor([47.5, 31.5]))).all()
     assert output.pos.isfinite().all()
     assert output.connectivity is None
@@ -183,17 +183,25 @@ TIMM = {"scheme": "aflw19", "backbone": "test_resnet", "input_size": (64, 64)}
     [
         ({"scheme": "ibug"}, "'scheme' to be one of aflw19, .* ibug68, .*Did you mean 'ibug68'"),
         ({"backbone": "resnet19"}, "'backbone' to be one of hrnet_w18, .*resnet18"),
-        ({"preset": "papers"}, "'preset' to be one of default, paper"),
-        ({"protocol": "hrnet2"}, "'protocol' to be one of hrnet, zero_based"),
+        ({"preset": "papers"}, "'preset' to be one of default, official, paper"),
+        ({"protocol": "hrnet2"}, "'protocol' to be one of adnet, .* hrnet, .* zero_based"),
         ({"backbon": "resnet18"}, "'config key' to be one of scheme, backbone, .*Did you mean 'backbone'"),
-        ({"codec": {"sigm": 1}}, "'codec option' to be one of sigma, decode, activation, target .got 'sigm'"),
-        ({"codec": {"input_size": (4, 4)}}, "'codec option' to be one of sigma, decode, activation, target "),
-        ({"codec": {"decode": "max"}}, "'decode' to be one of argmax, quarter, dark, softargmax"),
+        ({"codec": {"sigm": 1}}, "'codec option' to be one of sigma, decode, activation, target, align .got 'sigm'"),
+        ({"codec": {"input_size": (4, 4)}}, "'codec option' to be one of sigma, decode, activation, target, align "),
+        ({"codec": {"decode": "max"}}, "'decode' to be one of argmax, quarter, dark, softargmax, hrnet"),
         ({"codec": {"sigma": "1"}}, "options that suit the codec .*'sigma': '1'"),
-        ({"refiner": {"heads": 4}}, "'refiner option' to be one of visual_channels, hidden_channels, connectivity, "),
-        ({"refiner": {"connectivity": "all"}}, "'connectivity' to be one of adjacency, learnable, uniform"),
+        (
+            {"refiner": {"heads": 4}},
+            "'refiner option' to be one of visual_channels, visual_norm, .* hidden_channels, connectivity, ",
+        ),
+        ({"refiner": {"connectivity": "all"}}, "'connectivity' to be one of adjacency, learnable, topology, uniform"),
         ({"refiner": {"output": "delta"}}, "'output' to be one of absolute, offset"),
-        ({"refiner": {"act": "step"}}, "(?i)options that suit the refiner .*step.*relu|'act' to be one of"),
+        ({"refiner": {"act": "step"}}, "'act' to be an activation of PyTorch's, or None .got 'step'"),
+        ({"refiner": {"visual_channels": []}}, "'visual_channels' to hold the width of one layer at least"),
+        (
+            {"refiner": {"connectivity_options": {"hidden": 3}}},
+            "'connectivity_options' to be one of class_hidden_channels, .* symmetric .got 'hidden'",
+        ),
         ({"refiner": {"hidden_channels": 4}}, "hidden_channels|options that suit the refiner"),
         ({"backbone_options": {"heads": 4}}, "'backbone option' to be one of head, pretrained, weights, width"),
         ({"input_size": (64, 72)}, r"'input_size' in multiples of 32 \(got \(64, 72\); near: \(64, 64\)\)"),

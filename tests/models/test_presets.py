@@ -27,5 +27,7 @@ def test_the_papers_choices() -> None:
 
 
 def test_unknown_presets_list_the_choices() -> None:
-    with pytest.raises(InputError, match="'preset' to be one of default, paper .got 'papers'.*Did you mean 'paper'"):
+    with pytest.raises(
+        InputError, match="'preset' to be one of default, official, paper .got 'papers'.*Did you mean 'paper'"
+    ):
         PRESETS["papers"]
