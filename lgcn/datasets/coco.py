@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_picture_name, is_file, read_text, scheme_of, to_numbers, to_points
+from lgcn.datasets.reading import check_picture_name, is_file, read_text, scheme_of, to_boxes, to_numbers, to_points
 from lgcn.protocols import Protocol
 from lgcn.schemes import LandmarkScheme
 
@@ -183,9 +183,8 @@ def _boxes(boxes: list[object], where: Callable[[int], str]) -> torch.Tensor | N
                 f"Expected 'bbox' of {where(index)} as [x, y, width, height] (got {ascii(box)[:60]}). Correct it."
             )
         rows.append(4 * [math.nan] if box is None else box)
-    numbers = to_numbers(rows, where).reshape(-1, 2, 2)
-    corners, _ = to_points(np.stack([numbers[:, 0], numbers.sum(axis=1)], axis=1), where)
-    return corners.flatten(1)
+    numbers = to_numbers(rows, where)
+    return to_boxes(numbers[:, :2], numbers[:, 2:], where)
 
 
 def _picture_folder(root: Path, path: Path, first: str) -> str:

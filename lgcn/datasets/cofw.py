@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputError, InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import to_points
+from lgcn.datasets.reading import to_boxes, to_points
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import get_scheme
 
@@ -86,8 +86,7 @@ class COFW(LandmarkDataset):
             )
         rect = None
         if boxes is not None and len(boxes) == len(rows):
-            corners, _ = to_points(np.stack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), where)
-            rect = corners.flatten(1) + protocol.point_offset
+            rect = to_boxes(boxes[:, :2], boxes[:, 2:], where) + protocol.point_offset
         relative = self.path.relative_to(root).as_posix()
         super().__init__(
             root,

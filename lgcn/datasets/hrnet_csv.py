@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_picture_name, read_text, scheme_of, to_numbers, to_points
+from lgcn.datasets.reading import check_picture_name, read_text, scheme_of, to_boxes, to_numbers, to_points
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
@@ -113,9 +113,10 @@ class HRNetCSV(LandmarkDataset):
         origin = protocol.point_offset if (scheme.name in ONE_BASED if one_based is None else one_based) else 0.0
         distances, rect = {}, None
         if has_box:
-            half, centre = 100 * numbers[:, :1], numbers[:, 2:4] + origin
-            corners, _ = to_points(np.stack([centre - half, centre + half], axis=1), where)
-            rect = corners.flatten(1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                side = 200 * numbers[:, :1]
+                corner = numbers[:, 2:4] + origin - side / 2
+            rect = to_boxes(corner, side, where)
             distances = {"box_size": torch.from_numpy(numbers[:, 1])}
             normalizer = normalizer or protocol.normalizer or "box_size"
         pictures = "images/" if (root / "images").is_dir() else ""

@@ -124,6 +124,17 @@ def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, 
     return torch.from_numpy(values.astype(np.float32)), torch.from_numpy((~missing).astype(np.float32))
 
 
+def to_boxes(corner: np.ndarray, size: np.ndarray, where: Callable[[int], str]) -> Tensor:
+    """Corners (x0, y0) [N, 2] and sizes (w, h) [N, 2] -> boxes (x0, y0, x1, y1) float32 [N, 4], NaN where unknown.
+
+    Raises:
+        InputFileError: as :func:`to_points` does.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        corners = np.stack([corner, corner + size], axis=1)
+    return to_points(corners, where)[0].flatten(1)
+
+
 def _number(value: object) -> float:
     if isinstance(value, str):
         # Spreadsheets and pandas leave the cells of a missing landmark empty.
