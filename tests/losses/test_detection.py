@@ -266,3 +266,41 @@ def test_detection_loss_falls_on_the_way_to_the_target(heatmap: str, activation:
     error = (codec.decode(heatmaps.detach()).pos - truth).norm(dim=-1)[visibility > 0]
     assert error.max() < codec.stride
     assert torch.equal(heatmaps[0, 0], torch.full((8, 16), 0.1))
+
+
+@pytest.mark.parametrize(
+    ("heatmap", "activation", "nothing", "one_cell", "four_cells"),
+    [
+        ("focal", "sigmoid", 705, 0.57, 17),
+        ("cross_entropy", "softmax", 8.3, 3.87, 7.2),
+        ("mse", "sigmoid", 0.25, 0.00036, 0.0029),
+        ("mse", "clamp", 0.0017, 0.00036, 0.0029),
+        ("adaptive_wing", "sigmoid", 3.1, 0.087, 0.27),
+        ("adaptive_wing", "clamp", 0.26, 0.087, 0.27),
+    ],
+)
+def test_heatmap_losses_are_as_large_as_the_docs_say(
+    heatmap: str, activation: str, nothing: float, one_cell: float, four_cells: float
+) -> None:
+    inverse = {"clamp": lambda v: v, "sigmoid": lambda v: v.clamp(1e-4, 1 - 1e-4).logit(), "softmax": torch.log}
+    target = "subpixel" if activation == "softmax" else "integer"
+    codec = HeatmapCodec((256, 256), (64, 64), activation=activation, target=target)
+    pos = torch.full((1, 68, 2), 129.5)
+
+    def cost(heatmaps: Tensor) -> float:
+        output = DetectorOutput(pos, pos, torch.ones(1, 68), heatmaps)
+        return DetectionLoss(heatmap=heatmap)(output, pos, None, codec, (256, 256))["heatmap"].item()
+
+    def moved(cells: int) -> Tensor:
+        return inverse[activation](codec.encode(pos + torch.tensor([4.0 * cells, 0.0]))[0].clamp_min(1e-12))
+
+    found = cost(torch.zeros(1, 68, 64, 64)), cost(moved(1)), cost(moved(4))
+    assert found == pytest.approx((nothing, one_cell, four_cells), rel=0.05)
+
+
+@pytest.mark.parametrize(("coordinate", "cost"), [("l1", 0.0078), ("smooth_l1", 0.0059), ("wing", 0.027)])
+def test_coordinate_losses_are_as_large_as_the_docs_say(coordinate: str, cost: float) -> None:
+    output, _ = make_case()
+    target = output.pos.detach() + torch.tensor([2.0, 0.0])
+    terms = DetectionLoss(coordinate=coordinate)(output, target, None, FakeCodec(), (256, 256))
+    assert terms["refined"].item() == pytest.approx(cost, rel=0.03)
