@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from lgcn.predict import Face, Picture
     from lgcn.schemes import LandmarkScheme
 
-_DOTS_PER_INCH = 200
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options; nothing heavy is imported for ``--help``."""
@@ -40,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the figures (default: png)")
     parser.add_argument(
+        "--dpi", type=int, default=200, metavar="N", help="pixels to the inch of figures 7 inches wide (default: 200)"
+    )
+    parser.add_argument(
         "--min-confidence",
         type=float,
         metavar="C",
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.visualization.connectivity import MOST_FACES, find_landmarks
 
     check_at_least("--strongest", args.strongest, 1)
+    check_at_least("--dpi", args.dpi, 1)
     pictures, problems = find_pictures(args.images)
     if problems:
         raise problems[0]
@@ -97,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
                 titles=titles,
             )
             with replace_when_done(path) as beside:
-                figure.savefig(beside, dpi=_DOTS_PER_INCH)
+                figure.savefig(beside, dpi=args.dpi)
     tell("note", f"written: {', '.join(str(path) for path, _, _ in targets)}.")
     return 0
 

@@ -54,10 +54,11 @@ def test_both_figures_are_written_and_the_weights_are_printed(
     connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "out"
-    words = ["--output", out, "--strongest", 3, "--landmarks", "chin", 45]
+    words = ["--output", out, "--strongest", 3, "--dpi", 60, "--landmarks", "chin", 45]
     assert connectivity(photos, *words) == 0
     assert names(out) == ["connectivity_edges.png", "connectivity_heat_map.png"]
     edges, heat_map = (Image.open(out / name).size for name in names(out))
+    assert heat_map[0] == pytest.approx(7.3 * 60, abs=10)
     # Three rows of panels, three heat maps in a row.
     assert edges[1] > edges[0] * 1.2 and heat_map[0] > 2 * heat_map[1]
     printed = capsys.readouterr()
@@ -77,12 +78,13 @@ def test_both_figures_are_written_and_the_weights_are_printed(
     assert printed.err.startswith("lgcn: note: written: ") and printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_without_landmarks_there_is_the_heat_map_alone(
-    connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ending: str, start: bytes, connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert connectivity(photos / "b.JPG", "--output", tmp_path / "out", "--format", "pdf") == 0
-    assert names(tmp_path / "out") == ["connectivity_heat_map.pdf"]
-    assert (tmp_path / "out" / "connectivity_heat_map.pdf").read_bytes().startswith(b"%PDF")
+    assert connectivity(photos / "b.JPG", "--output", tmp_path / "out", "--format", ending) == 0
+    assert names(tmp_path / "out") == [f"connectivity_heat_map.{ending}"]
+    assert (tmp_path / "out" / f"connectivity_heat_map.{ending}").read_bytes().startswith(start)
     assert capsys.readouterr().out.count("\n") == 1
 
 
@@ -112,6 +114,7 @@ def test_pictures_of_the_same_name_are_told_apart(
         (["a.png", "--landmarks", "left_eye"], "Near: left_eye_inner"),
         (["a.png", "--landmarks", "68"], "0 to 67"),
         (["a.png", "--strongest", "0"], "'--strongest' to be 1 or more"),
+        (["a.png", "--dpi", "0"], "'--dpi' to be 1 or more"),
         (["a.png", "--model", "lgcn-86"], "lgcn-86"),
         (["a.png", "--device", "gpu"], "gpu"),
         (["a.png", "--batch-size", "0"], "batch_size"),
@@ -162,11 +165,16 @@ def test_help_does_not_load_torch() -> None:
     assert {"torch", "matplotlib"}.isdisjoint(done.stdout.split())
 
 
-def test_the_shipped_model_has_learned_edges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [ASTRONAUT, "--landmarks", "chin", "--output", tmp_path]
-    assert main(["connectivity", *map(str, words)]) == 0
-    assert names(tmp_path) == ["connectivity_edges.png", "connectivity_heat_map.png"]
-    head, into_chin = capsys.readouterr().out.splitlines()
-    assert head.startswith("astronaut.jpg: ")
-    assert float(re.findall(r"as good as (\S+) equal", head)[0]) < 60, "of 67"
-    assert into_chin.startswith("  into chin: ")
+def test_the_example_covers_the_face_and_its_files_can_be_drawn(model: str, tmp_path: Path) -> None:
+    example = [sys.executable, str(ROOT / "examples" / "connectivity_pictures.py"), "--output", "covered"]
+    done = subprocess.run(example, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[1:4]}
+    for name, (landmarks, before, _, after, *_, moved) in rows.items():
+        assert names(tmp_path / "covered").count(f"{name}.png") == 1
+        assert 0 < int(landmarks) < 68
+        assert float(after) < float(before), "what cannot be seen is not sure"
+        assert 0 < float(moved.rstrip("%")) < 100
+    words = [ASTRONAUT, tmp_path / "covered" / "mouth.png", "--boxes", tmp_path / "covered" / "boxes.csv"]
+    assert main(["connectivity", *map(str, [*words, "--model", model, "--output", tmp_path / "out"])]) == 0
+    assert names(tmp_path / "out") == ["connectivity_heat_map.png"]
