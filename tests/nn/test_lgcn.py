@@ -245,3 +245,74 @@ def test_exports_with_a_free_number_of_images() -> None:
     )
     landmarks = random_landmarks(5, K, C)
     assert_close(exported.module()(*landmarks), lgcn(*landmarks))
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
+@pytest.mark.parametrize("training", [True, False])
+def test_norms_see_the_nodes_that_are_there(norm: str, training: bool) -> None:
+    landmarks = random_landmarks(3, K, C, torch.float64)
+    mask = torch.rand(3, K) < 0.7
+    dense = build(True, norm=norm).train(training)
+    # batch_norm moves its running statistics: both forms start from the same.
+    sparse = copy.deepcopy(dense).twin()
+    assert_close(run(dense, landmarks, mask), run(sparse, landmarks, mask))
+    assert_close(run(dense, landmarks), run(sparse, landmarks))
+    for key, value in sparse.state_dict().items():
+        assert_close(dense.state_dict()[key].double(), value.double())
+
+
+def test_dropout_in_training_only() -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    lgcn = build(True, dropout=0.5)
+    assert not torch.equal(run(lgcn, landmarks), run(lgcn, landmarks))
+    lgcn.eval()
+    assert torch.equal(run(lgcn, landmarks), run(lgcn, landmarks))
+    assert_close(run(lgcn.twin(), landmarks), run(lgcn, landmarks))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_edge_weights_from_elsewhere(dense: bool) -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    lgcn = build(dense)
+    batch = landmarks.graph()
+    if dense:
+        weight = lgcn.connectivity.dense(landmarks.confidence)
+        assert_close(lgcn(*landmarks, edge_weight=weight), lgcn(*landmarks))
+        assert (lgcn(*landmarks, edge_weight=2 * weight) - lgcn(*landmarks)).abs().max() > 0.1
+    else:
+        arguments = (batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id)
+        out, weight = lgcn(*arguments, return_connectivity=True)
+        assert_close(lgcn(*arguments, edge_weight=weight), out)
+
+
+@pytest.mark.parametrize("name", CONNECTIVITIES.names())
+def test_missing_landmarks_are_not_read_in_either_form(name: str) -> None:
+    x, pos, confidence = random_landmarks(3, K, C, torch.float64)
+    mask = torch.rand(3, K) < 0.6
+    dense = build(True, connectivity=name)
+    expected = dense(x, pos, confidence, mask=mask)
+    assert expected[~mask].eq(0).all()
+    hole = ~mask.unsqueeze(-1)
+    x, pos = x.masked_fill(hole, torch.nan), pos.masked_fill(hole, torch.nan)
+    confidence = confidence.masked_fill(~mask, torch.nan)
+    assert_close(dense(x, pos, confidence, mask=mask), expected)
+    edge_index = random_landmarks(1, K, C).graph().edge_index
+    shared = dense.twin()(x, pos, confidence, edge_index, torch.arange(K), mask=mask)
+    assert_close(shared, expected)
+    for conv in (dense.convs[0], dense.twin().convs[0]):
+        weight = dense.connectivity(torch.arange(K), confidence, edge_index, mask)
+        if isinstance(conv, LGCNConv):
+            out = conv(x, edge_index, pos, edge_weight=weight, mask=mask)
+        else:
+            out = conv(x, pos, edge_weight=dense.connectivity.dense(confidence, mask), mask=mask)
+        assert out.isfinite().all() and out[~mask].eq(0).all()
+
+
+def test_frozen_is_a_copy_that_stays() -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    for dense in (True, False):
+        lgcn = build(dense, norm="layer_norm").eval()
+        expected = run(lgcn, landmarks)
+        frozen = lgcn.frozen()
+        randomize(lgcn)
+        assert_close(run(frozen, landmarks), expected)

@@ -20,6 +20,8 @@ SIZE = (32, 48)
 
 
 def build(**options: Any) -> LandmarkRefiner:
+    if "connectivity" in options:
+        options["connectivity_options"] = connectivity_options(options["connectivity"], K)
     return LandmarkRefiner(K, C, SIZE, **{"visual_channels": (6, 4), "hidden_channels": (8, 4), **options})
 
 
@@ -55,6 +57,12 @@ def test_bad_input() -> None:
         ({"sampling": "cubic"}, r"'sampling' to be one of bilinear, nearest \(got 'cubic'\)"),
         ({"connectivity": "learned"}, "'connectivity' to be one of .*learnable.*got 'learned'"),
         ({"shape_features": [True]}, "one 'shape_features' flag a layer, 3 .got 1"),
+        ({"coordinates": "metres"}, r"'coordinates' to be one of pixel, cell \(got 'metres'\)"),
+        ({"visual_channels": ()}, "'visual_channels' to hold the width of one layer at least"),
+        ({"visual_norm": "layer_norm"}, "'visual_norm' to be one of batch_norm .got 'layer_norm'"),
+        ({"norm": "group_norm"}, "'norm' to be one of batch_norm, layer_norm .got 'group_norm'"),
+        ({"dropout": 1.0}, r"'dropout' in \[0, 1\) .got 1.0"),
+        ({"num_steps": 0}, "'num_steps' to be 1 or more .got 0"),
     ):
         with pytest.raises(InputError, match=match):
             build(**option)
@@ -234,3 +242,83 @@ def test_exports_with_a_free_number_of_images() -> None:
     exported = torch.export.export(refiner, inputs(2), dynamic_shapes=shapes)
     tensors = inputs(5)
     assert_close(exported.module()(*tensors), refiner(*tensors))
+
+
+def test_steps_start_where_the_one_before_ended() -> None:
+    features, pos, confidence = inputs(dtype=torch.float64)
+    one = randomize(build(output="offset")).double()
+    two = build(output="offset", num_steps=2).double()
+    two.load_state_dict(one.state_dict())
+    first = one(features, pos, confidence)
+    expected = one(features, first, confidence)
+    assert (first - pos).abs().max() > 0.01
+    refined, weight = two(features, pos, confidence, return_connectivity=True)
+    assert_close(refined, expected)
+    steps = two.steps(features, pos, confidence)
+    assert_close(steps[0][0], first)
+    assert_close(weight, two.lgcn.connectivity.dense(confidence))
+
+
+@pytest.mark.parametrize("output", ["offset", "absolute"])
+def test_steps_with_parameters_of_their_own(output: str) -> None:
+    features, pos, confidence = inputs()
+    refiner = build(output=output, num_steps=3, share_steps=False)
+    if output == "offset":
+        assert torch.equal(refiner(features, pos, confidence), pos)
+    randomize(refiner)
+    before = [step[0] for step in refiner.steps(features, pos, confidence)]
+    torch.nn.init.zeros_(refiner.later_lgcns[1].convs[-1].lin_self.bias)
+    after = [step[0] for step in refiner.steps(features, pos, confidence)]
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, False]
+    refiner(features, pos, confidence).square().sum().backward()
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().max() > 0
+        for name, parameter in refiner.named_parameters()
+        if not name.endswith("edge_mlp.lins.1.bias")
+    )
+    states = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        refiner.reset_parameters()
+        states.append(copy.deepcopy(refiner.state_dict()))
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_missing_landmarks_are_not_read_and_stay(steps: int) -> None:
+    features, pos, confidence = inputs(dtype=torch.float64)
+    refiner = randomize(build(output="offset", num_steps=steps, confidence_feature=True)).double()
+    mask = torch.tensor([[True, True, False, True, True], [False, True, True, True, True]])
+    expected = refiner(features, pos, confidence, mask)
+    assert torch.equal(expected[~mask], pos[~mask])
+    assert (expected - pos)[mask].abs().min() > 0
+    hole = ~mask.unsqueeze(-1)
+    refined = refiner(
+        features, pos.masked_fill(hole, torch.nan), confidence.masked_fill(~mask, torch.nan).requires_grad_(), mask
+    )
+    assert_close(refined[mask], expected[mask])
+    refined[mask].sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in refiner.parameters())
+
+
+def test_coordinates_of_cells() -> None:
+    features, _, confidence = inputs()
+    cells = torch.tensor([[[0, 0], [11, 7], [3, 2], [5, 5], [1, 6]]]).expand(2, -1, -1)
+    refiner = build(coordinates="cell")
+    _, p = refiner.node_features(features, cells * 4 + 1.5, confidence)
+    assert_close(p, cells / torch.tensor([12, 8]))
+    refiner = build(coordinates="cell", hidden_channels=())
+    layer = linear_stack(refiner)
+    with torch.no_grad():
+        layer.weight[:, :2] = torch.eye(2)
+    assert_close(refiner(features, cells * 4 + 1.5, confidence), cells * 4.0)
+
+
+def test_frozen_is_a_copy_that_stays() -> None:
+    features, pos, confidence = inputs()
+    refiner = randomize(build(num_steps=2, share_steps=False, norm="batch_norm", dropout=0.5)).eval()
+    expected = refiner(features, pos, confidence)
+    frozen = refiner.frozen()
+    randomize(refiner)
+    assert_close(frozen(features, pos, confidence), expected)
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
