@@ -50,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates, prints the tables, writes the files; the exit status."""
+    from inspect import signature
+
     from lgcn.checks import InputFileError
     from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
     from lgcn.cli.writable import check_writable_file, check_writable_folder
@@ -71,14 +73,19 @@ def run(args: argparse.Namespace) -> int:
     protocol = None if args.protocol is None else get_protocol(args.protocol)
     published = published_figures(args.dataset) if args.published else []
     detectors = {name: LandmarkDetector.from_pretrained(name) for name in dict.fromkeys(args.model)}
-    jobs = [
-        (
-            name,
-            create_dataset(args.root, split=split, protocol=protocol or detector.protocol, normalizer=args.normalizer),
-        )
-        for split in dict.fromkeys(args.split)
-        for name, detector in detectors.items()
-    ]
+    jobs = []
+    for split in dict.fromkeys(args.split):
+        for name, detector in detectors.items():
+            # A dataset of any landmarks is read as those of the model.
+            options = {"scheme": detector.scheme} if "scheme" in signature(create_dataset).parameters else {}
+            dataset = create_dataset(
+                args.root,
+                split=split,
+                protocol=protocol or detector.protocol,
+                normalizer=args.normalizer,
+                **options,
+            )
+            jobs.append((name, dataset))
     for name, dataset in jobs:
         check_evaluation(detectors[name], dataset, args.batch_size, args.num_workers, args.device, args.thresholds)
     find_faces = None

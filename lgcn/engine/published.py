@@ -77,6 +77,13 @@ def _ibug300w(
     )
 
 
+def _test(
+    system: str, dataset: str, source: str, nme: float, normalizer: str, protocol: str | None = None, note: str = ""
+) -> PublishedFigures:
+    """One NME on a split "test"."""
+    return PublishedFigures(system, dataset, source, {"test": nme}, {}, {}, protocol, normalizer, note)
+
+
 _HRNET, _MMPOSE, _TORCHLM = "HRNet-Facial-Landmark-Detection README", "mmpose model zoo", "torchlm README"
 _PAPER_1, _PAPER_2 = "the LGCN paper, table 1", "the LGCN paper, table 2"
 _STAR = "STAR, table of results in its repository"
@@ -166,6 +173,20 @@ PUBLISHED: tuple[PublishedFigures, ...] = (
     _ibug300w("Yang and Yeh 2025", "model card on Hugging Face", (2.86,)),
     _ibug300w("ORFormer 2025", "ORFormer README", (2.90, 2.53, 4.43)),
     _ibug300w("D-ViT 2025", "second hand, sotaverified.org", (2.85,)),
+    _test("HRNetV2-W18", "cofw", _HRNET, 3.45, "inter_ocular", "hrnet"),
+    _test("HRNetV2-W18, mmpose", "cofw", _MMPOSE, 3.48, "inter_ocular", "hrnet", _FLIP),
+    _test("PIPNet R18", "cofw", _TORCHLM, 3.31, "inter_ocular", "pipnet"),
+    _test("PIPNet R101", "cofw", _TORCHLM, 3.08, "inter_ocular", "pipnet"),
+    _test("TUFA 2025", "cofw", "TUFA README", 3.07, "inter_ocular", note="trained on several datasets"),
+    _test("AWing 2019", "cofw", _STAR, 4.94, "inter_pupil"),
+    _test("ADNet 2021", "cofw", "ADNet README", 4.68, "inter_pupil", "adnet"),
+    _test("HIH 2021", "cofw", _STAR, 4.63, "inter_pupil"),
+    _test("SLPT-12 2022", "cofw", _STAR, 4.79, "inter_pupil", "slpt"),
+    _test("STAR 2023", "cofw", _STAR, 4.62, "inter_pupil", "adnet"),
+    _test("Yang and Yeh 2025", "cofw", "model card on Hugging Face", 4.54, "inter_pupil"),
+    _test("ORFormer 2025", "cofw", "ORFormer README", 4.46, "inter_pupil"),
+    _test("D-ViT 2025", "cofw", "second hand, sotaverified.org", 4.13, "inter_pupil"),
+    _test("RTMPose-m, mmpose", "lapa", _MMPOSE, 1.29, "inter_ocular"),
 )
 """As collected in November 2026; each was read at its source, those of STAR's table and D-ViT's at second hand."""
 

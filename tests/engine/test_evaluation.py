@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from lgcn.checks import InputError, InputFileError
 from lgcn.datasets import LandmarkDataset
-from lgcn.engine.evaluation import evaluate, evaluation_transform
+from lgcn.engine.evaluation import crop_faces, evaluate, evaluation_transform
+from lgcn.engine.found_boxes import match_found_boxes
 from lgcn.engine.tables import format_result, result_to_dict
 from lgcn.geometry import crop_affine, transform_points
 from lgcn.protocols import Protocol, get_protocol
@@ -144,6 +145,114 @@ def test_an_error_in_a_worker_is_one_clear_line(tmp_path: Path) -> None:
         evaluate(detector, dataset, progress=False)
     assert str(in_worker.value) == str(in_process.value)
     assert "\n" not in str(in_worker.value)
+
+
+def test_subsets_are_judged_in_the_same_run_and_follow_a_selection(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path)
+    dataset._subsets = {"near": torch.tensor([True, True, False, False, False])}
+    detector = make_detector(dataset)
+    result = evaluate(detector, dataset, progress=False)
+    assert result.subsets["near"]["initial"].nme == pytest.approx(100 * (5 / 40 + 5 / 60) / 2, abs=1e-3)
+    part = evaluate(detector, dataset.index_select([1, 4]), progress=False)
+    assert part.num_judged("near") == 1
+    assert part.subsets["near"]["initial"].nme == pytest.approx(100 * 5 / 60, abs=1e-3)
+    assert part.image_ids == ("1.png", "4.png")
+
+
+def test_landmarks_and_their_errors_are_kept_in_pixels_of_the_image(dataset: LandmarkDataset) -> None:
+    row = evaluate(make_detector(dataset), dataset, progress=False).rows["refined"]
+    assert row.landmarks is not None
+    torch.testing.assert_close(row.landmarks.float(), dataset.pos + torch.tensor([3.0, -3.0]), atol=1e-3, rtol=0)
+    expected = 100 * (3 * 2**0.5 / torch.tensor([40.0, 60, 80, 100, 120])).mean()
+    torch.testing.assert_close(row.per_landmark.float(), expected.expand(3), atol=1e-3, rtol=0)
+
+
+def test_a_face_without_its_normalizer_is_not_judged(tmp_path: Path) -> None:
+    visibility = torch.ones(5, 3)
+    visibility[2, 0] = 0
+    dataset = make_dataset(tmp_path, visibility)
+    detector = make_detector(dataset)
+    result = evaluate(detector, dataset, progress=False)
+    assert result.num_faces == 4
+    assert result.rows["initial"].errors.isnan().tolist() == [False, False, True, False, False]
+    visibility[:, 0] = 0
+    dataset = make_dataset(tmp_path, visibility)
+    with pytest.raises(InputError, match=r"normaliser 'eyes' can be measured .got none of 5"):
+        evaluate(make_detector(dataset), dataset, progress=False)
+
+
+def test_errors_in_the_crop_are_those_of_the_stretched_face(tmp_path: Path) -> None:
+    """By hand: 5 pixels down are 5 / height of the crop, the eyes are their distance / width of it apart."""
+    stretched = Protocol("stretched", "as wide as high", enlargement=1.0, aspect="stretch", frame="crop")
+    dataset = make_dataset(tmp_path, protocol=stretched)
+    detector = make_detector(dataset)
+    crop_faces(dataset, detector)
+    affine = crop_affine(dataset.bbox, INPUT_SIZE, 1.0, aspect="stretch")
+    detector.initial = transform_points(dataset.pos + torch.tensor([0.0, 5.0]), affine)
+    result = evaluate(detector, dataset, progress=False)
+    distance = np.array([40, 60, 80, 100, 120])
+    # The box is the eyes' distance wide and half as high.
+    assert result.rows["initial"].errors.tolist() == pytest.approx((5 / (distance / 2)).tolist(), rel=1e-4)
+    assert result.rows["initial"].landmarks is not None
+    torch.testing.assert_close(
+        result.rows["initial"].landmarks.float(), dataset.pos + torch.tensor([0.0, 5.0]), atol=1e-3, rtol=0
+    )
+
+
+def test_a_normalizer_that_only_the_annotation_knows_cannot_be_measured_in_the_crop(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, protocol="pipnet")
+    dataset.normalizer_name = "box_size"
+    with pytest.raises(InputError, match="'normalizer' to be one of eyes, box"):
+        evaluate(make_detector(dataset), dataset, progress=False)
+
+
+def test_the_boxes_of_a_dataset_have_their_own_enlargement(tmp_path: Path) -> None:
+    plain = make_dataset(tmp_path, protocol="pipnet")
+    rect = torch.tensor([[10.0, 10.0, 150.0, 110.0]]).expand(5, 4)
+    own = LandmarkDataset(tmp_path, plain.image_ids, plain.pos, SCHEME, protocol="pipnet", rect=rect)
+    detector = make_detector(plain)
+    for dataset, enlargement in ((plain, 1.1), (own, 1.2)):
+        assert crop_faces(dataset, detector) is None
+        assert dataset.transform.enlargement == enlargement
+        assert (dataset.transform.aspect, dataset.transform.clip) == ("stretch", True)
+    assert torch.equal(own.bbox, rect)
+
+
+def test_faces_are_cropped_by_the_boxes_of_a_face_detector(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, protocol="detector")
+    truth = dataset.bbox.clone()
+    searched = []
+
+    def find_faces(image: Tensor) -> Tensor:
+        number = int(image[0, 0, 0])
+        searched.append(number)
+        if number == 4:
+            return torch.empty(0, 4)
+        near = truth[number] + torch.tensor([1.0, 0.0, 3.0, 0.0])
+        # The second is of another face; of the fourth picture there is only that.
+        found = [truth[number] + 500, near] if number != 3 else [truth[number] + 500]
+        return torch.stack(found)
+
+    detector = make_detector(dataset)
+    missed = crop_faces(dataset, detector, find_faces)
+    assert searched == [0, 1, 2, 3, 4]
+    assert missed == 2
+    assert torch.equal(dataset.bbox[:3], truth[:3] + torch.tensor([1.0, 0.0, 3.0, 0.0]))
+    assert torch.equal(dataset.bbox[3:], truth[3:])
+    result = evaluate(detector, dataset, progress=False, missed_faces=missed)
+    assert "2 of 5 faces that it missed are cropped by their landmarks" in format_result(result)
+    assert result_to_dict(result)["missed_faces"] == 2
+    with pytest.raises(InputError, match="'find_faces' for the protocol 'detector'"):
+        crop_faces(dataset, detector)
+
+
+def test_two_faces_of_a_picture_are_searched_for_once(tmp_path: Path) -> None:
+    plain = make_dataset(tmp_path)
+    pos = plain.pos[:2] + torch.tensor([[[0.0, 0.0]], [[60.0, 40.0]]])
+    dataset = LandmarkDataset(tmp_path, ["0.png", "0.png"], pos, SCHEME, protocol="detector")
+    both = dataset.bbox.clone()
+    boxes, found = match_found_boxes(dataset, lambda image: both.flip(0) + 1, progress=False)
+    assert torch.equal(boxes, both + 1) and found.all()
 
 
 def test_a_selection_is_not_mistaken_for_the_whole(dataset: LandmarkDataset) -> None:
