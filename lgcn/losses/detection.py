@@ -85,8 +85,8 @@ def _adaptive_wing(
 def _are_logits(codec: HeatmapEncoder, name: str) -> bool:
     if codec.activation == "softmax":
         raise InputError(
-            f"Expected 'codec.activation' to be 'sigmoid' or 'clamp' for the heatmap loss '{name}' (got 'softmax', "
-            "whose values sum to 1 and are nowhere near the target's). Use heatmap='cross_entropy' instead."
+            f"Expected 'codec.activation' to be 'sigmoid', 'clamp' or 'linear' for the heatmap loss '{name}' (got "
+            "'softmax', whose values sum to 1 and are nowhere near the target's). Use heatmap='cross_entropy' instead."
         )
     return codec.activation == "sigmoid"
 

@@ -169,7 +169,7 @@ def test_coordinate_losses_see_pixels_of_the_input_and_give_fractions_of_its_sid
     torch.testing.assert_close(terms["refined"], expected[0] / 64 + expected[1] / 32)
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "clamp"])
+@pytest.mark.parametrize("activation", ["sigmoid", "clamp", "linear"])
 @pytest.mark.parametrize(
     ("heatmap", "function", "options"),
     [
@@ -194,7 +194,9 @@ def test_heatmap_losses_take_options_and_what_the_codec_calls_a_heatmap(
 @pytest.mark.parametrize("heatmap", ["mse", "adaptive_wing"])
 def test_losses_of_values_refuse_a_distribution(heatmap: str) -> None:
     output, target = make_case()
-    with pytest.raises(InputError, match=rf"'sigmoid' or 'clamp' for the heatmap loss '{heatmap}' .*cross_entropy"):
+    with pytest.raises(
+        InputError, match=rf"'sigmoid', 'clamp' or 'linear' for the heatmap loss '{heatmap}' .*cross_entropy"
+    ):
         DetectionLoss(heatmap=heatmap)(output, target, None, FakeCodec(activation="softmax"), SIZE)
 
 
