@@ -1,4 +1,6 @@
+import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,9 @@ def test_evaluate_of_a_network_alone_has_no_refined_row(
         ({"--device": "gpu"}, "gpu"),
         ({"--batch-size": "0"}, "batch_size"),
         ({"--json": "."}, "--json"),
+        ({"--output": __file__}, "is a file"),
+        ({"--output": f"{__file__}/new"}, "is a file"),
+        ({"--json": f"{__file__}/figures.json"}, "is a file"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -146,6 +151,145 @@ def test_a_broken_picture_leaves_no_json(
     assert evaluate(model, tmp_path, "--json", str(file), split="challenging") == 2
     assert "b.png" in capsys.readouterr().err
     assert not file.exists()
+
+
+@pytest.fixture(scope="module")
+def wflw_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("wflw_model")
+    torch.manual_seed(1)
+    create_detector(scheme="wflw98", backbone="test_efficientnet", input_size=(64, 64)).save_pretrained(folder)
+    return str(folder)
+
+
+def write_wflw(root: Path) -> None:
+    """Four faces in WFLW's layout; of the attributes only "blur" has no face."""
+    (root / "WFLW_images" / "0--Parade").mkdir(parents=True)
+    lists = root / "WFLW_annotations" / "list_98pt_rect_attr_train_test"
+    lists.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        name = f"0--Parade/{number}.png"
+        picture = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(root / "WFLW_images" / name)
+        points = generator.uniform(20, 80, size=196).round(3).tolist()
+        flags = [int(number == column) for column in range(5)] + [0]
+        flags[4] = 1
+        rows.append(" ".join(map(str, [*points, 15, 15, 85, 85, *flags, name])))
+    (lists / "list_98pt_rect_attr_test.txt").write_text("\n".join(rows) + "\n")
+
+
+def test_one_run_prints_the_seven_columns_of_wflw_beside_published_figures(
+    wflw_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wflw(tmp_path)
+    options = ["--dataset", "wflw", "--root", str(tmp_path), "--split", "test", "--published", "--protocol", "pipnet"]
+    assert main(["evaluate", "--model", wflw_model, *options]) == 0
+    printed = capsys.readouterr().out
+    for figure in ("NME % (inter_ocular)", "FR@0.10 %", "AUC@0.10"):
+        header = next(line for line in printed.splitlines() if line.startswith(figure))
+        columns = header.removeprefix(figure).split()
+        assert columns == ["protocol", "Test", "Pose", "Expr.", "Illum.", "Make-up", "Occlu.", "Blur"]
+        start = printed.index(header)
+        block = printed[start:].split("\n\n")[0].splitlines()
+        for title in ("initial (heatmap)", "refined (graph)"):
+            (row,) = (line for line in block if line.startswith(title))
+            protocol, *values = row.removeprefix(title).split()
+            assert protocol == "pipnet"
+            assert len(values) == 7 and values[-1] == "-" and "-" not in values[:-1]
+        (own,) = (line for line in block if line.startswith("LGCN 2022 (the paper) (published)"))
+        assert "official" in own
+    assert "Rows can be compared only where their protocol is the same" in printed
+    faces = next(line for line in printed.splitlines() if line.startswith("faces  "))
+    assert faces.split()[1:] == ["4/2500", "1/326", "1/314", "1/698", "1/206", "4/736", "0/773"]
+
+
+def write_300w(root: Path) -> None:
+    """Two faces in each folder of "full" and of "private"."""
+    generator = np.random.default_rng(0)
+    for place in ("helen/testset", "lfpw/testset", "ibug", "300W/01_Indoor", "300W/02_Outdoor"):
+        (root / place).mkdir(parents=True)
+        for number in range(2):
+            picture = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(root / place / f"{number}.png")
+            write_pts(root / place / f"{number}.pts", torch.from_numpy(generator.uniform(20, 80, size=(68, 2))))
+
+
+def test_the_folder_holds_everything_of_several_models_and_splits(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_300w(tmp_path / "300w")
+    other, out = tmp_path / "other", tmp_path / "out"
+    detector = create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), protocol="official")
+    detector.save_pretrained(other)
+    options = ["--dataset", "ibug300w", "--root", str(tmp_path / "300w"), "--split", "full", "private"]
+    assert main(["evaluate", "--model", model, str(other), *options, "--published", "--output", str(out)]) == 0
+    printed = capsys.readouterr().out
+    header = next(line for line in printed.splitlines() if line.startswith("NME % (inter_ocular)"))
+    assert header.split()[4:] == ["Common", "Challenge", "Full", "Private", "Indoor", "Outdoor"]
+    row = next(line for line in printed.splitlines() if line.startswith(f"{other}: refined (graph)"))
+    assert row.removeprefix(f"{other}: refined (graph)").split()[0] == "official"
+
+    content = json.loads((out / "evaluation.json").read_text())
+    found = [(each["model"], each["split"], each["protocol"]) for each in content["evaluations"]]
+    assert found == [
+        (name, split, protocol)
+        for split in ("full", "private")
+        for name, protocol in ((model, "zero_based"), (str(other), "official"))
+    ]
+    assert {each["system"] for each in content["published"]} > {"LGCN 2022 (the paper)", "HRNetV2-W18"}
+    with (out / "evaluation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Two models, two kinds of landmarks, full with two subsets and private with two.
+    assert len(rows) == 2 * 2 * (3 + 3)
+    with (out / "faces.csv").open(newline="") as file:
+        faces = list(csv.DictReader(file))
+    assert len(faces) == 2 * (6 + 4)
+    of_ibug = [float(face["nme_refined"]) for face in faces if face["model"] == model and face["challenging"] == "1"]
+    expected = next(row for row in rows if (row["subset"], row["landmarks"]) == ("challenging", "refined"))
+    assert float(expected["nme"]) == pytest.approx(np.mean(of_ibug), rel=1e-4)
+    with (out / "landmarks.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 4 * 68
+    with (out / "ced.csv").open(newline="") as file:
+        curves = next(csv.reader(file))
+    assert curves[0] == "nme" and len(curves) == 1 + 2 * 2 * 2
+    page = (out / "evaluation.md").read_text()
+    pictures = re.findall(r"!\[.*\]\((.*)\)", page)
+    assert len(pictures) == 1 + 4 + 4
+    for name in pictures:
+        assert Image.open(out / name).size[0] > 200
+    assert {path.name for path in out.iterdir()} == {
+        *pictures,
+        *(name.replace(".png", ".csv") for name in pictures if name.startswith("ced")),
+        *("evaluation.json", "evaluation.csv", "evaluation.md", "faces.csv", "landmarks.csv"),
+    }
+
+
+def test_the_boxes_of_the_face_detector_are_a_protocol(
+    model: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(model, root, "--protocol", "detector") == 0
+    # There is no face in noise.
+    assert "3 of 3 faces that it missed are cropped by their landmarks" in capsys.readouterr().out
+
+
+def test_published_figures_that_nobody_knows(model: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--dataset", "pts", "--root", str(root), "--split", "all", "--published"]
+    assert main(["evaluate", "--model", model, *options]) == 0
+    assert "No published figures of 'pts' are known here." in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that nobody can write to")
+@pytest.mark.parametrize("option", ["--json", "--output"])
+def test_outputs_that_cannot_be_written_are_noticed_before_the_work(
+    model: str, root: Path, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("loaded a model first")
+
+    monkeypatch.setattr(LandmarkDetector, "from_pretrained", never)
+    assert evaluate(model, root, option, "/proc/self/new/place") == 2
+    assert f"Expected '{option}' to be writable" in capsys.readouterr().err
 
 
 def test_evaluate_on_real_faces(model: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
