@@ -163,6 +163,7 @@ def test_pictures_share_their_scales() -> None:
     assert np.array(widths) / widths[3] == pytest.approx([1 / 3 / 0.9, 1 / 3 / 0.9, 0.7 / 0.9, 1])
     first, second = (axes.images[0].norm for axes in maps(figure))
     assert (first.vmin, first.vmax) == (second.vmin, second.vmax)
+    assert first.vmax == pytest.approx(0.9), "the largest of all"
     # Rows are pictures, columns are landmarks.
     places = [axes.get_position() for axes in panels(figure)]
     assert places[0].y0 == places[1].y0 > places[2].y0
