@@ -14,12 +14,17 @@ _HOME = {
     "LandmarkDataModule": "lgcn.engine.data",
     "LandmarkModule": "lgcn.engine.module",
     "LossOptions": "lgcn.engine.module",
+    "PublishedFigures": "lgcn.engine.published",
     "ReportUnreadable": "lgcn.engine.unreadable",
     "Schedule": "lgcn.engine.optimization",
+    "comparison_tables": "lgcn.engine.comparison",
+    "crop_faces": "lgcn.engine.evaluation",
     "default_callbacks": "lgcn.engine.callbacks",
     "evaluate": "lgcn.engine.evaluation",
     "evaluation_transform": "lgcn.engine.evaluation",
     "find_last_checkpoint": "lgcn.engine.callbacks",
+    "published_figures": "lgcn.engine.published",
+    "report_markdown": "lgcn.engine.report",
 }
 
 __all__ = [
@@ -30,20 +35,28 @@ __all__ = [
     "LandmarkDataModule",
     "LandmarkModule",
     "LossOptions",
+    "PublishedFigures",
     "ReportUnreadable",
     "Schedule",
+    "comparison_tables",
+    "crop_faces",
     "default_callbacks",
     "evaluate",
     "evaluation_transform",
     "find_last_checkpoint",
+    "published_figures",
+    "report_markdown",
 ]
 
 if TYPE_CHECKING:
     from lgcn.engine.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
+    from lgcn.engine.comparison import comparison_tables
     from lgcn.engine.data import Augmentation, LandmarkDataModule
-    from lgcn.engine.evaluation import EvaluationResult, EvaluationRow, evaluate, evaluation_transform
+    from lgcn.engine.evaluation import EvaluationResult, EvaluationRow, crop_faces, evaluate, evaluation_transform
     from lgcn.engine.module import LandmarkModule, LossOptions
     from lgcn.engine.optimization import Schedule
+    from lgcn.engine.published import PublishedFigures, published_figures
+    from lgcn.engine.report import report_markdown
     from lgcn.engine.unreadable import ReportUnreadable
 
 
