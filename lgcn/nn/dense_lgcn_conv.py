@@ -102,7 +102,7 @@ class DenseLGCNConv(nn.Module):
                 )
             check_shape("confidence", confidence, "B K", B=images, K=landmarks)
             edge_weight = self.connectivity.dense(confidence, mask)
-        else:
+        elif edge_weight.shape != (images, landmarks, landmarks):
             several = edge_weight.dim() == 3 and edge_weight.shape[0] != 1
             check_shape("edge_weight", edge_weight, "B K K" if several else "... K K", B=images, K=landmarks)
             edge_weight = edge_weight.expand(images, -1, -1)

@@ -126,17 +126,14 @@ class LGCN(nn.Module):
             InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
                 while compiling).
         """
-        # Before the weights are computed, so that the error names what is wrong.
-        check_shape("x", x, "... N C", C=self.in_channels)
-        check_shape("pos", pos, "... N 2", N=x.shape[-2])
-        check_shape("confidence", confidence, "... N", N=x.shape[-2])
         where: dict[str, Any]
         if self.dense:
             if edge_index is not None or landmark_id is not None:
                 raise InputError("Expected no 'edge_index' and no 'landmark_id' for a dense LGCN (see LGCN.twin).")
-            check_shape("x", x, "B K C")
-            check_shape("pos", pos, "B K 2", B=x.shape[0])
-            check_shape("confidence", confidence, "B K", B=x.shape[0])
+            # Before the weights are computed, so that the error names what is wrong.
+            check_shape("x", x, "B K C", C=self.in_channels)
+            check_shape("pos", pos, "B K 2", B=x.shape[0], K=x.shape[1])
+            check_shape("confidence", confidence, "B K", B=x.shape[0], K=x.shape[1])
             weight = edge_weight
             if weight is None:
                 weight = self.connectivity.dense(confidence, mask)
@@ -146,6 +143,9 @@ class LGCN(nn.Module):
         else:
             if edge_index is None or landmark_id is None:
                 raise InputError("Expected 'edge_index' [2, E] and 'landmark_id' [N] for a sparse LGCN (got None).")
+            check_shape("x", x, "... N C", C=self.in_channels)
+            check_shape("pos", pos, "... N 2", N=x.shape[-2])
+            check_shape("confidence", confidence, "... N", N=x.shape[-2])
             weight = edge_weight
             if weight is None:
                 weight = self.connectivity(landmark_id, confidence, edge_index, mask)
@@ -156,6 +156,8 @@ class LGCN(nn.Module):
 
     def _between(self, layer: int, x: Tensor, mask: Tensor | None) -> Tensor:
         norm = self.norms[layer]
+        if not self.training and isinstance(norm, nn.Identity):
+            return self.act(x)
         if isinstance(norm, nn.BatchNorm1d):
             if mask is None or not self.training:
                 x = norm(x.flatten(0, -2)).view_as(x)

@@ -72,9 +72,9 @@ def test_bad_input() -> None:
         sparse(batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id, mask)
     with pytest.raises(InputError, match="no 'edge_index' and no 'landmark_id' for a dense LGCN"):
         dense(x, pos, confidence, batch.edge_index, batch.landmark_id)
-    with pytest.raises(InputError, match=r"'x' to have shape \[..., N, C\] with C=5 \(got \[2, 6, 4\]\)"):
+    with pytest.raises(InputError, match=r"'x' to have shape \[B, K, C\] with C=5 \(got \[2, 6, 4\]\)"):
         dense(x[..., :4], pos, confidence)
-    with pytest.raises(InputError, match=r"'confidence' to have shape \[..., N\] with N=6 \(got \[2, 5\]\)"):
+    with pytest.raises(InputError, match=r"'confidence' to have shape \[B, K\] with B=2, K=6 \(got \[2, 5\]\)"):
         dense(x, pos, confidence[:, :5])
 
 

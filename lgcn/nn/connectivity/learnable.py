@@ -72,7 +72,7 @@ class LearnableConnectivity(Connectivity):
         self.norm = norm
         self.act_last = act_last
         self.use_confidence = use_confidence
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._kept: tuple[list[Tensor], Tensor] | None = None
         self.register_buffer("_constant_table", None, persistent=False)
         options = {"act_first": True, "norm": norm}
         self.class_mlp: MLP | None = None
@@ -107,9 +107,9 @@ class LearnableConnectivity(Connectivity):
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._device.type != "cpu":
             return self._compute_table()
         # Values are compared, not version counters, which edits through ``.data`` pass by; they are few.
-        source = torch.cat([tensor.detach().flatten() for tensor in self._table_sources()])
-        if self._kept is None or self._kept[0].dtype != source.dtype or not torch.equal(self._kept[0], source):
-            self._kept = (source, self._compute_table())
+        sources = self._table_sources()
+        if self._kept is None or not all(map(_same, self._kept[0], sources)):
+            self._kept = ([source.detach().clone() for source in sources], self._compute_table())
         return self._kept[1]
 
     def frozen(self) -> "LearnableConnectivity":
@@ -145,7 +145,7 @@ class LearnableConnectivity(Connectivity):
             return _after_first(self.edge_mlp, table.permute(1, 2, 0) + pair @ first[:, :2].t()).squeeze(-1)
         of_i, of_j = first[:, :2].t().unsqueeze(-1).unsqueeze(-1)
         weight, bias = self._folded_last_layer()
-        score = pair_scores(table, of_i * confidence, of_j * confidence, weight) + bias
+        score = pair_scores(table, of_i * confidence, of_j * confidence, weight, bias)
         if self.act_last:
             # Its own batch normalisation sees columns.
             score = self.edge_mlp.norms[-1](self.edge_mlp.act(score).view(-1, 1)).view_as(score)
@@ -196,11 +196,15 @@ class LearnableConnectivity(Connectivity):
 
     def _table_sources(self) -> list[Tensor]:
         """All that the table is made of."""
-        modules = [self.edge_mlp.lins[0]]
+        first = self.edge_mlp.lins[0]
+        sources = [first.weight, first.bias]
         if self.class_mlp is not None:
-            modules += [*self.class_mlp.lins, *(self.class_mlp.norms if self.norm else ())]
-        sources = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        return [tensor for tensor in sources if tensor.is_floating_point()]
+            for lin in self.class_mlp.lins:
+                sources += (lin.weight, lin.bias)
+            if self.norm is not None:
+                for norm in self.class_mlp.norms:
+                    sources += (*norm.parameters(), *norm.buffers())
+        return sources
 
     def _folded_last_layer(self) -> tuple[Tensor, Tensor]:
         """Weight [H] and bias [1] of the edge MLP's last layer, with the normalisation before it folded in."""
@@ -220,6 +224,10 @@ class LearnableConnectivity(Connectivity):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _after_first(mlp: MLP, hidden: Tensor, act_last: bool = False) -> Tensor:

@@ -21,7 +21,7 @@ _CACHED = 3 << 18
 _GRAIN = 32768
 
 
-def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor) -> Tensor:
+def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Scores of all pairs of K landmarks in B images.
 
     Args:
@@ -29,6 +29,7 @@ def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Ten
         receiving: l [H, B, K], what the receiving node adds.
         neighbour: r [H, B, K], what its neighbour adds.
         weight: v [H].
+        bias: [1], added to all scores.
 
     Returns:
         [B, K, K].
@@ -36,8 +37,13 @@ def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Ten
     if table.device.type != "cpu" or torch.compiler.is_compiling():
         # A compiler fuses this; an accelerator is quicker in one piece than in H.
         hidden = table.unsqueeze(1) + receiving.unsqueeze(-1) + neighbour.unsqueeze(-2)
-        return (hidden.relu() * weight.view(-1, 1, 1, 1)).sum(dim=0)
-    return _PairScores.apply(table, receiving, neighbour, weight)
+        return (hidden.relu() * weight.view(-1, 1, 1, 1)).sum(dim=0) + bias
+    if receiving.numel() * receiving.shape[-1] <= _CACHED and not torch.is_grad_enabled():
+        hidden = table.unsqueeze(1) + neighbour.unsqueeze(-2)
+        hidden.add_(receiving.unsqueeze(-1)).relu_()
+        return torch.addmv(bias, hidden.flatten(1).t(), weight).view(hidden.shape[1:])
+    score = _PairScores.apply(table, receiving, neighbour, weight)
+    return score + bias if torch.is_grad_enabled() else score.add_(bias)
 
 
 class _PairScores(torch.autograd.Function):
@@ -50,13 +56,13 @@ class _PairScores(torch.autograd.Function):
         score = (weight @ receiving.flatten(1)).view(images, landmarks, 1).repeat(1, 1, landmarks)
         pairs = max(1, images * landmarks**2)
         step = units if units * pairs <= _CACHED else max(1, (_GRAIN - 1) // pairs)
-        scratch = score.new_empty(step, images, landmarks, landmarks)
+        scratch = score.new_empty(min(step, units), images, landmarks, landmarks)
         blocks = (each.split(step) for each in (table.unsqueeze(1), neighbour.unsqueeze(-2), floor, weight))
         for of_pair, of_neighbour, least, factor in zip(*blocks, strict=True):
             hidden = scratch[: len(factor)]
             torch.add(of_pair, of_neighbour, out=hidden)
             torch.maximum(hidden, least, out=hidden)
-            if step == 1:
+            if len(factor) == 1:
                 score.addcmul_(hidden[0], factor)
             else:
                 score.view(-1).addmv_(hidden.view(len(factor), -1).t(), factor)

@@ -7,27 +7,31 @@ from lgcn.nn.connectivity.pair_scores import pair_scores
 
 
 def inputs(units: int, images: int, landmarks: int) -> tuple[Tensor, ...]:
-    shapes = ((units, landmarks, landmarks), (units, images, landmarks), (units, images, landmarks), (units,))
+    shapes = ((units, landmarks, landmarks), (units, images, landmarks), (units, images, landmarks), (units,), (1,))
     return tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
 
 
-def as_written(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor) -> Tensor:
+def as_written(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     hidden = torch.zeros(receiving.shape[1], *table.shape[1:], dtype=table.dtype)
     for unit in range(len(weight)):
         for image in range(receiving.shape[1]):
             pre = table[unit] + receiving[unit, image, :, None] + neighbour[unit, image, None, :]
             hidden[image] += weight[unit] * pre.relu()
-    return hidden
+    return hidden + bias
 
 
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("cached", [0, 300, 1 << 20])
 @pytest.mark.parametrize("grain", [2, 100, 1 << 15])
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (5, 3, 4), (7, 2, 6)])
 def test_is_the_sum_over_units_however_many_are_taken_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int], grain: int
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int], grain: int, cached: int, grad: bool
 ) -> None:
     monkeypatch.setattr(module, "_GRAIN", grain)
+    monkeypatch.setattr(module, "_CACHED", cached)
     arguments = inputs(*sizes)
-    torch.testing.assert_close(pair_scores(*arguments), as_written(*arguments), rtol=1e-12, atol=1e-12)
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(pair_scores(*arguments), as_written(*arguments), rtol=1e-12, atol=1e-12)
 
 
 def test_gradients() -> None:
@@ -43,6 +47,8 @@ def test_gradients_of_a_score_that_is_not_contiguous() -> None:
 
 def test_what_is_kept_for_the_backward_pass_does_not_grow_with_pairs_times_units() -> None:
     units, images, landmarks = 16, 4, 20
+    # Also where all units are taken at once.
+    assert units * images * landmarks**2 < module._CACHED
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each):
         pair_scores(*inputs(units, images, landmarks))
