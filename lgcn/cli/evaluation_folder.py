@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from lgcn.datasets import LandmarkDataset
     from lgcn.engine.comparison import ComparisonTable
-    from lgcn.engine.evaluation import EvaluationResult
     from lgcn.engine.published import PublishedFigures
+    from lgcn.engine.results import EvaluationResult
     from lgcn.visualization import Tile
 
 WORST_FACES = 12

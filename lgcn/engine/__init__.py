@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "Augmentation": "lgcn.engine.data",
-    "EvaluationResult": "lgcn.engine.evaluation",
-    "EvaluationRow": "lgcn.engine.evaluation",
+    "EvaluationResult": "lgcn.engine.results",
+    "EvaluationRow": "lgcn.engine.results",
     "ExportBestModel": "lgcn.engine.callbacks",
     "LandmarkDataModule": "lgcn.engine.data",
     "LandmarkModule": "lgcn.engine.module",
@@ -52,11 +52,12 @@ if TYPE_CHECKING:
     from lgcn.engine.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
     from lgcn.engine.comparison import comparison_tables
     from lgcn.engine.data import Augmentation, LandmarkDataModule
-    from lgcn.engine.evaluation import EvaluationResult, EvaluationRow, crop_faces, evaluate, evaluation_transform
+    from lgcn.engine.evaluation import crop_faces, evaluate, evaluation_transform
     from lgcn.engine.module import LandmarkModule, LossOptions
     from lgcn.engine.optimization import Schedule
     from lgcn.engine.published import PublishedFigures, published_figures
     from lgcn.engine.report import report_markdown
+    from lgcn.engine.results import EvaluationResult, EvaluationRow
     from lgcn.engine.unreadable import ReportUnreadable
 
 

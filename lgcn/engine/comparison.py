@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lgcn.engine.evaluation import EvaluationResult
 from lgcn.engine.published import PublishedFigures
+from lgcn.engine.results import EvaluationResult
 from lgcn.engine.tables import ROW_TITLES, align, threshold_title
 
 COLUMN_TITLES = {

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from lgcn import __version__
 from lgcn.engine.comparison import NOTE, ComparisonTable
-from lgcn.engine.evaluation import PERCENTS, EvaluationResult
 from lgcn.engine.published import PublishedFigures
+from lgcn.engine.results import PERCENTS, EvaluationResult
 from lgcn.engine.tables import ROW_TITLES, facts_of, warning_of
 
 

@@ -9,7 +9,7 @@ import torch
 import torch_geometric
 
 from lgcn import __version__
-from lgcn.engine.evaluation import EvaluationResult, EvaluationRow
+from lgcn.engine.results import EvaluationResult, EvaluationRow
 
 ROW_TITLES = {"initial": "initial (heatmap)", "refined": "refined (graph)"}
 

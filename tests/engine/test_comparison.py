@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lgcn.datasets import DATASETS
 from lgcn.engine.comparison import NOTE, comparison_tables
-from lgcn.engine.evaluation import EvaluationResult, EvaluationRow
 from lgcn.engine.published import PUBLISHED, PublishedFigures, published_figures
 from lgcn.engine.report import report_markdown
+from lgcn.engine.results import EvaluationResult, EvaluationRow
 from lgcn.engine.tables import faces_to_rows, landmarks_to_rows, result_to_dict, result_to_rows
 from lgcn.protocols import PROTOCOLS, get_protocol
 
