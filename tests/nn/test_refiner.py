@@ -157,7 +157,7 @@ def test_connectivity_is_returned(connectivity: str) -> None:
 
 def test_connectivity_options() -> None:
     refiner = build(connectivity_options={"edge_hidden_channels": 4, "class_channels": 1})
-    assert refiner.lgcn.connectivity.table().shape == (4, K, K)
+    assert refiner.lgcn.connectivity.constants().table.shape == (4, K, K)
 
 
 @pytest.mark.parametrize("output", ["absolute", "offset"])

@@ -1,7 +1,7 @@
 """The paper's connectivity: from landmark types and heatmap confidences, for each image anew."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,19 @@ from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.pair_scores import pair_scores
 
 NORMS = ("batch_norm",)
+
+
+class Constants(NamedTuple):
+    """What the parameters alone decide."""
+
+    table: Tensor
+    """T [H, K, K]: what the first layer of the edge MLP makes of l_ij, its bias included."""
+    of_confidence: Tensor
+    """a and b [2, H, 1, 1]: what it makes of c_i and of c_j; empty where they are not used."""
+    weight: Tensor
+    """v [H]: of the last layer of an edge MLP of two, with the normalisation before it folded in; else empty."""
+    bias: Tensor
+    """[1], likewise."""
 
 
 class LearnableConnectivity(Connectivity):
@@ -48,8 +61,6 @@ class LearnableConnectivity(Connectivity):
         symmetric: as :class:`Connectivity` has it.
     """
 
-    _constant_table: Tensor | None
-
     def __init__(
         self,
         num_landmarks: int,
@@ -72,8 +83,9 @@ class LearnableConnectivity(Connectivity):
         self.norm = norm
         self.act_last = act_last
         self.use_confidence = use_confidence
-        self._kept: tuple[list[Tensor], Tensor] | None = None
-        self.register_buffer("_constant_table", None, persistent=False)
+        self._kept: tuple[list[Tensor], Constants] | None = None
+        for name in Constants._fields:
+            self.register_buffer(f"_frozen_{name}", None, persistent=False)
         options = {"act_first": True, "norm": norm}
         self.class_mlp: MLP | None = None
         if use_class_embedding:
@@ -97,26 +109,31 @@ class LearnableConnectivity(Connectivity):
             raise InputError("Expected a connectivity with a class embedding (got use_class_embedding=False).")
         return embedding
 
-    def table(self) -> Tensor:
-        """T [H, K, K]: what the first layer of the edge MLP makes of l_ij, its bias included.
+    def constants(self) -> Constants:
+        """What the parameters alone decide, the table T [H, K, K] first of all.
 
         Without gradients it is computed once and kept until a parameter has another value.
         """
-        if self._constant_table is not None:
-            return self._constant_table
+        if self._is_frozen:
+            return Constants(*(getattr(self, f"_frozen_{name}") for name in Constants._fields))
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._device.type != "cpu":
-            return self._compute_table()
+            return self._compute_constants()
         # Values are compared, not version counters, which edits through ``.data`` pass by; they are few.
-        sources = self._table_sources()
+        sources = self._sources()
         if self._kept is None or not all(map(_same, self._kept[0], sources)):
-            self._kept = ([source.detach().clone() for source in sources], self._compute_table())
+            self._kept = ([source.detach().clone() for source in sources], self._compute_constants())
         return self._kept[1]
+
+    def table(self) -> Tensor:
+        """T [H, K, K] of :meth:`constants`."""
+        return self.constants().table
 
     def frozen(self) -> "LearnableConnectivity":
         frozen = super().frozen()
         assert isinstance(frozen, LearnableConnectivity)
         with torch.no_grad():
-            frozen.register_buffer("_constant_table", frozen._compute_table(), persistent=False)
+            for name, constant in frozen._compute_constants()._asdict().items():
+                frozen.register_buffer(f"_frozen_{name}", constant.contiguous(), persistent=False)
         return frozen
 
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
@@ -125,7 +142,7 @@ class LearnableConnectivity(Connectivity):
         else:
             # Rows of an embedding, whose backward is parallel; that of indexing is not. But indexing, here without a
             # gradient, refuses each of the two ids where it is out of range; their combination might not be.
-            table = self.table()
+            table = self.constants().table
             row = torch.arange(table[0].numel(), device=table.device).view_as(table[0])[id_i, id_j]
             types = functional.embedding(row, table.flatten(1).t())
         if self.use_confidence:
@@ -137,15 +154,15 @@ class LearnableConnectivity(Connectivity):
     def pair_score(self, confidence: Tensor) -> Tensor:
         if self._in_pieces:
             return self._pair_score_of_edges(confidence)
-        table, first = self.table(), self.edge_mlp.lins[0].weight
+        table, of_confidence, weight, bias = self.constants()
         if not self.use_confidence:
             return _after_first(self.edge_mlp, table.permute(1, 2, 0)).squeeze(-1).unsqueeze(0)
         if len(self.edge_mlp.lins) != 2:
             pair = torch.stack(torch.broadcast_tensors(confidence.unsqueeze(-1), confidence.unsqueeze(-2)), dim=-1)
-            return _after_first(self.edge_mlp, table.permute(1, 2, 0) + pair @ first[:, :2].t()).squeeze(-1)
-        of_i, of_j = first[:, :2].t().unsqueeze(-1).unsqueeze(-1)
-        weight, bias = self._folded_last_layer()
-        score = pair_scores(table, of_i * confidence, of_j * confidence, weight, bias)
+            hidden = table.permute(1, 2, 0) + pair @ of_confidence.flatten(1)
+            return _after_first(self.edge_mlp, hidden).squeeze(-1)
+        receiving, neighbour = of_confidence * confidence
+        score = pair_scores(table, receiving, neighbour, weight, bias)
         if self.act_last:
             # Its own batch normalisation sees columns.
             score = self.edge_mlp.norms[-1](self.edge_mlp.act(score).view(-1, 1)).view_as(score)
@@ -158,7 +175,11 @@ class LearnableConnectivity(Connectivity):
     @property
     def _in_pieces(self) -> bool:
         """Whether statistics of the pairs that are there are wanted, which the table of all pairs would not give."""
-        return self.norm is not None and self.training and self._constant_table is None
+        return self.norm is not None and self.training and not self._is_frozen
+
+    @property
+    def _is_frozen(self) -> bool:
+        return self._frozen_table is not None
 
     def _pair_score_of_edges(self, confidence: Tensor) -> Tensor:
         """Scores of all pairs but those of a landmark with itself, if these are not scored: no statistic sees them."""
@@ -186,35 +207,36 @@ class LearnableConnectivity(Connectivity):
             return first.bias.expand(edges, -1)
         return torch.addmm(first.bias, embedding, first.weight[:, 2 * self.use_confidence :].t())
 
-    def _compute_table(self) -> Tensor:
+    def _compute_constants(self) -> Constants:
         K, first = self.num_landmarks, self.edge_mlp.lins[0]
+        used = 2 * self.use_confidence
+        of_confidence = first.weight[:, :used].t().unsqueeze(-1).unsqueeze(-1)
         if self.class_mlp is None:
-            return first.bias.view(-1, 1, 1).expand(-1, K, K).contiguous()
-        embedding = self.class_embedding().flatten(0, 1)
-        of_types = first.weight[:, 2 * self.use_confidence :]
-        return (of_types @ embedding.t() + first.bias.unsqueeze(-1)).unflatten(1, (K, K))
-
-    def _table_sources(self) -> list[Tensor]:
-        """All that the table is made of."""
-        first = self.edge_mlp.lins[0]
-        sources = [first.weight, first.bias]
-        if self.class_mlp is not None:
-            for lin in self.class_mlp.lins:
-                sources += (lin.weight, lin.bias)
-            if self.norm is not None:
-                for norm in self.class_mlp.norms:
-                    sources += (*norm.parameters(), *norm.buffers())
-        return sources
-
-    def _folded_last_layer(self) -> tuple[Tensor, Tensor]:
-        """Weight [H] and bias [1] of the edge MLP's last layer, with the normalisation before it folded in."""
+            table = first.bias.view(-1, 1, 1).expand(-1, K, K).contiguous()
+        else:
+            embedding = self.class_embedding().flatten(0, 1)
+            table = (first.weight[:, used:] @ embedding.t() + first.bias.unsqueeze(-1)).unflatten(1, (K, K))
+        if len(self.edge_mlp.lins) != 2:
+            return Constants(table, of_confidence, first.weight.new_empty(0), first.weight.new_empty(0))
         last = self.edge_mlp.lins[1]
         if self.norm is None:
-            return last.weight[0], last.bias
+            return Constants(table, of_confidence, last.weight[0], last.bias)
         norm = self.edge_mlp.norms[0].module
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
-        return last.weight[0] * scale, last.bias + last.weight @ shift
+        return Constants(table, of_confidence, last.weight[0] * scale, last.bias + last.weight @ shift)
+
+    def _sources(self) -> list[Tensor]:
+        """All that the constants are made of."""
+        mlps = [self.edge_mlp] if self.class_mlp is None else [self.class_mlp, self.edge_mlp]
+        sources: list[Tensor] = []
+        for mlp in mlps:
+            for lin in mlp.lins:
+                sources += (lin.weight, lin.bias)
+            if self.norm is not None:
+                for norm in mlp.norms:
+                    sources += (*norm.parameters(), *norm.buffers())
+        return sources
 
     def _options(self) -> dict[str, Any]:
         given = {"norm": self.norm, "act_last": self.act_last}

@@ -56,7 +56,7 @@ def test_class_embedding_is_the_mlp_on_one_hot_pairs() -> None:
     g = F.one_hot(torch.arange(7)).double()
     pairs = torch.cat([g[:, None].expand(7, 7, 7), g[None].expand(7, 7, 7)], dim=-1)
     assert_close(connectivity.class_embedding(), connectivity.class_mlp(pairs))
-    assert connectivity.table().shape == (5, 7, 7)
+    assert connectivity.constants().table.shape == (5, 7, 7)
 
 
 def test_sizes() -> None:
@@ -137,26 +137,26 @@ CHANGES = [_in_place, _through_data, _replaced, _loaded, _trained, _double, Lear
 def test_the_kept_table_follows_the_parameters(change: Callable[[LearnableConnectivity], None]) -> None:
     connectivity = randomize(LearnableConnectivity(*SIZES)).eval()
     with torch.no_grad():
-        before = connectivity.table()
-        assert connectivity.table() is before
+        before = connectivity.constants().table
+        assert connectivity.constants().table is before
         change(connectivity)
-        after = connectivity.table()
+        after = connectivity.constants().table
         assert after.dtype == connectivity.edge_mlp.lins[0].weight.dtype
         assert (after - before).abs().max() > (0 if change is not _double else -1)
-    assert_close(after, connectivity.table().detach())
+    assert_close(after, connectivity.constants().table.detach())
 
 
 def test_a_kept_table_is_neither_copied_nor_pickled_nor_used_in_training() -> None:
     connectivity = randomize(LearnableConnectivity(*SIZES))
     with torch.no_grad():
-        kept = connectivity.table()
-    assert connectivity.table() is not kept
-    assert connectivity.table().requires_grad
+        kept = connectivity.constants().table
+    assert connectivity.constants().table is not kept
+    assert connectivity.constants().table.requires_grad
     for copy in (deepcopy(connectivity), pickle.loads(pickle.dumps(connectivity))):
         assert copy._kept is None
         with torch.no_grad():
             copy.edge_mlp.lins[0].bias.add_(1.0)
-            assert_close(copy.table(), kept + 1.0)
+            assert_close(copy.constants().table, kept + 1.0)
 
 
 RELEASED = {"class_channels": 1, "edge_hidden_channels": 4, "norm": "batch_norm", "act_last": True}
