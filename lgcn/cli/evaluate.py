@@ -88,6 +88,12 @@ def run(args: argparse.Namespace) -> int:
             jobs.append((name, dataset))
     for name, dataset in jobs:
         check_evaluation(detectors[name], dataset, args.batch_size, args.num_workers, args.device, args.thresholds)
+        missing = dataset.missing_pictures()
+        if missing:
+            raise InputFileError(
+                f"Expected all pictures of split '{dataset.split}' under '{args.root}' (missing: {len(missing)}, "
+                f"such as '{missing[0]}'). {dataset.layout}".rstrip()
+            )
     find_faces = None
     if any(dataset.protocol.box == "detector" for _, dataset in jobs):
         from lgcn.predict import CascadeFaceDetector

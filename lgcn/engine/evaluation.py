@@ -56,8 +56,7 @@ def crop_faces(
     Raises:
         InputError: if the protocol needs a face detector and none is given.
     """
-    rectangles = getattr(dataset, "crops_by_rect", False)
-    dataset.transform = evaluation_transform(detector, dataset.protocol, rectangles=rectangles)
+    dataset.transform = evaluation_transform(detector, dataset.protocol, rectangles=dataset.crops_by_rect)
     if dataset.protocol.box != "detector":
         return None
     if find_faces is None:
@@ -125,7 +124,7 @@ def evaluate(
     return EvaluationResult(
         model=model or type(detector).__name__,
         dataset=next((name for name in DATASETS if DATASETS[name] is type(dataset)), type(dataset).__name__),
-        split=getattr(dataset, "split", "all"),
+        split=dataset.split,
         protocol=dataset.protocol,
         normalizer=dataset.normalizer_name,
         num_faces=num_faces,

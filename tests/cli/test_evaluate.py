@@ -204,6 +204,18 @@ def test_one_run_prints_the_seven_columns_of_wflw_beside_published_figures(
     assert faces.split()[1:] == ["4/2500", "1/326", "1/314", "1/698", "1/206", "4/736", "0/773"]
 
 
+def test_missing_pictures_are_noticed_before_the_first_face(
+    wflw_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wflw(tmp_path)
+    (tmp_path / "WFLW_images" / "0--Parade" / "3.png").unlink()
+    options = ["--dataset", "wflw", "--root", str(tmp_path), "--split", "test", "--json", str(tmp_path / "x.json")]
+    assert main(["evaluate", "--model", wflw_model, *options]) == 2
+    printed = capsys.readouterr().err
+    assert "missing: 1, such as 'WFLW_images/0--Parade/3.png'" in printed and printed.count("\n") == 1
+    assert not (tmp_path / "x.json").exists()
+
+
 def write_300w(root: Path) -> None:
     """Two faces in each folder of "full" and of "private"."""
     generator = np.random.default_rng(0)
