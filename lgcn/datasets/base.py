@@ -48,7 +48,8 @@ class LandmarkDataset(Dataset):
     Args:
         root: folder that the picture paths start from.
         image_ids: N picture paths relative to ``root``; the same picture may come several times.
-        pos: [N, K, 2], landmarks in pixels of the image, already moved by the protocol's offset.
+        pos: [N, K, 2], landmarks in pixels of the image, already moved by the protocol's offset; one
+            that is not finite is missing.
         scheme: name of a landmark scheme, or one.
         visibility: [N, K], 0 where a landmark is missing; all 1 if None.
         transform: from ``Data`` to ``Data``, applied on access.
@@ -95,6 +96,7 @@ class LandmarkDataset(Dataset):
         check_shape("pos", pos, "N K 2", N=N, K=K)
         visibility = torch.ones(pos.shape[:2]) if visibility is None else visibility.float()
         check_shape("visibility", visibility, "N K", N=N, K=K)
+        visibility = visibility * pos.isfinite().all(dim=-1)
 
         box = landmark_box(pos.float(), visibility)
         size = box[:, 2:] - box[:, :2]
@@ -221,6 +223,12 @@ class LandmarkDataset(Dataset):
         gaps = []
         if self._first_skipped is not None:
             gaps.append(f"left out with {NO_EXTENT}: {self.skipped[NO_EXTENT]}, such as in '{self._first_skipped}'")
+        unmeasured = self.normalizer.isnan().nonzero().flatten().tolist()
+        if unmeasured:
+            gaps.append(
+                f"without the normaliser '{self.normalizer_name}': {len(unmeasured)}, "
+                f"such as in '{self.image_ids[unmeasured[0]]}'"
+            )
         missing = self.missing_pictures()
         if missing:
             gaps.append(f"missing pictures: {len(missing)}, such as '{missing[0]}'")

@@ -64,6 +64,7 @@ def test_missing_landmarks_count_for_nothing(root: Path) -> None:
     assert data.bbox.tolist() == [[1, 2, 5, 7]]
     assert data.visibility.tolist() == [1, 1, 0]
     assert data.normalizer.item() == pytest.approx(5.0)
+    assert LandmarkDataset(root, ["0.png", "1.png"], pos, SCHEME).visibility.tolist() == visibility.tolist()
 
 
 def test_normalizer_by_name(root: Path) -> None:
@@ -95,6 +96,7 @@ def test_a_face_without_normalizer_stays_and_one_without_extent_is_left_out(root
     assert len(dataset) == 2
     assert dataset.normalizer[0] == 5 and dataset.normalizer[1].isnan()
     assert dataset[1].normalizer.isnan().tolist() == [True]
+    assert dataset.completeness().message == "split 'all': 2 faces (without the normaliser 'ab': 1, such as in '1.png')"
     pos[1, 2] = pos[1, 0]
     dataset = LandmarkDataset(root, ["0.png", "1.png"], pos, SCHEME)
     assert dataset.image_ids == ["0.png"]

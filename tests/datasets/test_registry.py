@@ -1,0 +1,40 @@
+import inspect
+from pathlib import Path
+
+import pytest
+
+from lgcn.checks import InputError, InputFileError
+from lgcn.datasets import DATASETS, LandmarkDataset, get_dataset
+
+NAMES = ["aflw19", "coco_keypoints", "cofw", "hrnet_csv", "ibug300w", "lapa", "pts", "wflw"]
+
+
+def test_the_names() -> None:
+    assert DATASETS.names() == NAMES
+    with pytest.raises(InputError, match=r"aflw19, coco_keypoints.*Did you mean 'wflw'"):
+        get_dataset("wfwl")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_contract(name: str) -> None:
+    dataset = get_dataset(name)
+    assert issubclass(dataset, LandmarkDataset)
+    parameters = inspect.signature(dataset).parameters
+    assert list(parameters)[:5] == ["root", "split", "transform", "protocol", "normalizer"]
+    # What an evaluation needs: a root and a split; all else has a default.
+    assert all(each.default is not inspect.Parameter.empty for each in list(parameters.values())[1:])
+    assert dataset.layout.endswith(".") and "\n" not in dataset.layout
+    assert all(size is None or size > 0 for size in dataset.splits.values())
+    assert all(word in str(inspect.getdoc(dataset)) for word in ("Args:", "Raises:", "root:", "split:"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_root_that_is_not_there_or_empty_says_which_files_go_where(name: str, tmp_path: Path) -> None:
+    dataset = get_dataset(name)
+    for root in (tmp_path, tmp_path / "nowhere", str(tmp_path)):
+        for split in dataset.splits or ["train"]:
+            with pytest.raises(InputFileError) as caught:
+                dataset(root, split)
+            assert dataset.layout in str(caught.value)
+            assert str(root) in str(caught.value)
+            assert "\n" not in str(caught.value)
