@@ -1,7 +1,5 @@
 """The paper's graph convolution on complete graphs of K landmarks: matrices instead of edge lists."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,8 +48,6 @@ class DenseLGCNConv(nn.Module):
           :obj:`return_connectivity=True`
     """
 
-    _frozen_weight: Tensor | None
-
     def __init__(
         self,
         in_channels: int,
@@ -67,7 +63,6 @@ class DenseLGCNConv(nn.Module):
         self.shape_features = shape_features
         self.lin_self = nn.Linear(in_channels, out_channels, bias=bias)
         self.lin_neighbor = nn.Linear(in_channels + 2 * shape_features, out_channels, bias=False)
-        self.register_buffer("_frozen_weight", None, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -126,21 +121,13 @@ class DenseLGCNConv(nn.Module):
             out = out * mask.unsqueeze(-1)
         return (out, edge_weight) if return_connectivity else out
 
-    def frozen(self) -> "DenseLGCNConv":
-        """A copy for inference, see :meth:`Connectivity.frozen`: small batches take fewer operations."""
-        frozen = copy.deepcopy(self).eval().requires_grad_(False)
-        frozen._frozen_weight = torch.cat([self.lin_self.weight, self.lin_neighbor.weight], dim=1).detach()
-        if self.connectivity is not None:
-            frozen.connectivity = self.connectivity.frozen()
-        return frozen
-
     def _convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None) -> Tensor:
-        compiling = torch.compiler.is_compiling()
-        if self._frozen_weight is not None and not compiling and x.shape[0] * x.shape[1] <= _FEW_NODES:
+        if x.shape[0] * x.shape[1] <= _FEW_NODES and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
+            weight = torch.cat([self.lin_self.weight, self.lin_neighbor.weight], dim=1)
             parts = [x, torch.bmm(edge_weight, x)]
             parts += () if displacement is None else (displacement,)
-            return functional.linear(torch.cat(parts, dim=-1), self._frozen_weight, self.lin_self.bias)
+            return functional.linear(torch.cat(parts, dim=-1), weight, self.lin_self.bias)
         own = self.lin_self(x)
         weight = self.lin_neighbor.weight
         if self.out_channels < 8 or self.in_channels < 2 * self.out_channels:

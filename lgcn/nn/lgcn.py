@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +96,6 @@ class LGCN(nn.Module):
         """A copy for inference, see :meth:`Connectivity.frozen`: what to compile and to export."""
         frozen = copy.deepcopy(self).eval().requires_grad_(False)
         frozen.connectivity = self.connectivity.frozen()
-        if self.dense:
-            frozen.convs = nn.ModuleList(cast(DenseLGCNConv, conv).frozen() for conv in self.convs)
         return frozen
 
     def forward(
