@@ -122,7 +122,8 @@ class DenseLGCNConv(nn.Module):
         return (out, edge_weight) if return_connectivity else out
 
     def _convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None) -> Tensor:
-        if x.shape[0] * x.shape[1] <= _FEW_NODES and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+        eager_inference = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        if eager_inference and x.shape[0] * x.shape[1] <= _FEW_NODES:
             # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
             weight = torch.cat([self.lin_self.weight, self.lin_neighbor.weight], dim=1)
             parts = [x, torch.bmm(edge_weight, x)]
