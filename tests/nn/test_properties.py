@@ -1,0 +1,163 @@
+"""What holds for stacks of layers on any graph, with every connectivity; a new one in the registry is tested too."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import subgraph
+
+from lgcn.nn import LGCN
+from tests.nn.connectivity.test_base import CASES, build, named
+from tests.nn.inputs import Graph, Landmarks, assert_close, graphs, random_landmarks, randomize
+
+C = 3
+Case = tuple[str, dict[str, Any]]
+every_connectivity = pytest.mark.parametrize("case", CASES, ids=named)
+# Together with the connectivities these are some hundred graphs a property.
+some = settings(max_examples=8, deadline=None)
+
+
+def stack(case: Case, landmarks: int, dense: bool = False, **options: Any) -> LGCN:
+    torch.manual_seed(0)  # an example that fails must fail again
+    return randomize(LGCN(C, (4, 2), build(case, landmarks), dense=dense, **options)).double().eval()
+
+
+def run(lgcn: LGCN, graph: Graph, mask: Tensor | None = None) -> Tensor:
+    return lgcn(graph.x, graph.pos, graph.confidence, graph.edge_index, graph.landmark_id, mask)
+
+
+def without(graph: Graph, mask: Tensor) -> Graph:
+    """The graph of the nodes that are there."""
+    edge_index, _ = subgraph(mask, graph.edge_index, relabel_nodes=True, num_nodes=len(mask))
+    nodes = (tensor[mask] for tensor in (graph.x, graph.pos, graph.confidence))
+    return Graph(graph.num_landmarks, graph.landmark_id[mask], edge_index, *nodes)
+
+
+def booleans(count: int) -> st.SearchStrategy[Tensor]:
+    return st.lists(st.booleans(), min_size=count, max_size=count).map(lambda each: torch.tensor(each))
+
+
+def orders(count: int) -> st.SearchStrategy[Tensor]:
+    return st.permutations(range(count)).map(lambda each: torch.tensor(each, dtype=torch.long))
+
+
+def unread(there: Tensor, tensor: Tensor) -> Tensor:
+    """NaN wherever no node is."""
+    return tensor.masked_fill(~there.view(there.shape + (1,) * (tensor.dim() - there.dim())), torch.nan)
+
+
+@every_connectivity
+@some
+@given(graph=graphs(C), data=st.data())
+def test_nodes_that_change_places_with_their_types_take_their_output_along(
+    case: Case, graph: Graph, data: st.DataObject
+) -> None:
+    order = data.draw(orders(len(graph.x)))
+    lgcn = stack(case, graph.num_landmarks)
+    assert_close(run(lgcn, graph.permuted(order)), run(lgcn, graph)[order])
+
+
+@every_connectivity
+@some
+@given(graph=graphs(C), data=st.data())
+def test_the_order_of_edges_never_matters(case: Case, graph: Graph, data: st.DataObject) -> None:
+    order = data.draw(orders(graph.edge_index.shape[1]))
+    lgcn = stack(case, graph.num_landmarks)
+    assert_close(run(lgcn, graph._replace(edge_index=graph.edge_index[:, order])), run(lgcn, graph))
+
+
+@every_connectivity
+@some
+@given(many=st.lists(graphs(C), min_size=1, max_size=4))
+def test_a_batch_of_graphs_equals_a_loop_over_them(case: Case, many: list[Graph]) -> None:
+    lgcn = stack(case, 5)  # the most that `graphs` draws
+    nodes = ({name: each for name, each in graph._asdict().items() if name != "num_landmarks"} for graph in many)
+    batch = Batch.from_data_list([Data(**each) for each in nodes])
+    together = lgcn(batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id)
+    assert_close(together, torch.cat([run(lgcn, each) for each in many]))
+
+
+@every_connectivity
+@some
+@given(graph=graphs(C), data=st.data())
+def test_masking_nodes_equals_dropping_them_and_nothing_is_read_there(
+    case: Case, graph: Graph, data: st.DataObject
+) -> None:
+    there = data.draw(booleans(len(graph.x)))
+    lgcn = stack(case, graph.num_landmarks, norm="layer_norm")
+    hidden = graph._replace(
+        x=unread(there, graph.x), pos=unread(there, graph.pos), confidence=unread(there, graph.confidence)
+    )
+    masked = run(lgcn, hidden, there)
+    assert masked[~there].eq(0).all()
+    if there.any():
+        assert_close(masked[there], run(lgcn, without(graph, there)))
+
+
+@every_connectivity
+@some
+@given(images=st.integers(1, 3), data=st.data())
+def test_dense_masking_equals_dropping_and_nothing_is_read_there(case: Case, images: int, data: st.DataObject) -> None:
+    K = 5
+    there = data.draw(booleans(images * K)).view(images, K)
+    dense = stack(case, K, dense=True)
+    landmarks = random_landmarks(images, K, C, torch.float64)
+    masked = dense(*(unread(there, tensor) for tensor in landmarks), mask=there)
+    assert masked[~there].eq(0).all()
+
+    sparse, itself = dense.twin(), dense.connectivity.self_loops != "none"
+    for image in range(images):
+        kept = there[image].nonzero().squeeze(-1)
+        if len(kept):
+            pairs = torch.cartesian_prod(kept, kept)
+            edge_index = (pairs if itself else pairs[pairs[:, 0] != pairs[:, 1]]).t()
+            graph = Graph(K, torch.arange(K), edge_index, *(tensor[image] for tensor in landmarks))
+            assert_close(masked[image, kept], run(sparse, without(graph, there[image])))
+
+
+@every_connectivity
+def test_images_that_share_an_edge_list_have_masks_of_their_own(case: Case) -> None:
+    lgcn = stack(case, 5)
+    landmarks = random_landmarks(3, 6, C, torch.float64)
+    edge_index, landmark_id = torch.randint(0, 6, (2, 17)), torch.randint(0, 5, (6,))
+    there = torch.rand(3, 6) < 0.6
+    together = lgcn(*(unread(there, tensor) for tensor in landmarks), edge_index, landmark_id, there)
+    for image, own in enumerate(there):
+        graph = Graph(5, landmark_id, edge_index, *(tensor[image] for tensor in landmarks))
+        assert_close(together[image, own], run(lgcn, without(graph, own)))
+
+
+@every_connectivity
+@pytest.mark.parametrize("dense", [True, False])
+def test_gradients_of_features_positions_confidences_and_parameters(case: Case, dense: bool) -> None:
+    lgcn = stack(case, 5, dense, act="tanh")
+    landmarks = random_landmarks(2, 5, C, torch.float64, requires_grad=True)
+    there = torch.ones(2, 5, dtype=torch.bool)
+    there[0, 3] = False
+    names = [name for name, _ in lgcn.named_parameters()]
+    where = () if dense else (torch.randint(0, 5, (2, 14)), torch.arange(5))
+
+    def layers(*tensors: Tensor) -> Tensor:
+        given = dict(zip(names, tensors[3:], strict=True))
+        return torch.func.functional_call(lgcn, given, (*tensors[:3], *where), {"mask": there})
+
+    # Whoever has no neighbour to choose from reads no confidence.
+    assert torch.autograd.gradcheck(layers, (*landmarks, *lgcn.parameters()), fast_mode=True)
+    out = layers(*landmarks, *lgcn.parameters()).square().sum()
+    x, pos, confidence = torch.autograd.grad(out, [*landmarks], allow_unused=True)
+    assert x.abs().max() > 0 and pos.abs().max() > 0
+    learned = case[0] == "learnable" and case[1].get("use_confidence", True)
+    assert (confidence is not None and bool(confidence.abs().max() > 0)) == learned
+    assert x[~there].eq(0).all() and pos[~there].eq(0).all()
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_gradients_while_the_connectivity_normalizes_batches(dense: bool) -> None:
+    lgcn = stack(("learnable", {"norm": "batch_norm"}), 4, dense, act="tanh").train()
+    landmarks: Landmarks = random_landmarks(2, 4, C, torch.float64, requires_grad=True)
+    where = () if dense else (torch.randint(0, 4, (2, 14)), torch.arange(4))
+    assert torch.autograd.gradcheck(lambda *nodes: lgcn(*nodes, *where), tuple(landmarks), fast_mode=True)
