@@ -74,14 +74,15 @@ class _PairScores(torch.autograd.Function):
         table, receiving, neighbour, weight = ctx.saved_tensors
         grad = grad.contiguous()
         grad_table, grad_receiving, grad_neighbour = map(torch.empty_like, (table, receiving, neighbour))
-        hidden, passed = torch.empty_like(grad), torch.empty_like(grad)
+        # Overwritten by the gradient that the unit lets through: one block less in the caches.
+        hidden = torch.empty_like(grad)
         for unit in range(len(weight)):
             torch.add(table[unit], neighbour[unit].unsqueeze(-2), out=hidden)
             hidden.add_(receiving[unit].unsqueeze(-1))
-            torch.ops.aten.threshold_backward.grad_input(grad, hidden, 0, grad_input=passed)
-            torch.sum(passed, dim=0, out=grad_table[unit])
-            torch.sum(passed, dim=2, out=grad_receiving[unit])
-            torch.sum(passed, dim=1, out=grad_neighbour[unit])
+            torch.ops.aten.threshold_backward.grad_input(grad, hidden, 0, grad_input=hidden)
+            torch.sum(hidden, dim=0, out=grad_table[unit])
+            torch.sum(hidden, dim=2, out=grad_receiving[unit])
+            torch.sum(hidden, dim=1, out=grad_neighbour[unit])
         # Where a unit is active its value is T + l + r, so the gradient of v follows from the three sums.
         parts = ((table, grad_table), (receiving, grad_receiving), (neighbour, grad_neighbour))
         grad_weight = sum((value * grad_value).sum(dim=(1, 2)) for value, grad_value in parts)
