@@ -159,6 +159,15 @@ def _unusable_trainer(error: Exception) -> InputError:
     return InputError(f"Cannot use the settings in 'trainer': {' '.join(str(error).split())}")
 
 
+def _check_sync_batchnorm(trainer: Trainer, wanted: bool) -> None:
+    """Raises :class:`InputError` where torch would only say so when the run has a folder."""
+    if wanted and trainer.strategy.root_device.type == "cpu":
+        raise InputError(
+            "Expected 'trainer.sync_batchnorm' to be false on the CPU, where torch cannot do it (got true). "
+            "Leave it out, or train on other devices."
+        )
+
+
 def _check_writable(folder: str) -> None:
     """Raises :class:`InputFileError` unless the folder of the runs is there, or can be made, and takes files."""
     if "://" in folder:
@@ -180,6 +189,7 @@ def run(argv: Sequence[str]) -> int:
         cli = FitCLI(argv)
         if cli.config.ckpt_path == "last" and cli.ckpt_path is None:
             print("No earlier run to resume: starting from the beginning.", file=sys.stderr)
+        _check_sync_batchnorm(cli.trainer, cli.config.trainer.sync_batchnorm)
         # Read before Lightning makes the run's folder, which a wrong root would leave behind empty.
         cli.datamodule.setup()
         _check_writable(cli.trainer.default_root_dir)

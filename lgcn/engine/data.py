@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DistributedSampler
 from torch_geometric.data import Data
-from torch_geometric.data.dataset import Dataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import BaseTransform, Compose
 
-from lgcn.checks import InputError, check_at_least, check_choice
-from lgcn.datasets import get_dataset
+from lgcn.checks import InputError, check_at_least, check_choice, check_options
+from lgcn.datasets import LandmarkDataset, get_dataset
 from lgcn.engine.seeding import SeededDataset, mix_seed
 from lgcn.engine.sharing import PaddedFaces, SeededSampler, Share
 from lgcn.engine.unreadable import ReadableFaces
-from lgcn.protocols import get_protocol
+from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms import ColorJitter, CropToInput, RandomAffineCrop, RandomOcclusion
 from lgcn.typing import Size
@@ -45,16 +45,16 @@ class Augmentation:
     occlusion: float = 0.0
     occlusion_area: tuple[float, float] = (0.02, 0.25)
 
-    def create(self, scheme: LandmarkScheme, input_size: Size, enlargement: float) -> BaseTransform:
-        """The transform from a face in its picture to an augmented network input."""
+    def create(self, scheme: LandmarkScheme, input_size: Size, protocol: Protocol) -> BaseTransform:
+        """The transform from a face in its picture to an augmented network input, cropped as ``protocol`` says."""
         crop = RandomAffineCrop(
             scheme,
             input_size,
-            enlargement,
             rotation=self.rotation,
             scale=self.scale,
             translation=self.translation,
             flip=self.flip,
+            **protocol.crop_options,
         )
         steps: list[BaseTransform] = [crop]
         if self.color_jitter:
@@ -89,11 +89,12 @@ class LandmarkDataModule(LightningDataModule):
         augmentation: of the training faces.
         scheme: landmark scheme that the dataset must have.
         input_size: (H, W) of the network input.
-        protocol: crop and normaliser.
+        protocol: crop and normaliser. One that crops by the boxes of a face detector cannot be trained under.
         seed: of shuffling and augmentation.
         on_corrupt: what happens when a picture cannot be read. "stop" raises the
             :class:`~lgcn.checks.InputFileError` that names it; "skip" goes on without it, see
             :class:`~lgcn.engine.ReportUnreadable` for how it is counted and named.
+        dataset_options: further arguments of the dataset, such as ``one_based`` of "pts".
         prefetch_factor: batches that each loading process prepares ahead; torch's default if None.
     """
 
@@ -113,6 +114,7 @@ class LandmarkDataModule(LightningDataModule):
         protocol: str = "zero_based",
         seed: int = 0,
         on_corrupt: Literal["stop", "skip"] = "stop",
+        dataset_options: dict[str, Any] | None = None,
         prefetch_factor: int | None = None,
     ) -> None:
         super().__init__()
@@ -132,6 +134,12 @@ class LandmarkDataModule(LightningDataModule):
         self.scheme = get_scheme(scheme)
         self.input_size = input_size
         self.protocol = get_protocol(protocol)
+        if self.protocol.box == "detector":
+            raise InputError(
+                f"Expected a protocol whose boxes are known without a face detector (got '{protocol}'). Train under "
+                "another one, such as 'zero_based', and evaluate under this."
+            )
+        self.dataset_options = dict(dataset_options or {})
         self.seed = seed
         self.on_corrupt = check_choice("on_corrupt", on_corrupt, ["stop", "skip"])
         if prefetch_factor is not None:
@@ -143,13 +151,11 @@ class LandmarkDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if len(self.train_faces):
             return
-        enlargement = self.protocol.enlargement
-        evaluation = CropToInput(self.input_size, enlargement)
-        train = self._create(self.train_split, self.augmentation.create(self.scheme, self.input_size, enlargement))
+        train = self._create(self.train_split, augmented=True)
         if self.val_split is not None:
-            self.train_faces, self.val_faces = train, self._create(self.val_split, evaluation)
+            self.train_faces, self.val_faces = train, self._create(self.val_split, augmented=False)
             return
-        held_out = self._create(self.train_split, evaluation)
+        held_out = self._create(self.train_split, augmented=False)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix_seed(self.val_seed))).tolist()
         count = max(1, round(self.val_fraction * len(train)))
         if count >= len(train):
@@ -194,14 +200,24 @@ class LandmarkDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _create(self, split: str, transform: BaseTransform) -> Dataset:
-        normalizer = self.protocol.normalizer
-        faces = get_dataset(self.dataset)(
-            self.root, split=split, transform=transform, protocol=self.protocol.name, normalizer=normalizer
-        )
+    def _create(self, split: str, augmented: bool) -> LandmarkDataset:
+        build = get_dataset(self.dataset)
+        fixed = ("root", "split", "transform", "protocol", "normalizer")
+        check_options("dataset option", self.dataset_options, build, given=fixed)
+        names = {"protocol": self.protocol.name, "normalizer": self.protocol.normalizer}
+        faces = build(self.root, split=split, **names, **self.dataset_options)
         if faces.scheme.name != self.scheme.name:
             raise InputError(
                 f"Expected a dataset of the scheme '{self.scheme.name}', the detector's "
                 f"(got '{self.dataset}', which has '{faces.scheme.name}')."
             )
+        if faces.skipped and (augmented or split != self.train_split):
+            reasons = ", ".join(f"{count} with {reason}" for reason, count in faces.skipped.items())
+            rank_zero_warn(f"Faces of split '{split}' that are left out: {reasons}.")
+        protocol = self.protocol.for_rectangles() if faces.crops_by_rect else self.protocol
+        faces.transform = (
+            self.augmentation.create(self.scheme, self.input_size, protocol)
+            if augmented
+            else CropToInput(self.input_size, **protocol.crop_options)
+        )
         return faces

@@ -1,6 +1,6 @@
 """What one training step and one validation step are."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from lgcn.geometry import invert_affine, transform_points
 from lgcn.losses import DetectionLoss
 from lgcn.metrics import landmark_metrics
 from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
+from lgcn.schemes import normalizing_distance
 from lgcn.typing import DetectorOutput
 
 
@@ -27,6 +28,9 @@ class LossOptions:
     heatmap_weight: float = 1.0
     refined_weight: float = 1.0
     initial_weight: float = 0.0
+    coordinate: str = "l1"
+    heatmap_options: dict[str, Any] = field(default_factory=dict)
+    coordinate_options: dict[str, Any] = field(default_factory=dict)
 
 
 class LandmarkModule(LightningModule):
@@ -35,7 +39,8 @@ class LandmarkModule(LightningModule):
     Batches are those of :class:`lgcn.engine.LandmarkDataModule`. Logs ``train/<term>`` for each
     term of the loss, and of the validation faces ``val/nme``, ``val/fr`` (per cent) and ``val/auc``
     (fraction) of the refined landmarks and ``val/nme_initial`` of those decoded from the heatmaps,
-    all measured in pixels of the original pictures under the detector's protocol. Checkpoints
+    all measured as the detector's protocol says, in pixels of the original pictures or in the crop.
+    Faces without a normalising distance are not counted. Checkpoints
     carry the detector's configuration, so that ``LandmarkDetector.from_pretrained("x.ckpt")``
     needs nothing else.
 
@@ -138,10 +143,21 @@ class LandmarkModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         output, target, visibility = self._detect(batch)
-        to_image = invert_affine(batch.affine)
-        target = transform_points(target, to_image)
-        for metrics, pos in ((self.refined_metrics, output.pos), (self.initial_metrics, output.initial)):
-            metrics.update(transform_points(pos, to_image), target, batch.normalizer, visibility)
+        if self.detector.protocol.frame == "crop":
+            height, width = self.detector.input_size
+            side = target.new_tensor([width, height])
+            target = target / side
+            scheme, name = self.detector.scheme, self.detector.protocol.normalizer
+            distance = normalizing_distance(target, scheme, name, visibility)
+            landmarks = [pos / side for pos in (output.pos, output.initial)]
+        else:
+            to_image = invert_affine(batch.affine)
+            target = transform_points(target, to_image)
+            distance = batch.normalizer
+            landmarks = [transform_points(pos, to_image) for pos in (output.pos, output.initial)]
+        visibility = visibility * (distance.isfinite() & (distance > 0))[:, None]
+        for metrics, pos in zip((self.refined_metrics, self.initial_metrics), landmarks, strict=True):
+            metrics.update(pos, target, distance, visibility)
 
     def on_validation_epoch_end(self) -> None:
         refined, initial = self.refined_metrics.compute(), self.initial_metrics.compute()

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,10 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--trainer.strategy", "foo"], "'foo'"),
-        (["--trainer.devices", "0"], "devices"),
-        (["--trainer.limit_train_batches", "-1"], "limit_train_batches"),
+        (["--trainer.strategy", "foo"], "Cannot use the settings in 'trainer': .*'foo'"),
+        (["--trainer.devices", "0"], "Cannot use the settings in 'trainer': .*devices"),
+        (["--trainer.limit_train_batches", "-1"], "Cannot use the settings in 'trainer': .*limit_train_batches"),
+        (["--trainer.sync_batchnorm", "true"], "'trainer.sync_batchnorm' to be false on the CPU"),
     ],
 )
 def test_settings_that_the_trainer_refuses_are_one_message(
@@ -103,6 +105,5 @@ def test_settings_that_the_trainer_refuses_are_one_message(
     argv = ["--config", str(tmp_path / "good.yaml"), "--data.root", "x", "--trainer.accelerator", "cpu", *options]
     assert main(["fit", *argv, "--trainer.default_root_dir", str(tmp_path / "runs")]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lgcn: error: ")]
-    assert "Cannot use the settings in 'trainer'" in line
-    assert expected in line
+    assert re.search(expected, line)
     assert not (tmp_path / "runs").exists()

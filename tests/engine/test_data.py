@@ -7,8 +7,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch_geometric.data import Batch
 
 from lgcn.checks import InputError
+from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.engine import Augmentation, LandmarkDataModule
 from lgcn.engine.seeding import SeededDataset, mix_seed, seeded_draws
+from lgcn.protocols import PROTOCOLS, Protocol
 
 
 class Recorder(LightningModule):
@@ -157,3 +159,56 @@ def test_seeded_dataset_depends_on_the_index_not_on_the_order() -> None:
     backward = [SeededDataset(Draws(), 0, 0)[index] for index in (2, 1, 0)]  # type: ignore[arg-type]
     assert all(a.equal(b) for a, b in zip(forward, reversed(backward), strict=True))
     assert not forward[0].equal(forward[1])
+
+
+class Triangles(LandmarkDataset):
+    """Three faces, which bring boxes of their own along; of one no two landmarks are apart."""
+
+    def __init__(self, root: str, split: str, protocol: str, normalizer: str | None, *, side: float = 20.0) -> None:
+        pos = torch.full((3, 68, 2), 40.0)
+        pos[:2] += side * torch.rand(2, 68, 2)
+        names = [f"afw/{number:02d}.png" for number in range(3)]
+        rect = torch.tensor([[30.0, 30.0, 70.0, 70.0]]).expand(3, 4)
+        super().__init__(root, names, pos, "ibug68", protocol=protocol, normalizer=normalizer, split=split, rect=rect)
+
+
+@pytest.fixture
+def triangles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS._things, "triangles", Triangles)
+
+
+@pytest.mark.usefixtures("triangles")
+@pytest.mark.parametrize(
+    ("protocol", "options"),
+    [
+        ("zero_based", {"enlargement": 1.25, "aspect": "square", "clip": False}),
+        ("official", {"enlargement": 1.0, "aspect": "letterbox", "clip": True, "fill": 114}),
+        ("rects", {"enlargement": 1.5, "aspect": "square"}),
+    ],
+)
+def test_faces_are_cropped_as_the_protocol_says(
+    face_root: Path, monkeypatch: pytest.MonkeyPatch, protocol: str, options: dict[str, Any]
+) -> None:
+    rects = Protocol("rects", "boxes of the dataset", enlargement=1.2, rect_enlargement=1.5, box="dataset")
+    monkeypatch.setitem(PROTOCOLS._things, "rects", rects)
+    data = data_of(face_root, dataset="triangles", val_split="all", protocol=protocol)
+    with pytest.warns(UserWarning, match="left out: 1 with fewer than two landmarks apart"):
+        data.setup()
+    assert len(data.train_faces) == len(data.val_faces) == 2
+    for crop in (data.train_faces.transform.transforms[0], data.val_faces.transform):  # type: ignore[attr-defined]
+        assert {name: getattr(crop, name) for name in options} == options
+
+
+@pytest.mark.usefixtures("triangles")
+def test_options_reach_the_dataset_or_are_refused(face_root: Path) -> None:
+    data = data_of(face_root, dataset="triangles", val_split="all", dataset_options={"side": 30.0})
+    data.setup()
+    spread = [faces.pos.amax() - faces.pos.amin() for faces in (data.train_faces, data.val_faces)]  # type: ignore[attr-defined]
+    assert all(29 < value < 30 for value in spread)
+    with pytest.raises(InputError, match="'dataset option' to be one of side .got 'sides'"):
+        data_of(face_root, dataset="triangles", dataset_options={"sides": 30.0}).setup()
+
+
+def test_a_protocol_that_needs_a_face_detector_is_refused(face_root: Path) -> None:
+    with pytest.raises(InputError, match="without a face detector .got 'detector'"):
+        data_of(face_root, protocol="detector")

@@ -1,17 +1,21 @@
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch_geometric.data import Batch, Data
 
 from lgcn.checks import InputError
 from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions, Schedule
 from lgcn.engine.module import load_matching_weights
 from lgcn.geometry import invert_affine, transform_points
+from lgcn.losses import DetectionLoss
 from lgcn.metrics import normalized_mean_error
 from lgcn.models import DetectorConfig, LandmarkDetector
+from lgcn.typing import DetectorOutput
 
 SOFT = LossOptions(heatmap="cross_entropy", initial_weight=1.0)
 
@@ -95,6 +99,51 @@ def test_validation_is_measured_in_pixels_of_the_picture(
         100 * sum(errors["initial"]) / len(errors["initial"]), rel=1e-4
     )
     assert {"val/fr", "val/auc", "train/loss", "train/heatmap", "train/refined", "train/initial"} <= set(logged)
+
+
+class Prepared(torch.nn.Module):
+    """A detector whose landmarks are known."""
+
+    def __init__(self, like: LandmarkDetector, pos: torch.Tensor) -> None:
+        super().__init__()
+        self.scheme, self.protocol, self.input_size = like.scheme, like.protocol, like.input_size
+        self.pos = pos
+
+    def forward(self, images: torch.Tensor) -> DetectorOutput:
+        return DetectorOutput(self.pos, self.pos + 1, torch.ones(self.pos.shape[:2]), images)
+
+
+@pytest.mark.parametrize(("protocol", "expected"), [("zero_based", 5 / 20), ("pipnet", 5 / 10)])
+def test_validation_follows_the_protocol(tiny_detector: DetectorConfig, protocol: str, expected: float) -> None:
+    module = LandmarkModule(replace(tiny_detector, protocol=protocol), SOFT)
+    assert module.detector.protocol.frame == {"zero_based": "image", "pipnet": "crop"}[protocol]
+    target = torch.full((68, 2), 8.0)
+    left, right = (module.detector.scheme.normalizers["inter_ocular"][side] for side in (0, 1))
+    target[list(left)] = torch.tensor([8.0, 8.0])
+    target[list(right)] = torch.tensor([18.0, 8.0])
+    # Wide faces: a pixel of the input is 2 of the picture across and 4 down.
+    affine = torch.tensor([[[0.5, 0.0, 3.0], [0.0, 0.25, 1.0]]])
+    face = {"image": torch.zeros(1, 3, 32, 32), "affine": affine, "num_nodes": 68}
+    whole = Data(y=target, visibility=torch.ones(68), normalizer=torch.tensor([20.0]), **face)
+    # A face without the corner of an eye has no error, whatever its other landmarks do.
+    part = Data(y=target.clone(), visibility=torch.ones(68), normalizer=torch.tensor([torch.nan]), **face)
+    part.y[list(left)] = torch.nan
+    part.visibility[list(left)] = 0
+    found = target + torch.tensor([2.5, 0.0] if protocol == "zero_based" else [5.0, 0.0])
+    module.detector = Prepared(module.detector, torch.stack([found, target + 9]))  # type: ignore[assignment]
+    module.eval()
+    module.validation_step(Batch.from_data_list([whole, part]), 0)
+    assert float(module.refined_metrics.compute()["nme"]) == pytest.approx(expected)
+    assert int(module.refined_metrics["nme"].count) == 1
+
+
+def test_every_option_of_the_loss_is_a_switch(tiny_detector: DetectorConfig) -> None:
+    options = {"coordinate": "wing", "coordinate_options": {"width": 5.0}}
+    loss = LandmarkModule(tiny_detector, LossOptions("cross_entropy", **options)).loss  # type: ignore[arg-type]
+    assert loss.coordinate == "wing"
+    assert set(signature(DetectionLoss).parameters) == {each.name for each in fields(LossOptions)}
+    with pytest.raises(InputError, match="widths"):
+        LandmarkModule(tiny_detector, LossOptions("cross_entropy", coordinate="wing", coordinate_options={"widths": 1}))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
