@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,8 @@ def test_markdown_and_json_hold_the_same(capsys: pytest.CaptureFixture[str]) -> 
 def test_unknown_names_list_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["protocols", "hrnett"]) == 2
     assert "Did you mean 'hrnet'?" in capsys.readouterr().err
+
+
+def test_the_table_of_the_documentation_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
+    assert printed(capsys, "--markdown") in page.read_text(encoding="utf-8")
