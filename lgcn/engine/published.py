@@ -188,7 +188,7 @@ PUBLISHED: tuple[PublishedFigures, ...] = (
     _test("D-ViT 2025", "cofw", "second hand, sotaverified.org", 4.13, "inter_pupil"),
     _test("RTMPose-m, mmpose", "lapa", _MMPOSE, 1.29, "inter_ocular"),
 )
-"""As collected in November 2026; each was read at its source, those of STAR's table and D-ViT's at second hand."""
+"""As collected in November 2026. ``source`` is where a figure was read, which for some is another system's table."""
 
 
 def published_figures(dataset: str) -> list[PublishedFigures]:
