@@ -119,6 +119,7 @@ class HRNetCSV(LandmarkDataset):
             rect = to_boxes(corner, side, where)
             distances = {"box_size": torch.from_numpy(numbers[:, 1])}
             normalizer = normalizer or protocol.normalizer or "box_size"
+        subsets, self._strangers = _subsets_beside(path, rows)
         pictures = "images/" if (root / "images").is_dir() else ""
         super().__init__(
             root,
@@ -130,10 +131,14 @@ class HRNetCSV(LandmarkDataset):
             protocol=protocol,
             normalizer=normalizer,
             split=split,
-            subsets=_subsets_beside(path, rows),
+            subsets=subsets,
             rect=rect,
             distances=distances,
         )
+
+    def _gaps(self) -> list[str]:
+        gaps = [f"rows of subset '{name}' that the split has not: {count}" for name, count in self._strangers.items()]
+        return gaps + super()._gaps()
 
     @property
     def expected_len(self) -> int | None:
@@ -227,15 +232,20 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     return rows[0], rows[1:], lines[1:]
 
 
-def _subsets_beside(path: Path, rows: list[list[str]]) -> dict[str, torch.Tensor]:
-    """Masks over ``rows`` of the files that are called as ``path`` is with the name of a subset after it."""
-    subsets = {}
+def _subsets_beside(path: Path, rows: list[list[str]]) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    """Of the files that are called as ``path`` is with the name of a subset after it: masks over ``rows``.
+
+    Second, the number of rows of such a file that ``rows`` has not, where it has any.
+    """
+    masks, strangers = {}, {}
+    own = [_key(row) for row in rows]
     for ending, name in SUBSET_NAMES.items():
         beside = path.with_name(f"{path.stem}_{ending}.csv")
         if beside.is_file():
             chosen = set(map(_key, _read_rows(beside)[1]))
-            subsets[name] = torch.tensor([_key(row) in chosen for row in rows])
-    return subsets
+            masks[name] = torch.tensor([key in chosen for key in own])
+            strangers[name] = len(chosen.difference(own))
+    return masks, {name: count for name, count in strangers.items() if count}
 
 
 def _key(row: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ from lgcn.datasets.reading import scheme_of
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
+WITHOUT_POINTS = "pictures without .pts"
+"""Why a picture is left out, as a key of :attr:`~lgcn.datasets.LandmarkDataset.skipped`."""
+
 
 class PtsFolder(LandmarkDataset):
     """Pictures with ``NAME.pts`` beside ``NAME.jpg``, in a folder and all folders below it.
@@ -81,4 +84,8 @@ class PtsFolder(LandmarkDataset):
         )
         alone = sum(is_picture(path) for path in files) - len(pairs)
         if alone:
-            self.skipped["pictures without .pts"] = alone
+            self.skipped[WITHOUT_POINTS] = alone
+
+    def _gaps(self) -> list[str]:
+        alone = self.skipped.get(WITHOUT_POINTS)
+        return ([f"{WITHOUT_POINTS}: {alone}"] if alone else []) + super()._gaps()

@@ -73,6 +73,10 @@ def test_files_beside_it_are_its_subsets(tmp_path: Path) -> None:
     }
     assert list(dataset.subsets) == ["pose", "make-up"]
     assert dataset.published_subset_sizes["make-up"] == 206
+    assert "subset" not in str(dataset.completeness().message)
+    (root / "face_landmarks_wflw_test_makeup.csv").write_text(text([header(98), rows[1], row(98, 7)]))
+    dataset = HRNetCSV(root, "face_landmarks_wflw_test.csv")
+    assert "(rows of subset 'make-up' that the split has not: 1)" in str(dataset.completeness().message)
 
 
 def test_aflw_divides_by_the_size_of_its_box(tmp_path: Path) -> None:

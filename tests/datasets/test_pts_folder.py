@@ -65,6 +65,7 @@ def test_pictures_without_points_are_counted(tmp_path: Path) -> None:
     dataset = PtsFolder(tmp_path, scheme=THREE)
     assert len(dataset) == 1
     assert dataset.skipped == {"pictures without .pts": 1}
+    assert dataset.completeness().message == "split 'all': 1 faces (pictures without .pts: 1)"
     (tmp_path / "a.pts").unlink()
     with pytest.raises(InputFileError, match=r"annotated pictures.*got none.*NAME\.pts beside it"):
         PtsFolder(tmp_path, scheme=THREE)
