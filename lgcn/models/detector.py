@@ -83,11 +83,15 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor, return_connectivity: bool = False) -> DetectorOutput:
+    def forward(
+        self, images: Tensor, mask: Tensor | None = None, return_connectivity: bool = False
+    ) -> DetectorOutput:
         """Detects landmarks in crops of faces.
 
         Args:
             images: [B, 3, H, W] RGB, uint8 or floating point in [0, 1]; normalised here.
+            mask: [B, K], False for landmarks that are known to be missing: the graph leaves them out, and their
+                ``pos`` is the initial one.
             return_connectivity: return the edge weights [B, K, K] too.
         """
         height, width = self.input_size
@@ -100,7 +104,9 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         if self.refiner is None:
             return DetectorOutput(initial, initial, confidence, heatmaps)
         with _full_precision(features.device.type):
-            pos, connectivity = self.refiner(features.to(initial.dtype), initial, confidence, return_connectivity=True)
+            pos, connectivity = self.refiner(
+                features.to(initial.dtype), initial, confidence, mask, return_connectivity=True
+            )
         return DetectorOutput(pos, initial, confidence, heatmaps, connectivity if return_connectivity else None)
 
     @classmethod

@@ -235,3 +235,14 @@ def test_a_module_that_is_no_backbone_is_refused() -> None:
 def test_a_backbone_is_not_part_of_a_config(backbone: Callable[..., ModuleBackbone]) -> None:
     with pytest.raises(InputError, match=r"'backbone' to be a name .*LandmarkDetector\(config, backbone=\.\.\.\)"):
         create_detector(backbone=backbone())
+
+
+def test_landmarks_known_to_be_missing_are_left_out_of_the_graph(detector: Build, images: Tensor) -> None:
+    model = detector()
+    mask = torch.ones(2, K, dtype=torch.bool)
+    mask[0, 3] = False
+    output, whole = model(images, mask, return_connectivity=True), model(images)
+    assert torch.equal(output.pos[0, 3], output.initial[0, 3])
+    assert output.connectivity[0, :, 3].eq(0).all()
+    assert torch.allclose(output.pos[1], whole.pos[1], atol=1e-4)
+    assert (output.pos[0] - whole.pos[0]).abs().max() > 0
