@@ -19,6 +19,8 @@ _CACHED = 3 << 18
 # a time pay only below it: above, the product that sums over units is split otherwise than the sums that make them,
 # and the cores wait for each other's caches.
 _GRAIN = 32768
+# An accelerator wants large pieces; what it holds stays within 64 MB of single precision.
+_PIECE = 1 << 24
 
 
 def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -34,11 +36,12 @@ def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Ten
     Returns:
         [B, K, K].
     """
-    if table.device.type != "cpu" or torch.compiler.is_compiling():
-        # A compiler fuses this; an accelerator is quicker in one piece than in H.
+    numbers = receiving.numel() * receiving.shape[-1]
+    if torch.compiler.is_compiling() or (table.device.type != "cpu" and numbers <= _PIECE):
+        # A compiler fuses this.
         hidden = table.unsqueeze(1) + receiving.unsqueeze(-1) + neighbour.unsqueeze(-2)
         return (hidden.relu() * weight.view(-1, 1, 1, 1)).sum(dim=0) + bias
-    if receiving.numel() * receiving.shape[-1] <= _CACHED and not torch.is_grad_enabled():
+    if numbers <= _CACHED and not torch.is_grad_enabled():
         hidden = table.unsqueeze(1) + neighbour.unsqueeze(-2)
         hidden.add_(receiving.unsqueeze(-1)).relu_()
         return torch.addmv(bias, hidden.flatten(1).t(), weight).view(hidden.shape[1:])
@@ -55,8 +58,9 @@ class _PairScores(torch.autograd.Function):
         floor = -receiving.unsqueeze(-1)
         score = (weight @ receiving.flatten(1)).view(images, landmarks, 1).repeat(1, 1, landmarks)
         pairs = max(1, images * landmarks**2)
-        step = units if units * pairs <= _CACHED else max(1, (_GRAIN - 1) // pairs)
-        scratch = score.new_empty(min(step, units), images, landmarks, landmarks)
+        limit = _PIECE if table.device.type != "cpu" else _CACHED if units * pairs <= _CACHED else _GRAIN - 1
+        step = max(1, min(units, limit // pairs))
+        scratch = score.new_empty(step, images, landmarks, landmarks)
         blocks = (each.split(step) for each in (table.unsqueeze(1), neighbour.unsqueeze(-2), floor, weight))
         for of_pair, of_neighbour, least, factor in zip(*blocks, strict=True):
             hidden = scratch[: len(factor)]
