@@ -8,14 +8,16 @@ from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from lgcn.checks import InputError, check_device
-from lgcn.geometry import crop_affine, invert_affine, transform_points, warp_image
+from lgcn.geometry import invert_affine, transform_points
 from lgcn.images import ImageLike, as_image_tensor
 from lgcn.models import LandmarkDetector
 from lgcn.predict.boxes import BoxesLike, check_boxes, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
 from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
+from lgcn.transforms import CropToInput
 from lgcn.typing import DetectorOutput
 
 _MAX_PIXELS = 2**26
@@ -248,10 +250,14 @@ class LandmarkPredictor:
         self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Crops, runs the network, and brings all it returns to pixels of the pictures, on the CPU."""
-        size = self.detector.input_size
-        affine = crop_affine(boxes, size, self.detector.protocol.enlargement)
-        crops = torch.stack([warp_image(image, each, size) for image, each in zip(images, affine, strict=True)])
-        output: DetectorOutput = self.detector(crops.to(_device_of(self.detector)), return_connectivity)
+        crop = CropToInput(self.detector.input_size, **self.detector.protocol.crop_options)
+        faces = [
+            crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0)))
+            for image, box in zip(images, boxes, strict=True)
+        ]
+        affine = torch.cat([face.affine for face in faces])
+        crops = torch.cat([face.image for face in faces]).to(_device_of(self.detector))
+        output: DetectorOutput = self.detector(crops, return_connectivity=return_connectivity)
         back = invert_affine(affine.double())
         pos, initial = (transform_points(each.double().cpu(), back).float() for each in (output.pos, output.initial))
         if not (torch.isfinite(pos).all() and torch.isfinite(output.confidence).all()):
