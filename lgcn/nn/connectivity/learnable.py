@@ -1,11 +1,14 @@
 """The paper's connectivity: from landmark types and heatmap confidences, for each image anew."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import MLP
 
 from lgcn.checks import InputError, check_choice
@@ -13,6 +16,9 @@ from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.pair_scores import pair_scores
 
 NORMS = ("batch_norm",)
+
+# So many numbers of edges times hidden units stay in the caches.
+_CACHED = 1 << 18
 
 
 class Constants(NamedTuple):
@@ -139,17 +145,24 @@ class LearnableConnectivity(Connectivity):
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
         if self._in_pieces:
             types = self._first_edge_layer(self._embed(id_i, id_j), len(id_i))
-        else:
-            # Rows of an embedding, whose backward is parallel; that of indexing is not. But indexing, here without a
-            # gradient, refuses each of the two ids where it is out of range; their combination might not be.
-            table = self.constants().table
-            row = torch.arange(table[0].numel(), device=table.device).view_as(table[0])[id_i, id_j]
-            types = functional.embedding(row, table.flatten(1).t())
-        if self.use_confidence:
-            # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
-            confidence = torch.stack([confidence_i, confidence_j], dim=-1)
-            types = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
-        return _after_first(self.edge_mlp, types).squeeze(-1)
+            return self._finish_edges(types, confidence_i, confidence_j)
+        # Rows of an embedding, whose backward is parallel; that of indexing is not. But indexing, here without a
+        # gradient, refuses each of the two ids where it is out of range; their combination might not be.
+        table = self.constants().table
+        row = torch.arange(table[0].numel(), device=table.device).view_as(table[0])[id_i, id_j]
+        rows = table.flatten(1).t()
+        images = math.prod(confidence_i.shape[:-1])
+        edges = max(1, _CACHED // max(1, images * rows.shape[1]))
+        if torch.compiler.is_compiling() or len(row) <= edges:
+            return self._score_rows(rows, row, confidence_i, confidence_j)
+        # E x H numbers would go through memory again and again; a few thousand edges at a time stay in the caches, and
+        # what is in between is computed anew on the way back instead of being kept.
+        rows = rows.contiguous()
+        parts = zip(*(each.split(edges, dim=-1) for each in (row, confidence_i, confidence_j)), strict=True)
+        score: Callable[..., Tensor] = self._score_rows
+        if torch.is_grad_enabled():
+            score = partial(checkpoint, self._score_rows, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([score(rows, *part) for part in parts], dim=-1)
 
     def pair_score(self, confidence: Tensor) -> Tensor:
         if self._in_pieces:
@@ -180,6 +193,18 @@ class LearnableConnectivity(Connectivity):
     @property
     def _is_frozen(self) -> bool:
         return self._frozen_table is not None
+
+    def _score_rows(self, rows: Tensor, row: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
+        """Scores [..., E] of edges whose types are rows [E] of the table [K * K, H]."""
+        return self._finish_edges(functional.embedding(row, rows), confidence_i, confidence_j)
+
+    def _finish_edges(self, types: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
+        """Scores [..., E] from what the edge MLP's first layer makes of types [E, H]."""
+        if self.use_confidence:
+            # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
+            confidence = torch.stack([confidence_i, confidence_j], dim=-1)
+            types = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
+        return _after_first(self.edge_mlp, types).squeeze(-1)
 
     def _pair_score_of_edges(self, confidence: Tensor) -> Tensor:
         """Scores of all pairs but those of a landmark with itself, if these are not scored: no statistic sees them."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
 from lgcn.nn import LearnableConnectivity
+from lgcn.nn.connectivity import learnable
 from tests.nn.inputs import assert_close, assert_same_gradients, randomize
 from tests.nn.literal import LiteralConnectivity
 
@@ -234,3 +235,28 @@ def test_other_depths_of_the_edge_mlp(options: dict[str, Any]) -> None:
     c = torch.stack(torch.broadcast_tensors(confidence[:, :, None], confidence[:, None]), dim=-1)
     expected = connectivity.edge_mlp(torch.cat([c, types], dim=-1).flatten(0, 2)).view(2, K, K)
     assert_close(connectivity.pair_score(confidence), expected)
+
+
+@pytest.mark.parametrize("edges", [1, 7, 42])
+@pytest.mark.parametrize("images", [None, 3])
+def test_edges_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, edges: int, images: int | None) -> None:
+    connectivity = randomize(LearnableConnectivity(7)).double()
+    confidence = torch.rand(7 if images is None else (images, 7), dtype=torch.float64)
+    expected = deepcopy(connectivity)
+    edge_index = complete_edge_index(7)
+
+    def run(each: LearnableConnectivity) -> Tensor:
+        c = confidence.clone().requires_grad_()
+        weight = each(torch.arange(7), c, edge_index)
+        weight.square().sum().backward()
+        return torch.cat([weight.flatten(), c.grad.flatten()])
+
+    right = run(expected)
+    monkeypatch.setattr(learnable, "_CACHED", edges * 32 * (images or 1))
+    assert_close(run(connectivity), right)
+    assert_same_gradients(connectivity, expected)
+    with torch.no_grad():
+        assert_close(
+            connectivity(torch.arange(7), confidence, edge_index),
+            right[: -confidence.numel()].view_as(expected(torch.arange(7), confidence, edge_index)),
+        )
