@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predicts, prints what the weights are like and writes the figures; the exit status."""
     from lgcn.checks import InputError, check_at_least
-    from lgcn.cli.predict import _predict, _prepare, _read_boxes, _short_warnings, find_pictures
+    from lgcn.cli.pictures import find_pictures, predict_pictures, prepare_pictures, read_boxes_of, short_warnings
     from lgcn.files import replace_when_done
     from lgcn.predict import LandmarkPredictor
     from lgcn.visualization import draw_connectivity
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if len(pictures) > MOST_FACES:
         raise InputError(f"Expected at most {MOST_FACES} pictures for one figure (got {len(pictures)}). Name fewer.")
     targets = _targets(args, pictures)
-    table = None if args.boxes is None else _read_boxes(args.boxes, pictures)
+    table = None if args.boxes is None else read_boxes_of(args.boxes, pictures)
     predictor = LandmarkPredictor.from_pretrained(
         args.model, device=args.device, batch_size=args.batch_size, min_confidence=args.min_confidence
     )
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"Expected a model with a graph (got '{args.model}', which has none).")
     chosen = find_landmarks(scheme, args.landmarks)
     rows: list[tuple[Picture, Face]] = []
-    with _short_warnings():
-        for picture, faces in _predict(predictor, _prepare(predictor, pictures, table, None), True):
+    with short_warnings():
+        for picture, faces in predict_pictures(predictor, prepare_pictures(predictor, pictures, table, None), True):
             rows += [(picture, face) for face in faces]
             if len(rows) > MOST_FACES:
                 raise InputError(f"Expected at most {MOST_FACES} faces for one figure (got more). Name fewer pictures.")

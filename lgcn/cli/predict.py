@@ -2,18 +2,16 @@
 
 import argparse
 import sys
-import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lgcn.cli.output_folder import OVERLAY_ENDING, OutputFolder, tell, writing_to
+from lgcn.cli.output_folder import OutputFolder, tell, writing_to
+from lgcn.cli.pictures import find_pictures, predict_pictures, prepare_pictures, read_boxes_of, short_warnings
 
 if TYPE_CHECKING:
-    from lgcn.predict import BoxTable, Face, LandmarkPredictor, Picture
+    from lgcn.predict import Face, LandmarkPredictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
     )
     results: list[tuple[str, list[Face]]] = []
     if pictures:
-        table = None if args.boxes is None else _read_boxes(args.boxes, pictures)
+        table = None if args.boxes is None else read_boxes_of(args.boxes, pictures)
         predictor = _load_predictor(args)
-        with _short_warnings():
-            prepared = _prepare(predictor, pictures, table, None if alone else problems)
-            for picture, faces in _predict(predictor, prepared, args.edges > 0):
+        with short_warnings():
+            prepared = prepare_pictures(predictor, pictures, table, None if alone else problems)
+            for picture, faces in predict_pictures(predictor, prepared, args.edges > 0):
                 if target is not None:
                     target.write_picture(picture, faces, predictor.detector.scheme)
                 # Without the K x K weights, of which thousands of faces would fill the memory.
@@ -89,39 +87,6 @@ def run(args: argparse.Namespace) -> int:
         done = _counted(len(results), "picture")
         tell("error", f"{_counted(len(problems), 'input')} could not be used; results for {done}.")
     return 2 if problems else 0
-
-
-def find_pictures(inputs: Sequence[Path]) -> tuple[list[Path], list[Exception]]:
-    """The pictures that the inputs stand for, each once, and what is wrong with the other inputs."""
-    from lgcn.checks import InputFileError
-    from lgcn.images import IMAGE_SUFFIXES
-
-    found: dict[Path, Path] = {}
-    problems: list[Exception] = []
-    for path in inputs:
-        if not path.exists():
-            problems.append(InputFileError(f"Expected a picture or a folder at '{path}' (there is none)."))
-            continue
-        here = [path]
-        if path.is_dir():
-            here = sorted(
-                each
-                for each in path.iterdir()
-                if each.suffix.lower() in IMAGE_SUFFIXES
-                and each.is_file()
-                and not each.name.startswith(".")
-                and not each.stem.endswith(OVERLAY_ENDING)
-            )
-            if not here:
-                problems.append(
-                    InputFileError(
-                        f"Expected pictures ({', '.join(IMAGE_SUFFIXES)}) in the folder '{path}' (got none). "
-                        "Folders in it are not searched: name them too."
-                    )
-                )
-        for each in here:
-            found.setdefault(each.resolve(), each)
-    return list(found.values()), problems
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -137,21 +102,6 @@ def _check_options(args: argparse.Namespace) -> None:
         )
 
 
-def _read_boxes(path: Path, pictures: Sequence[Path]) -> "BoxTable":
-    from lgcn.checks import InputFileError
-    from lgcn.predict import read_boxes
-
-    table = read_boxes(path)
-    names = {picture: table.name_of(picture) for picture in pictures}
-    for name, count in Counter(names.values()).items():
-        if name is not None and count > 1:
-            several = ", ".join(f"'{picture}'" for picture in pictures if names[picture] == name)
-            raise InputFileError(
-                f"Expected one picture for the name '{name}' in '{path}' (got {several}). Write its folder too."
-            )
-    return table
-
-
 def _load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
     from lgcn.checks import InputError
     from lgcn.predict import LandmarkPredictor
@@ -162,36 +112,6 @@ def _load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
     if args.edges and predictor.detector.refiner is None:
         raise InputError(f"Expected a model with a graph for '--edges' (got '{args.model}', which has none).")
     return predictor
-
-
-def _prepare(
-    predictor: "LandmarkPredictor",
-    pictures: Sequence[Path],
-    table: "BoxTable | None",
-    problems: list[Exception] | None,
-) -> Iterator["Picture"]:
-    """Pictures with their boxes; those that cannot be used are told and added to ``problems``, unless that is None."""
-    from tqdm import tqdm
-
-    from lgcn.checks import InputError
-
-    # None: no bar where stderr is no terminal.
-    for path in tqdm(pictures, desc="predict", unit="picture", disable=True if len(pictures) == 1 else None):
-        try:
-            yield predictor.prepare(path, None if table is None else table.find(path))
-        except InputError as error:
-            if problems is None:
-                raise
-            tell("error", error)
-            problems.append(error)
-
-
-def _predict(
-    predictor: "LandmarkPredictor", pictures: Iterable["Picture"], return_connectivity: bool
-) -> Iterator[tuple["Picture", list["Face"]]]:
-    """Each picture with its faces, as many pictures at a time as fill a batch."""
-    for group in predictor.grouped(pictures):
-        yield from zip(group, predictor.predict(group, return_connectivity=return_connectivity), strict=True)
 
 
 def _finish(
@@ -223,22 +143,3 @@ def _finish(
 
 def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    """Warnings for the user as one line each, without the line of code that they come from."""
-    from lgcn.predict import NoFaceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", NoFaceWarning)
-        show = warnings.showwarning
-
-        def show_short(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, NoFaceWarning):
-                tell("warning", message)
-            else:
-                show(message, category, *place, **more)
-
-        warnings.showwarning = show_short
-        yield
