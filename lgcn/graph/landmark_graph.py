@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch
 
 from lgcn.checks import check_shape
 from lgcn.graph.complete import complete_edge_index
@@ -35,13 +35,21 @@ def landmark_graph(
     if y is not None:
         check_shape("y", y, "B K 2", B=images, K=landmarks)
     edge_index = complete_edge_index(landmarks, self_loops, pos.device)
-    landmark_id = torch.arange(landmarks, device=pos.device)
-    graphs = []
-    for image in range(images):
-        graph = Data(pos=pos[image], confidence=confidence[image], landmark_id=landmark_id, edge_index=edge_index)
-        if x is not None:
-            graph.x = x[image]
-        if y is not None:
-            graph.y = y[image]
-        graphs.append(graph)
-    return Batch.from_data_list(graphs)
+    first_node = landmarks * torch.arange(images + 1, device=pos.device)
+    nodes = {"pos": pos, "confidence": confidence, "x": x, "y": y}
+    given = {key: value.flatten(0, 1) for key, value in nodes.items() if value is not None}
+    given["landmark_id"] = torch.arange(landmarks, device=pos.device).repeat(images)
+    batch = Batch(
+        **given,
+        # All edge lists are the same but for where their nodes begin.
+        edge_index=(edge_index.unsqueeze(1) + first_node[:-1].unsqueeze(-1)).flatten(1),
+        batch=torch.arange(images, device=pos.device).repeat_interleave(landmarks),
+        ptr=first_node,
+    )
+    # What Batch.from_data_list notes down, image by image, so that graphs can be taken out again.
+    counts = torch.arange(images + 1)
+    batch._num_graphs = images
+    batch._slice_dict = dict.fromkeys(given, landmarks * counts) | {"edge_index": edge_index.shape[1] * counts}
+    nothing = torch.zeros(images, dtype=torch.long)
+    batch._inc_dict = dict.fromkeys(given, nothing) | {"edge_index": landmarks * counts[:-1]}
+    return batch

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.data import Batch, Data
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index, landmark_graph
@@ -31,6 +32,33 @@ def test_a_batch_holds_one_graph_a_picture() -> None:
     assert batch.batch.tolist() == [image for image in range(B) for _ in range(K)]
     expected = torch.cat([complete_edge_index(K) + image * K for image in range(B)], dim=1)
     assert torch.equal(batch.edge_index, expected)
+
+
+@pytest.mark.parametrize("self_loops", [False, True])
+def test_is_the_batch_that_pyg_makes_of_single_graphs(self_loops: bool) -> None:
+    given = tensors()
+    batch = landmark_graph(**given, self_loops=self_loops)
+    edge_index = complete_edge_index(K, self_loops)
+    expected = Batch.from_data_list(
+        [
+            Data(
+                **{key: value[image] for key, value in given.items()},
+                landmark_id=torch.arange(K),
+                edge_index=edge_index,
+            )
+            for image in range(B)
+        ]
+    )
+    assert type(batch) is type(expected)
+    assert sorted(batch.keys()) == sorted(expected.keys())
+    for one, other in zip([batch, *batch.to_data_list()], [expected, *expected.to_data_list()], strict=True):
+        for key, value in other:
+            assert torch.equal(one[key], value), key
+    again = Batch.from_data_list(batch.to_data_list())
+    assert torch.equal(again.edge_index, batch.edge_index)
+    assert torch.equal(batch[torch.tensor([2, 0])][0].pos, given["pos"][2])
+    assert batch.clone().to("cpu").num_graphs == B
+    assert landmark_graph(torch.rand(0, K, 2), torch.rand(0, K)).num_graphs == 0
 
 
 def test_graphs_come_out_as_they_went_in() -> None:
