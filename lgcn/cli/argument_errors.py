@@ -47,7 +47,8 @@ def explain(message: str, config: str | None = None) -> str:
     expected = list(dict.fromkeys(_readable(each) for each in _EXPECTED.findall(message)))
     if key and given and expected:
         return f"Expected '{key[1]}' to be {' or '.join(expected)} (got {_in_one_line(given[1])}). {_SEE_HELP}"
-    return f"{_in_one_line(message).rstrip('.')}. {_SEE_HELP}"
+    what = _KEY.sub(r"Cannot use '\1':", message)
+    return f"{_in_one_line(what).rstrip('.')}. {_SEE_HELP}"
 
 
 def _readable(kind: str) -> str:

@@ -1,15 +1,23 @@
 """Two processes on one machine (gloo) train and measure what one process does with the same global batch."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lgcn.backbones import BACKBONES
+from lgcn.cli.main import main
+from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions
+from lgcn.models import DetectorConfig
 
 # Without batch normalisation, whose statistics are those of a process's own part of the batch, and in float64.
 SCRIPT = """
@@ -67,27 +75,37 @@ def root(face_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def fit(root: Path, runs: str, *options: str, launcher: tuple[str, ...] = ()) -> tuple[Path, str]:
-    """A run's folder and what it wrote to stderr."""
-    script = [*(launcher or (sys.executable,)), str(root / "fit_tiny.py")]
+def start(
+    root: Path, runs: str, *options: str, launcher: tuple[str, ...] = (sys.executable,)
+) -> subprocess.CompletedProcess[str]:
+    """Runs ``lgcn fit`` to its end, in processes of its own."""
     places = ["--data.root", str(root / "300w"), "--trainer.default_root_dir", str(root / runs)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*script, "fit", "--config", str(root / "tiny.yaml"), *places, *options],
+    return subprocess.run(
+        [*launcher, str(root / "fit_tiny.py"), "fit", "--config", str(root / "tiny.yaml"), *places, *options],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         timeout=600,
     )
+
+
+def fit(root: Path, runs: str, *options: str, **launcher: tuple[str, ...]) -> tuple[Path, str]:
+    """A run's folder and what it wrote to stderr."""
+    done = start(root, runs, *options, **launcher)
     assert done.returncode == 0, done.stderr
     (run,) = (root / runs).iterdir()
     return run, done.stderr
 
 
 @pytest.fixture(scope="module")
-def alone(root: Path) -> Path:
-    return fit(root, "alone", "--data.batch_size", "4")[0]
+def alone(root: Path) -> Iterator[Path]:
+    """The folder of the run of this process alone, which knows the network meanwhile."""
+    runpy.run_path(str(root / "fit_tiny.py"))
+    places = ["--data.root", str(root / "300w"), "--trainer.default_root_dir", str(root / "alone")]
+    assert main(["fit", "--config", str(root / "tiny.yaml"), *places, "--data.batch_size", "4"]) == 0
+    yield root / "alone" / "version_0"
+    del BACKBONES._things["tiny"]
 
 
 def figures(run: Path) -> dict[str, list[float]]:
@@ -127,3 +145,36 @@ def test_torchrun_does_what_one_process_does(root: Path, alone: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     assert_same_run(alone, fit(root, "torchrun", *two, launcher=torchrun)[0])
+
+
+@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="starts processes; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_cut_off_picture_in_either_process_is_one_message(root: Path, tmp_path: Path, seed: int) -> None:
+    two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    stop = ("--data.on_corrupt", "stop", "--data.val_split", "afw", "--data.train_split", "lfpw/testset")
+    run = start(root, str(tmp_path / "runs"), *two, *stop, "--seed_everything", str(seed))
+    assert run.returncode != 0
+    assert "Traceback" not in run.stderr
+    messages = [line for line in run.stderr.splitlines() if line.startswith("lgcn: error: ")]
+    assert len([line for line in messages if "12.png" in line]) == 1
+    assert len(messages) == 1 or (len(messages) == 2 and any("another process" in line for line in messages))
+
+
+@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="starts processes; LGCN_FULL_TEST=1 runs it")
+def test_what_is_validated_is_what_is_saved_with_batch_normalisation_too(root: Path) -> None:
+    network = ("--model.detector.backbone", "test_efficientnet", "--trainer.precision", "32-true")
+    two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    run, _ = fit(root, "normalised", *two, *network)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    module = LandmarkModule(
+        DetectorConfig.from_saved(checkpoint["detector_config"]), LossOptions(heatmap="cross_entropy")
+    )
+    module.load_state_dict(checkpoint["state_dict"])
+    data = LandmarkDataModule(
+        str(root / "300w"), val_split="lfpw/testset", input_size=(32, 32), num_workers=0, on_corrupt="skip"
+    )
+    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)
+    (found,) = trainer.validate(module, datamodule=data, verbose=False)
+    logged = figures(run)
+    for name in ("val/nme", "val/nme_initial"):
+        assert found[name] == pytest.approx(logged[name][-1], rel=1e-4)
