@@ -1,18 +1,22 @@
 """What ``benchmarks/layer_runtime.py`` measures: the network of the paper, single layers, and their inputs."""
 
+import math
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
+from benchmarks.engines import compiled, onnx_runtime, torch_scatter
 from lgcn.graph import landmark_graph
 from lgcn.nn import LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
 from tests.nn.literal import LiteralConnectivity, LiteralLGCN
 
 IN, CHANNELS = 66, (64, 16, 2)
+MODES = ("inference", "training")
+SIDE_SHOW = 5e8  # numbers on all edges
 
 
 class Case(NamedTuple):
@@ -26,11 +30,16 @@ class Case(NamedTuple):
     adjacency: Tensor
 
     @classmethod
-    def draw(cls, landmarks: int, images: int) -> "Case":
-        x = torch.randn(images, landmarks, IN, requires_grad=True)
-        pos, confidence = torch.rand(images, landmarks, 2), torch.rand(images, landmarks)
+    def draw(cls, landmarks: int, images: int, dtype: torch.dtype = torch.float32) -> "Case":
+        x = torch.randn(images, landmarks, IN, dtype=dtype, requires_grad=True)
+        pos, confidence = torch.rand(images, landmarks, 2, dtype=dtype), torch.rand(images, landmarks, dtype=dtype)
         graph = landmark_graph(pos, confidence)
         return cls(x, pos, confidence, graph.edge_index, graph.landmark_id, 1 - torch.eye(landmarks)[None])
+
+    @property
+    def dense(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [B, K, C], positions [B, K, 2] and confidences [B, K]."""
+        return self.x, self.pos, self.confidence
 
     @property
     def nodes(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,25 +55,70 @@ class Candidate(NamedTuple):
     run: Callable[[Case], Tensor]
     numbers_per_edge: int = 0  # held at once, roughly; 0 without an edge list
     reference: LiteralLGCN | None = None  # what it must agree with
+    modes: tuple[str, ...] = MODES
+    is_compiled: bool = False
+    allocates_here: bool = True  # with PyTorch's allocator, so that its memory can be seen
+    kept_bytes: int = 0  # beside the parameters, between calls for inference
+    most_numbers: float = math.inf  # on all edges, above which it is left out, being a side show
 
 
-def networks(landmarks: int, backend: str) -> Iterator[Candidate]:
-    """The network of the paper in all its forms, with the same weights; the literal one first."""
-    literal = LiteralLGCN(IN, CHANNELS, LiteralConnectivity(landmarks))
-    sparse = LGCN(IN, CHANNELS, LearnableConnectivity(landmarks))
+def networks(
+    landmarks: int, backend: str = "none", threads: int = 1, dtype: torch.dtype = torch.float32
+) -> Iterator[Candidate]:
+    """The network of the paper in all its forms, with the same weights; the literal one first.
+
+    Nothing is compiled or exported before its first call.
+    """
+    literal = LiteralLGCN(IN, CHANNELS, LiteralConnectivity(landmarks)).to(dtype)
+    sparse = LGCN(IN, CHANNELS, LearnableConnectivity(landmarks)).to(dtype)
     sparse.load_state_dict(literal.state_dict())
     dense = sparse.twin()
+    frozen = dense.frozen()
+    assert isinstance(dense.connectivity, LearnableConnectivity)
+    with torch.no_grad():
+        table_bytes = dense.connectivity.table().nbytes
+
+    def run_literal(case: Case) -> Tensor:
+        return literal(*case.nodes, case.edge_index, case.landmark_id)
+
+    def run_sparse(case: Case) -> Tensor:
+        return sparse(*case.nodes, case.edge_index, case.landmark_id)
+
+    def ours(name: str, module: nn.Module, run: Callable[[Case], Tensor], **options: Any) -> Candidate:
+        return Candidate(name, module, run, reference=literal, kept_bytes=table_bytes, **options)
+
+    of_literal, only = 4 * landmarks + 200, {"modes": ("inference",)}
+    yield Candidate("literal", literal, run_literal, of_literal, literal)
     yield Candidate(
-        "literal", literal, lambda c: literal(*c.nodes, c.edge_index, c.landmark_id), 4 * landmarks + 200, literal
+        "literal + torch-scatter", literal, _scattered(run_literal), of_literal, literal, most_numbers=SIDE_SHOW
     )
-    yield Candidate(
-        "LGCN sparse", sparse, lambda c: sparse(*c.nodes, c.edge_index, c.landmark_id), 400, reference=literal
+    yield ours("LGCN sparse", sparse, run_sparse, numbers_per_edge=400)
+    yield ours(
+        "LGCN sparse + torch-scatter",
+        sparse,
+        _scattered(run_sparse),
+        numbers_per_edge=400,
+        most_numbers=SIDE_SHOW,
     )
-    yield Candidate("LGCN dense", dense, lambda c: dense(c.x, c.pos, c.confidence), reference=literal)
+    yield ours("LGCN dense", dense, lambda c: dense(*c.dense))
+    yield ours("LGCN dense frozen", frozen, lambda c: frozen(*c.dense), **only)
     if backend != "none":
         torch.compiler.reset()
-        compiled = torch.compile(dense, fullgraph=True, dynamic=True, backend=backend)
-        yield Candidate("LGCN compiled", dense, lambda c: compiled(c.x, c.pos, c.confidence), reference=literal)
+        quick, quickest = compiled(dense, backend), compiled(frozen, backend)
+        yield ours("LGCN compiled", dense, lambda c: quick(*c.dense), is_compiled=True)._replace(kept_bytes=0)
+        yield ours("LGCN frozen compiled", frozen, lambda c: quickest(*c.dense), is_compiled=True, **only)
+    session = cache(lambda: onnx_runtime(frozen, [each.detach() for each in Case.draw(landmarks, 2).dense], threads))
+    yield ours(
+        "ONNX Runtime", frozen, lambda c: session()(*(each.detach() for each in c.dense)), allocates_here=False, **only
+    )
+
+
+def _scattered(run: Callable[[Case], Tensor]) -> Callable[[Case], Tensor]:
+    def call(case: Case) -> Tensor:
+        with torch_scatter():
+            return run(case)
+
+    return call
 
 
 def layers(landmarks: int) -> Iterator[Candidate]:
@@ -83,8 +137,11 @@ def layers(landmarks: int) -> Iterator[Candidate]:
         x, pos, confidence = case.nodes
         return sparse(x, case.edge_index, pos, case.landmark_id, confidence)
 
-    yield Candidate("DenseLGCNConv", dense, lambda c: dense(c.x, c.pos, c.confidence), reference=literal)
-    yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal)
+    assert isinstance(dense.connectivity, LearnableConnectivity)
+    with torch.no_grad():
+        table_bytes = dense.connectivity.table().nbytes
+    yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal, kept_bytes=table_bytes)
+    yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal, kept_bytes=table_bytes)
     attention = nn.MultiheadAttention(CHANNELS[0], num_heads=4, batch_first=True)
     yield Candidate("MultiheadAttention", attention, lambda c: attend(attention, c.x[..., : CHANNELS[0]]))
     dense_gcn = pyg.DenseGCNConv(IN, CHANNELS[0])

@@ -1,14 +1,16 @@
 """How the benchmarks time, weigh and describe: see ``benchmarks/README.md``."""
 
 import gc
+import json
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch_geometric
@@ -16,25 +18,33 @@ from torch.profiler import ProfilerActivity, profile
 from torch_geometric.typing import WITH_PYG_LIB, WITH_TORCH_SCATTER, WITH_TORCH_SPARSE
 
 import lgcn
+from lgcn.files import write_text
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells of each start and stop otherwise
 
+T = TypeVar("T")
+
 WARM_UP = 3
 PATIENCE = 60.0  # seconds for one figure; what is slower is called fewer times than asked for, though thrice
+SLOW = 2.0  # seconds a call; what is slower has warmed up in one
 
 
-def time_calls(call: Callable[[], object], repeats: int, seconds: float) -> dict[str, Any]:
+def time_calls(
+    call: Callable[[], object], repeats: int, seconds: float, patience: float = PATIENCE, warm_up: int = WARM_UP
+) -> dict[str, Any]:
     """Median and quartiles of the times of single calls, after a warm-up.
 
     Args:
         call: what is timed, on the CPU, so that its return is its end.
         repeats: calls at least.
         seconds: goes on this long at least.
+        patience: for how long; then three calls are enough.
+        warm_up: calls before the clock starts, of which none begins after a quarter of ``patience``.
     """
     started = time.perf_counter()
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         call()
-        if time.perf_counter() - started > PATIENCE / 4:
+        if time.perf_counter() - started > patience / 4:
             break
     times: list[float] = []
     gc.collect()
@@ -42,7 +52,7 @@ def time_calls(call: Callable[[], object], repeats: int, seconds: float) -> dict
     try:
         started = time.perf_counter()
         elapsed = 0.0
-        while (len(times) < repeats or elapsed < seconds) and (len(times) < min(3, repeats) or elapsed < PATIENCE):
+        while (len(times) < repeats or elapsed < seconds) and (len(times) < min(3, repeats) or elapsed < patience):
             before = time.perf_counter()
             call()
             after = time.perf_counter()
@@ -60,15 +70,20 @@ def peak_bytes(call: Callable[[], object]) -> int:
     Read from what PyTorch's CPU allocator reports to its profiler, so it is exact and the same in each run; scratch
     memory that libraries such as oneDNN get for themselves is not in it.
     """
+    return call_and_peak_bytes(call)[1]
+
+
+def call_and_peak_bytes(call: Callable[[], T]) -> tuple[T, int]:
+    """What one call returns, and its :func:`peak_bytes`."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        call()
+        result = call()
     results = profiler.profiler.kineto_results
     events = [event for event in results.events() if event.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
-    return peak
+    return result, peak
 
 
 def available_bytes() -> int:
@@ -89,17 +104,50 @@ def environment() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "caches": _caches(),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "platform": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torch_geometric": torch_geometric.__version__,
+        **versions("onnx", "onnxruntime", "torch_scatter"),
         "lgcn": lgcn.__version__,
         "pyg_extensions": {"pyg_lib": WITH_PYG_LIB, "scatter": WITH_TORCH_SCATTER, "sparse": WITH_TORCH_SPARSE},
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": None if changed is None else bool(changed),
     }
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Of optional packages; None for those that are not installed."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def write_figures(path: Path, figures: dict[str, Any]) -> None:
+    """Writes JSON with one line for each row of a table, whole or not at all."""
+    parts = []
+    for key, value in figures.items():
+        is_table = isinstance(value, list) and any(isinstance(row, dict) for row in value)
+        lines = ",\n".join(f"    {json.dumps(row)}" for row in value) if is_table else ""
+        parts.append(f"  {json.dumps(key)}: " + (f"[\n{lines}\n  ]" if is_table else json.dumps(value)))
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def _caches() -> dict[str, int]:
+    """Bytes of the caches that the first core sees; all of them, as far as the system tells."""
+    sizes = {}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction" and size.endswith("K"):
+            sizes[f"L{level}"] = int(size[:-1]) * 1024
+    return sizes
 
 
 def _lines(path: str) -> list[str]:

@@ -1,0 +1,150 @@
+"""Operations and bytes of the dense path, counted on paper: step by step, forward and backward.
+
+Of B images with K landmarks, with N = B K nodes, P = B K^2 pairs and T = K^2 pairs of types. A multiplication, an
+addition, a comparison and an exponential are one operation each, so a product of [m, n] with [n, o] is 2 m n o.
+**Bytes** are those of the least traffic that a step can do with: every operand read once, every result written once,
+nothing in between. Both are lower bounds, and so is the time that follows from them (:mod:`benchmarks.roofline`).
+
+==============  =========================================================  ====================================
+forward         operations                                                 numbers read and written
+==============  =========================================================  ====================================
+table           2 T (C1 C2 + C2 H) + T (2 C1 + C2 + H)                     parameters, H T (training: T (C1 + C2) too)
+pair scores     4 P H (add, max, multiply, add) + 4 N H                    H T, N, P
+softmax         5 P (max, subtract, exp, sum, divide)                      2 P
+displacement    4 P + 2 N                                                  P, 4 N
+layer I -> O    2 N I O + N O; sums first: 2 P I + 2 N (I + 2) O + N O;    P, N (I + O + 2), 2 I O + 3 O
+                transformed first: 2 N I O + 2 P O + 6 N O;
+                N O for the activation
+==============  =========================================================  ====================================
+
+Which of the two orders a layer takes is its own rule (for a few nodes it multiplies more, to call less often; that is
+not counted). The backward pass of a product is two products of the
+same size; that of the softmax is 4 P, that of the pair scores 6 P H (two additions to compute a unit anew, one
+selection, three sums), and what several layers give back to one operand is added up. Without shape features nothing is
+counted: the network of the benchmarks has them in all layers.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+BYTES = 4  # of a number
+
+
+class Network(NamedTuple):
+    """The sizes that everything follows from; what is not given is the network of ``layer_runtime.py``."""
+
+    landmarks: int
+    images: int
+    in_channels: int = 66
+    channels: Sequence[int] = (64, 16, 2)
+    class_hidden: int = 32
+    class_channels: int = 32
+    edge_hidden: int = 32
+
+    @property
+    def nodes(self) -> int:
+        """N = B K."""
+        return self.images * self.landmarks
+
+    @property
+    def pairs(self) -> int:
+        """P = B K^2."""
+        return self.nodes * self.landmarks
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """Channels in and out of each layer."""
+        return list(zip([self.in_channels, *self.channels], self.channels, strict=False))
+
+
+class Step(NamedTuple):
+    """What one step takes at least."""
+
+    name: str
+    products: int  # operations in products of matrices
+    others: int  # all other operations
+    numbers: int  # read and written
+
+    @property
+    def operations(self) -> int:
+        """Of both kinds."""
+        return self.products + self.others
+
+    @property
+    def bytes(self) -> int:
+        """In single precision."""
+        return BYTES * self.numbers
+
+
+def forward(net: Network, table: bool, training: bool = False) -> list[Step]:
+    """The steps of one forward.
+
+    Args:
+        net: sizes.
+        table: whether the table is computed, or there from before.
+        training: whether the backward pass wants the table's activations.
+    """
+    n, p, h = net.nodes, net.pairs, net.edge_hidden
+    steps = [_table(net, training)] if table else []
+    steps += [
+        Step("pair scores", 2 * n * h, 4 * p * h + 2 * n * h, h * net.landmarks**2 + n + p),
+        Step("softmax", 0, 5 * p, 2 * p),
+        Step("displacement", 4 * p, 2 * n, p + 4 * n),
+    ]
+    for place, (before, after) in enumerate(net.layers, start=1):
+        products, others = _layer_products(net, before, after), n * after * (2 + _transforms_first(before, after))
+        activation = n * after if place < len(net.channels) else 0
+        numbers = p + n * (before + after + 2) + _layer_parameters(before, after)
+        steps.append(Step(f"layer {place}", products, others + activation, numbers))
+    return steps
+
+
+def backward(net: Network) -> list[Step]:
+    """The steps of one backward pass to features and parameters, last layer first; not to positions or confidences."""
+    n, p, h, types = net.nodes, net.pairs, net.edge_hidden, net.landmarks**2
+    steps = []
+    for place, (before, after) in reversed(list(enumerate(net.layers, start=1))):
+        activation = n * after if place < len(net.channels) else 0
+        # The bias, the two ways to the features, and after the last layer the edges and displacements of all.
+        others = n * after + n * before + (0 if place == len(net.channels) else p + 2 * n)
+        numbers = 2 * p + n * (2 * before + after + 4) + 2 * _layer_parameters(before, after)
+        steps.append(Step(f"layer {place}", 2 * _layer_products(net, before, after), others + activation, numbers))
+    parameters = _table_parameters(net)
+    once = net.class_hidden * net.class_channels + net.class_channels * h
+    sums = types * (3 * net.class_hidden + net.class_channels + h)
+    kept = types * (net.class_hidden + net.class_channels)
+    return [
+        *steps,
+        Step("displacement", 4 * p, p, 2 * p + 4 * n),
+        Step("softmax", 0, 4 * p, 3 * p),
+        Step("pair scores", 0, 6 * p * h + 4 * n * h, 2 * h * types + n + p + 2 * h),
+        Step("table", 4 * types * once, sums, h * types + kept + 2 * parameters),
+    ]
+
+
+def _table(net: Network, training: bool) -> Step:
+    types, c1, c2, h = net.landmarks**2, net.class_hidden, net.class_channels, net.edge_hidden
+    kept = types * (c1 + c2) if training else 0
+    products = 2 * types * (c1 * c2 + c2 * h)
+    return Step("table", products, types * (2 * c1 + c2 + h), _table_parameters(net) + h * types + kept)
+
+
+def _table_parameters(net: Network) -> int:
+    c1, c2, h = net.class_hidden, net.class_channels, net.edge_hidden
+    return (2 * net.landmarks + 1) * c1 + (c1 + 1) * c2 + (c2 + 1) * h
+
+
+def _layer_products(net: Network, before: int, after: int) -> int:
+    own = 2 * net.nodes * before * after
+    if _transforms_first(before, after):
+        return own + 2 * net.nodes * before * after + 2 * net.pairs * after + 4 * net.nodes * after
+    return own + 2 * net.pairs * before + 2 * net.nodes * (before + 2) * after
+
+
+def _transforms_first(before: int, after: int) -> bool:
+    """The rule of :class:`lgcn.nn.DenseLGCNConv`."""
+    return after >= 8 and before >= 2 * after
+
+
+def _layer_parameters(before: int, after: int) -> int:
+    return (2 * before + 3) * after
