@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "find landmarks in pictures",
     "fit": "train a detector from a configuration",
     "evaluate": "measure a detector on a dataset",
+    "dataset": "check the files of a dataset",
     "protocols": "list the evaluation protocols",
     "connectivity": "draw the learned graph of pictures",
 }

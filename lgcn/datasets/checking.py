@@ -1,0 +1,118 @@
+"""Looks through the files of a dataset, and says what is wrong with them."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from lgcn.checks import InputError, InputFileError
+from lgcn.datasets.annotation_checks import (
+    count_split,
+    damaged_points,
+    folders_of,
+    lone_files,
+    place_of,
+    wrong_annotations,
+    wrong_counts,
+)
+from lgcn.datasets.base import LandmarkDataset
+from lgcn.datasets.findings import KINDS, CheckReport, Finding
+from lgcn.datasets.ibug300w import IBUG300W
+from lgcn.datasets.picture_checks import CheckedSplit, copies_in_split, leaks, read_pictures, wrong_pictures
+from lgcn.datasets.registry import get_dataset
+
+WHOLE_SPLITS = {"ibug300w": ("train", "full", "private")}
+"""Splits that are checked where none is named, if these are not all: those of 300-W left out are parts of ``full``."""
+
+
+def check_dataset(
+    name: str, root: str | Path, splits: Sequence[str] | None = None, *, num_workers: int = 0
+) -> tuple[CheckReport, dict[str, CheckedSplit]]:
+    """Counts and validates the splits of a dataset; reads every picture once.
+
+    Pixel centres lie at integers: a point is outside its picture if x < -0.5 or x > W - 0.5, and likewise y.
+    Pictures are the same if all their pixels are, whatever their names and formats. Splits that are selections of
+    files (folders, or a csv file and its subsets) may share files; lists may not.
+
+    Args:
+        name: of the dataset.
+        root: its folder.
+        splits: names; all that the dataset has if None.
+        num_workers: processes that read pictures; 0 reads in this one.
+
+    Returns:
+        The report, and the splits that could be read.
+
+    Raises:
+        InputError: for an unknown dataset or split, or if none is named of a dataset whose splits have no names.
+        InputFileError: if there is no folder ``root``, or nothing that a split's name may stand for.
+    """
+    build, root = get_dataset(name), Path(root).expanduser()
+    named = splits or WHOLE_SPLITS.get(name) or tuple(build.splits)
+    if not named:
+        raise InputError(f"Expected 'split' for '{name}', whose splits are named by its files (got none).")
+    if not root.is_dir():
+        raise InputFileError(f"Expected the folder of '{name}' at '{root}' (there is none). {build.layout}")
+    report = CheckReport(name, str(root))
+    checked: dict[str, CheckedSplit] = {}
+    for split in dict.fromkeys(named):
+        dataset = _load(build, root, split, report)
+        if dataset is not None:
+            checked[split] = _check_split(dataset, split, num_workers, report)
+    for one, other in combinations(checked, 2):
+        report.findings += leaks(checked[one], checked[other], one, other)
+    if any(each.kind in ("count", "missing_picture") for each in report.findings):
+        report.notes.append(build.layout)
+    order = list(KINDS)
+    report.findings.sort(key=lambda each: order.index(each.kind))
+    return report, checked
+
+
+class _WithLeftOut(LandmarkDataset):
+    """Stands between a dataset and its base class: keeps which faces the base class leaves out."""
+
+    def __init__(self, root: str | Path, image_ids: Sequence[str], *args: Any, **options: Any) -> None:
+        super().__init__(root, image_ids, *args, **options)
+        kept = set(self.kept.tolist())
+        self.left_out = [(face, image_id) for face, image_id in enumerate(image_ids) if face not in kept]
+
+
+def _load(build: type[LandmarkDataset], root: Path, split: str, report: CheckReport) -> LandmarkDataset | None:
+    """The split; None, with the reasons among the findings, where it cannot be read."""
+    folders = folders_of(build, root, split)
+    try:
+        # Looks up its base classes in this order: the dataset, the one above, LandmarkDataset.
+        dataset: LandmarkDataset = type(build.__name__, (build, _WithLeftOut), {})(root, split=split)
+    except InputFileError as error:
+        if split not in build.splits and not folders and not _stands_for_files(root, split):
+            raise  # a wrong argument, not a wrong file
+        of_300w = issubclass(build, IBUG300W)
+        damaged = list(damaged_points(root, folders, split, 68 if of_300w else None, allow_missing=not of_300w))
+        message = "not checked any further until its annotations can be read" if damaged else str(error)
+        report.findings += [*lone_files(root, folders, split), *damaged]
+        report.findings.append(Finding("unreadable_annotation", split, None, None, message))
+        return None
+    report.findings += lone_files(root, folders, split)
+    # A class that other processes can import.
+    dataset.__class__ = build
+    return dataset
+
+
+def _check_split(dataset: LandmarkDataset, split: str, num_workers: int, report: CheckReport) -> CheckedSplit:
+    report.splits[split] = count_split(dataset)
+    missing = dataset.missing_pictures()
+    facts = read_pictures(dataset, split, skip=missing, num_workers=num_workers)
+    checked = CheckedSplit(dataset, facts)
+    report.findings += wrong_counts(dataset, split)
+    report.findings += wrong_annotations(dataset, split, getattr(dataset, "left_out", ()))
+    for image_id in missing:
+        place = place_of(dataset, checked.faces[image_id][0])
+        report.findings.append(Finding("missing_picture", split, *place, "there is no such file"))
+    report.findings += wrong_pictures(checked, split)
+    report.findings += copies_in_split(checked, split, report.notes)
+    return checked
+
+
+def _stands_for_files(root: Path, split: str) -> bool:
+    """Whether there is a file or folder that the name of a split may mean."""
+    return any((root / part.strip()).exists() for part in split.split(",")) or any(root.glob(f"**/*_{split}.csv"))

@@ -1,0 +1,82 @@
+"""What a check of a dataset can find, and the report that it leaves."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+KINDS = {
+    "unreadable_annotation": "splits and annotations that cannot be read",
+    "count": "counts that are not the published ones",
+    "alone": "pictures without points, or points without a picture",
+    "missing_picture": "missing pictures",
+    "unreadable_picture": "pictures that cannot be read",
+    "missing_points": "faces with missing points",
+    "outside": "faces with points outside the picture",
+    "no_extent": "boxes without extent",
+    "no_normalizer": "faces without a normaliser",
+    "duplicate_annotation": "faces annotated twice",
+    "duplicate_picture": "faces whose picture comes twice in a split",
+    "leak": "pictures that are in two splits",
+}
+"""Kind of a finding -> its heading."""
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong."""
+
+    kind: str
+    """A key of :data:`KINDS`."""
+    split: str
+    file: str | None
+    """Relative to the root; None for what is no single file's."""
+    face: int | None
+    """Place of the face in the annotation of the split, from 0; of several in a picture the first."""
+    message: str
+
+    def __str__(self) -> str:
+        """One line."""
+        face = "" if self.face is None else f", face {self.face}"
+        place = "" if self.file is None else f" {self.file}{face}:"
+        return f"{self.split}:{place} {self.message}"
+
+
+@dataclass
+class SplitCounts:
+    """What a split holds, and what was published.
+
+    Args:
+        faces: that can be used.
+        published: number of faces, None where none is published.
+        pictures: that the faces are in.
+        subsets: name -> (faces, published number or None).
+        left_out: reason -> number of annotated faces, or of pictures, that cannot be used.
+    """
+
+    faces: int
+    published: int | None
+    pictures: int
+    subsets: dict[str, tuple[int, int | None]]
+    left_out: dict[str, int]
+
+
+@dataclass
+class CheckReport:
+    """Everything that a check has found.
+
+    Args:
+        dataset: its name.
+        root: its folder.
+        splits: name -> its counts; without those that could not be read.
+        findings: what is wrong, in the order of :data:`KINDS`.
+        notes: what is worth knowing, and no fault.
+    """
+
+    dataset: str
+    root: str
+    splits: dict[str, SplitCounts] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def by_kind(self) -> dict[str, list[Finding]]:
+        """Kind -> its findings, without the kinds that have none."""
+        found = {kind: [each for each in self.findings if each.kind == kind] for kind in KINDS}
+        return {kind: each for kind, each in found.items() if each}
