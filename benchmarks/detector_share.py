@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 # The checkout that holds this script is what is measured, whatever is installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.engines import compiled
 from benchmarks.measuring import environment, time_calls, write_figures

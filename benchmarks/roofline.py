@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 # The checkout that holds this script is what is measured, whatever is installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.layer_candidates import CHANNELS, IN, Candidate, Case, networks
 from benchmarks.layer_runtime import call_of

@@ -1,0 +1,171 @@
+"""The plots of ``docs/benchmarks.md``, from the JSON that the scripts have written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.goals import Figures, Row, find
+from benchmarks.tables import MODES, shown_images, shown_landmarks
+from lgcn.files import replace_when_done
+
+# Ours are warm and solid, what they are held to is black, the others are cool and dashed.
+STYLES: dict[str, tuple[str, str, str]] = {
+    "literal": ("black", "-", "o"),
+    "LGCN sparse": ("#e69f00", "-", "s"),
+    "LGCN dense": ("#d55e00", "-", "o"),
+    "LGCN dense frozen": ("#cc79a7", "-", "D"),
+    "LGCN compiled": ("#8c2d04", "--", "^"),
+    "LGCN frozen compiled": ("#7a0177", "--", "v"),
+    "ONNX Runtime": ("#636363", ":", "P"),
+    "DenseLGCNConv": ("#d55e00", "-", "o"),
+    "LGCNConv": ("#e69f00", "-", "s"),
+    "MultiheadAttention": ("#0072b2", "--", "^"),
+    "DenseGCNConv": ("#56b4e9", "--", "v"),
+    "GCNConv": ("#009e73", ":", "x"),
+    "GraphConv": ("#66c2a4", ":", "+"),
+    "GATv2Conv": ("#54278f", "-.", "D"),
+    "TransformerConv": ("#9e9ac8", "-.", "P"),
+    "EdgeConv": ("#969696", ":", "*"),
+}
+GROUPS = {"network": "three layers and their edges", "layer": "one layer"}
+
+
+def draw_all(figures: Figures, folder: Path) -> list[Path]:
+    """Writes every plot that there are figures for, as PNG, and says which."""
+    drawn: dict[str, Figure] = {}
+    runtime, share = figures.get("layer_runtime"), figures.get("detector_share")
+    if runtime is not None:
+        drawn["benchmark_runtime"] = over_images(runtime)
+        drawn["benchmark_memory"] = memory(runtime)
+        if runtime["growth"]:
+            drawn["benchmark_growth"] = growth(runtime)
+    if share is not None:
+        drawn["benchmark_share"] = shares(share)
+    paths = []
+    for name, figure in drawn.items():
+        paths.append(folder / f"{name}.png")
+        with replace_when_done(paths[-1]) as beside:
+            # Without a date inside, the same figures give the same file.
+            figure.savefig(beside, dpi=110, metadata={"Software": None})
+        plt.close(figure)
+    return paths
+
+
+def over_images(runtime: dict[str, Any]) -> Figure:
+    """Median time over B."""
+    landmarks = shown_landmarks(runtime["results"])
+    rows = find(runtime["results"], landmarks=landmarks)
+    return _panels(rows, "images", "images B", f"K = {landmarks}")
+
+
+def growth(runtime: dict[str, Any]) -> Figure:
+    """Median time over K."""
+    images = shown_images(runtime["results"])
+    rows = find(runtime["results"], images=images)
+    fitted = {(row["group"], row["mode"], row["candidate"]): row for row in find(runtime["growth"], images=images)}
+    return _panels(rows, "landmarks", "landmarks K", f"B = {images}", fitted)
+
+
+def memory(runtime: dict[str, Any]) -> Figure:
+    """Most bytes held at once, over B."""
+    landmarks = shown_landmarks(runtime["results"])
+    rows = [row for row in find(runtime["results"], landmarks=landmarks, group="network") if "peak_bytes" in row]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for ax, (mode, called) in zip(axes, MODES.items(), strict=True):
+        for name in _names(find(rows, mode=mode)):
+            points = sorted((row["images"], row["peak_bytes"] / 1e6) for row in find(rows, mode=mode, candidate=name))
+            _line(ax, name, points)
+        _decorate(ax, f"{called}, K = {landmarks}", "images B", {row["images"] for row in rows})
+    axes[0].set_ylabel("most memory during a call, MB")
+    _legend(figure, axes)
+    return figure
+
+
+def shares(share: dict[str, Any]) -> Figure:
+    """The graph part's share of the detector's time."""
+    rows = share["results"]
+    refiners = list(dict.fromkeys(row["refiner"] for row in rows))
+    sizes = sorted({row["images"] for row in rows})
+    figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    width = 0.8 / len(sizes)
+    for place, images in enumerate(sizes):
+        values = [100 * find(rows, refiner=name, images=images)[0]["share"] for name in refiners]
+        where = [index + (place - (len(sizes) - 1) / 2) * width for index in range(len(refiners))]
+        colour = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")[place % 4]
+        bars = ax.bar(where, values, 0.92 * width, color=colour, label=f"B = {images}")
+        ax.bar_label(bars, [f"{value:.2g} %" for value in values], padding=2)
+    for goal, called in ((2, "must be below"), (0.5, "aim")):
+        ax.axhline(goal, color="black", linewidth=1, linestyle="--" if goal == 2 else ":")
+        text = f"{called} {goal} %"
+        ax.annotate(text, (1.01, goal), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+    ax.set_xticks(range(len(refiners)), refiners)
+    ax.set_ylabel("share of the detector's time, %")
+    ax.set_title(f"graph part of {share['settings']['backbone']}, {share['settings']['size']} px", fontsize=10)
+    ax.margins(y=0.15)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return figure
+
+
+def _panels(
+    rows: list[Row],
+    key: str,
+    label: str,
+    where: str,
+    fitted: dict[tuple[str, str, str], Row] | None = None,
+) -> Figure:
+    """Time over one size: groups down, modes across."""
+    groups = [group for group in GROUPS if find(rows, group=group)]
+    figure, axes = plt.subplots(
+        len(groups), 2, figsize=(9, 0.4 + 3.4 * len(groups)), sharey="row", squeeze=False, layout="constrained"
+    )
+    for line, group in zip(axes, groups, strict=True):
+        for ax, (mode, called) in zip(line, MODES.items(), strict=True):
+            of_panel = find(rows, group=group, mode=mode)
+            for name in _names(of_panel):
+                points = sorted((row[key], 1e3 * row["median_s"]) for row in find(of_panel, candidate=name))
+                fit = None if fitted is None else fitted.get((group, mode, name))
+                text = "" if fit is None else f"K$^{{{fit['exponent_at_the_end']:.1f}}}$"
+                _line(ax, name, points, text)
+            _decorate(ax, f"{GROUPS[group]}, {called}, {where}", label, {row[key] for row in rows})
+        line[0].set_ylabel("median time, ms")
+        _legend(figure, line)
+    return figure
+
+
+def _names(rows: list[Row]) -> list[str]:
+    """Candidates with a style, in the order in which they were measured."""
+    return [name for name in dict.fromkeys(row["candidate"] for row in rows) if name in STYLES]
+
+
+def _line(ax: Axes, name: str, points: Sequence[tuple[float, float]], text: str = "") -> None:
+    colour, line, marker = STYLES[name]
+    xs, ys = zip(*points, strict=True)
+    ax.plot(xs, ys, line, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name)
+    if text:
+        ax.annotate(text, points[-1], (5, 0), textcoords="offset points", va="center", fontsize=7, color=colour)
+
+
+def _decorate(ax: Axes, title: str, label: str, sizes: set[int]) -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(sorted(sizes), [str(size) for size in sorted(sizes)])
+    ax.minorticks_off()
+    ax.set_title(title, fontsize=9)
+    ax.set_xlabel(label)
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One for a row of panels, beside the last."""
+    handles = {text: handle for ax in axes for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes[-1].legend(handles.values(), handles, loc="center left", bbox_to_anchor=(1.06, 0.5), frameon=False, fontsize=8)
