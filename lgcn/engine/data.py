@@ -16,7 +16,7 @@ from lgcn.checks import InputError, check_at_least, check_choice, check_options
 from lgcn.datasets import LandmarkDataset, get_dataset
 from lgcn.engine.seeding import SeededDataset, mix_seed
 from lgcn.engine.sharing import PaddedFaces, SeededSampler, Share
-from lgcn.engine.unreadable import ReadableFaces
+from lgcn.engine.unreadable import ReadableFaces, ReportUnreadable
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms import ColorJitter, CropToInput, RandomAffineCrop, RandomOcclusion
@@ -92,8 +92,9 @@ class LandmarkDataModule(LightningDataModule):
         protocol: crop and normaliser. One that crops by the boxes of a face detector cannot be trained under.
         seed: of shuffling and augmentation.
         on_corrupt: what happens when a picture cannot be read. "stop" raises the
-            :class:`~lgcn.checks.InputFileError` that names it; "skip" goes on without it, see
-            :class:`~lgcn.engine.ReportUnreadable` for how it is counted and named.
+            :class:`~lgcn.checks.InputFileError` that names it; "skip" goes on without it, and the
+            callback :class:`~lgcn.engine.ReportUnreadable`, which the trainer must have, counts and
+            names it (``lgcn fit`` adds it).
         dataset_options: further arguments of the dataset, such as ``one_based`` of "pts".
         prefetch_factor: batches that each loading process prepares ahead; torch's default if None.
     """
@@ -184,7 +185,16 @@ class LandmarkDataModule(LightningDataModule):
         return self._loader(faces, DistributedSampler(faces, share.num_replicas, share.rank, shuffle=False))
 
     def _readable(self, faces: Any) -> Any:
-        return ReadableFaces(faces) if self.on_corrupt == "skip" else faces
+        if self.on_corrupt == "stop":
+            return faces
+        # Lightning sets this attribute where no type checker sees it.
+        callbacks = getattr(self.trainer, "callbacks", [])
+        if self.trainer is not None and not any(isinstance(each, ReportUnreadable) for each in callbacks):
+            raise InputError(
+                "Expected a trainer with the callback lgcn.engine.ReportUnreadable, without which nobody would know "
+                "what on_corrupt='skip' leaves out (got none)."
+            )
+        return ReadableFaces(faces)
 
     def _share(self) -> Share:
         given = None if self.trainer is None else self.trainer.distributed_sampler_kwargs

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 from tqdm import tqdm
@@ -77,17 +78,23 @@ class ReportUnreadable(Callback):
             self._reasons["val"].update(filter(None, batch.get("unreadable", ())))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning sets the attribute where no type checker sees it.
-        if getattr(getattr(trainer, "datamodule", None), "on_corrupt", "stop") != "skip":
-            return
+        if _skips(trainer):
+            pl_module.log("data/unreadable", float(self._report(trainer)), sync_dist=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # While fitting, the epoch of training that it is a part of is reported as a whole.
+        if trainer.state.fn == TrainerFn.VALIDATING and _skips(trainer):
+            self._report(trainer)
+
+    def _report(self, trainer: Trainer) -> int:
+        """Says and writes what was left out since the last report; the number of pictures, of all processes."""
         found = {part: sorted(_of_all_processes(reasons)) for part, reasons in self._reasons.items()}
         for reasons in self._reasons.values():
             reasons.clear()
         count = sum(map(len, found.values()))
-        pl_module.log("data/unreadable", float(count), sync_dist=True)
         log_dir = trainer.log_dir or trainer.default_root_dir  # asks all processes
         if not count or not trainer.is_global_zero:
-            return
+            return count
         path = Path(log_dir) / LOG_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as log:
@@ -99,6 +106,12 @@ class ReportUnreadable(Callback):
             f"lgcn: warning: epoch {trainer.current_epoch}: left out {what} that cannot be read, named in '{path}'",
             file=sys.stderr,
         )
+        return count
+
+
+def _skips(trainer: Trainer) -> bool:
+    # Lightning sets the attribute where no type checker sees it.
+    return getattr(getattr(trainer, "datamodule", None), "on_corrupt", "stop") == "skip"
 
 
 def _of_all_processes(reasons: Iterable[str]) -> set[str]:

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lgcn.backbones import BACKBONES
 from lgcn.cli.main import main
-from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions
+from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions, ReportUnreadable
 from lgcn.models import DetectorConfig
 
 # Without batch normalisation, whose statistics are those of a process's own part of the batch, and in float64.
@@ -173,7 +173,14 @@ def test_what_is_validated_is_what_is_saved_with_batch_normalisation_too(root: P
     data = LandmarkDataModule(
         str(root / "300w"), val_split="lfpw/testset", input_size=(32, 32), num_workers=0, on_corrupt="skip"
     )
-    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        default_root_dir=root / "again",
+        callbacks=[ReportUnreadable()],
+    )
     (found,) = trainer.validate(module, datamodule=data, verbose=False)
     logged = figures(run)
     for name in ("val/nme", "val/nme_initial"):

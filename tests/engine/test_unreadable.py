@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch_geometric.data import Data
 
-from lgcn.checks import InputFileError
+from lgcn.checks import InputError, InputFileError
 from lgcn.cli.main import main
-from lgcn.engine import LandmarkDataModule
+from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions, ReportUnreadable
 from lgcn.engine.unreadable import ReadableFaces
+from lgcn.models import DetectorConfig
 
 
 class Faces:
@@ -110,6 +112,41 @@ def test_a_run_stops_by_default_and_names_the_file(
     assert "Traceback" not in err
     (line,) = [line for line in err.splitlines() if line.startswith("lgcn: error: ")]
     assert re.search(r"Expected a whole picture in '.*07.png' \(decoding failed", line)
+
+
+def validated(root: Path, folder: Path, *callbacks: Callback) -> Any:
+    module = LandmarkModule(
+        DetectorConfig(
+            backbone="test_efficientnet",
+            input_size=(32, 32),
+            backbone_options={"head": "pyramid", "width": 8},
+            refiner={"hidden_channels": (8,)},
+        ),
+        LossOptions(heatmap="cross_entropy"),
+    )
+    data = LandmarkDataModule(
+        str(root), val_split="lfpw/testset", input_size=(32, 32), num_workers=0, on_corrupt="skip"
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        callbacks=list(callbacks),
+    )
+    return trainer.validate(module, datamodule=data, verbose=False)
+
+
+def test_validation_alone_reports_too(tmp_path: Path, broken_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    validated(broken_root, tmp_path, ReportUnreadable())
+    (line,) = (tmp_path / "unreadable.txt").read_text().splitlines()
+    assert "13.png" in line
+    assert "left out 1 picture of val that cannot be read" in capsys.readouterr().err
+
+
+def test_nothing_is_skipped_in_silence(tmp_path: Path, broken_root: Path) -> None:
+    with pytest.raises(InputError, match="the callback lgcn.engine.ReportUnreadable"):
+        validated(broken_root, tmp_path)
 
 
 def test_whole_pictures_are_the_same_with_either_switch(face_root: Path) -> None:
