@@ -4,7 +4,6 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -12,6 +11,8 @@ import torch_geometric.typing
 from torch import Tensor, nn
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+# What PyG has found, before anybody turns its switch.
+HAS_TORCH_SCATTER = bool(torch_geometric.typing.WITH_TORCH_SCATTER)
 
 
 class UnavailableError(RuntimeError):
@@ -72,15 +73,9 @@ def onnx_runtime(module: nn.Module, example: Sequence[Tensor], threads: int) -> 
     return run
 
 
-@cache
-def has_torch_scatter() -> bool:
-    """Whether PyG has found a torch-scatter that loads."""
-    return bool(torch_geometric.typing.WITH_TORCH_SCATTER)
-
-
 def switch_torch_scatter(on: bool) -> None:
     """Lets PyG use torch-scatter or not, from now on; it looks at this switch in each call."""
-    torch_geometric.typing.WITH_TORCH_SCATTER = on and has_torch_scatter()
+    torch_geometric.typing.WITH_TORCH_SCATTER = on and HAS_TORCH_SCATTER
 
 
 @contextlib.contextmanager
@@ -90,7 +85,7 @@ def torch_scatter() -> Iterator[None]:
     Raises:
         UnavailableError: if it is not installed.
     """
-    if not has_torch_scatter():
+    if not HAS_TORCH_SCATTER:
         raise UnavailableError("not installed: torch-scatter")
     switch_torch_scatter(True)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.engines import has_torch_scatter
+from benchmarks.engines import HAS_TORCH_SCATTER
 from benchmarks.layer_runtime import exponent, growth, quick_grid
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/layer_runtime.py"
@@ -46,7 +46,7 @@ def test_every_candidate_is_measured_and_agrees(tmp_path: Path) -> None:
     # Only what cannot run here is left out, with the reason.
     assert {name for _, name in left_out} <= {*WITH_SCATTER, "ONNX Runtime"}
     assert all(why.startswith(("not installed: ", "export failed: ")) for why in left_out.values())
-    assert not has_torch_scatter() or not WITH_SCATTER & {name for _, name in left_out}
+    assert not HAS_TORCH_SCATTER or not WITH_SCATTER & {name for _, name in left_out}
 
     for (mode, name), row in rows.items():
         low, high = row["quartiles_s"]
