@@ -121,6 +121,7 @@ def _sample(checked: "CheckedSplit", count: int, seed: int) -> Sequence["Tile"]:
     """Tiles of faces drawn at random from those whose pictures can be read, in the order of the annotation."""
     import torch
 
+    from lgcn.datasets.findings import printable
     from lgcn.visualization import cut_tile
 
     dataset = checked.dataset
@@ -132,7 +133,7 @@ def _sample(checked: "CheckedSplit", count: int, seed: int) -> Sequence["Tile"]:
     order = torch.randperm(len(readable), generator=torch.Generator().manual_seed(seed))[:count]
     tiles = []
     for index in sorted(readable[place] for place in order.tolist()):
-        name = dataset.image_ids[index]
+        name = printable(dataset.image_ids[index])
         target = dataset.pos[index].masked_fill(dataset.visibility[index][:, None] == 0, torch.nan)
         caption = f"face {int(dataset.kept[index])}\n{name if len(name) <= 34 else f'...{name[-31:]}'}"
         tiles.append(cut_tile(dataset.read_picture(index), dataset.bbox[index], None, target, caption))

@@ -82,11 +82,12 @@ def wrong_annotations(dataset: LandmarkDataset, split: str, left_out: Sequence[t
 def folders_of(build: type[LandmarkDataset], root: Path, split: str) -> list[Path]:
     """The folders that a split is made of, those that are there; none where a list makes it."""
     parts = [part.strip() for part in split.split(",")]
+    parts = [part for part in parts if part and not Path(part).is_absolute()]
     if issubclass(build, IBUG300W):
         named = [folder for part in parts for folder in SPLITS.get(part, (part,))]
-        folders = [root / _place_of(root, folder) for folder in named if folder]
+        folders = [root / _place_of(root, folder) for folder in named]
     elif issubclass(build, PtsFolder):
-        tops = [root if part == "all" else root / part for part in parts if part]
+        tops = [root if part == "all" else root / part for part in parts]
         folders = [Path(folder) for top in tops for folder, _, _ in os.walk(top)]
     else:
         folders = []

@@ -84,7 +84,9 @@ def _load(build: type[LandmarkDataset], root: Path, split: str, report: CheckRep
         # Looks up its base classes in this order: the dataset, the one above, LandmarkDataset.
         dataset: LandmarkDataset = type(build.__name__, (build, _WithLeftOut), {})(root, split=split)
     except InputFileError as error:
-        if split not in build.splits and not folders and not _stands_for_files(root, split):
+        if str(error).startswith("Expected 'split'") or not (
+            split in build.splits or folders or _stands_for_files(root, split)
+        ):
             raise  # a wrong argument, not a wrong file
         of_300w = issubclass(build, IBUG300W)
         damaged = list(damaged_points(root, folders, split, 68 if of_300w else None, allow_missing=not of_300w))
@@ -115,4 +117,6 @@ def _check_split(dataset: LandmarkDataset, split: str, num_workers: int, report:
 
 def _stands_for_files(root: Path, split: str) -> bool:
     """Whether there is a file or folder that the name of a split may mean."""
-    return any((root / part.strip()).exists() for part in split.split(",")) or any(root.glob(f"**/*_{split}.csv"))
+    parts = [Path(part.strip()) for part in split.split(",") if part.strip()]
+    there = any((root / part).exists() for part in parts if not part.is_absolute())
+    return there or any(path.stem.endswith(f"_{split}") for path in root.glob("**/*.csv"))

@@ -20,6 +20,11 @@ KINDS = {
 """Kind of a finding -> its heading."""
 
 
+def printable(text: str) -> str:
+    """``text`` in one line that can be printed: names of files may hold line breaks, and bytes that are no letter."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 class Finding(NamedTuple):
     """One thing that is wrong."""
 
@@ -36,7 +41,7 @@ class Finding(NamedTuple):
         """One line."""
         face = "" if self.face is None else f", face {self.face}"
         place = "" if self.file is None else f" {self.file}{face}:"
-        return f"{self.split}:{place} {self.message}"
+        return printable(f"{self.split}:{place} {self.message}")
 
 
 @dataclass

@@ -98,7 +98,7 @@ def wrong_pictures(checked: CheckedSplit, split: str) -> Iterator[Finding]:
             yield Finding("unreadable_picture", split, *place_of(dataset, checked.faces[image_id][0]), fact.error)
     unknown = (torch.nan, torch.nan)
     sizes = [facts[each].size or unknown if each in facts else unknown for each in dataset.image_ids]
-    side = torch.tensor(sizes).view(-1, 1, 2).flip(-1)  # (W, H)
+    side = torch.tensor(sizes).view(len(sizes), 1, 2).flip(-1)  # (W, H)
     beyond = torch.maximum(-0.5 - dataset.pos, dataset.pos - (side - 0.5)).amax(dim=-1)
     beyond = beyond.masked_fill(dataset.visibility == 0, 0.0).nan_to_num(nan=0.0)
     for index in (beyond > 0).any(dim=1).nonzero().flatten().tolist():

@@ -327,8 +327,28 @@ def test_wrong_arguments_are_errors(tmp_path: Path) -> None:
     pts_tree(tmp_path, "afw", 1)
     with pytest.raises(InputError, match="'split' to be one of train, common"):
         check_dataset("ibug300w", tmp_path, ["helen"])
+    for split in (str(tmp_path / "afw"), " ", "afw,helen"):
+        with pytest.raises(InputError, match="'split' to be one of train, common"):
+            check_dataset("ibug300w", tmp_path, [split])
     with pytest.raises(InputError, match=r"nothing\.json"):
         check_dataset("coco_keypoints", tmp_path, ["nothing.json"])
+
+
+def test_a_split_of_which_no_face_can_be_used(tmp_path: Path) -> None:
+    wflw_tree(tmp_path)
+    write_list(tmp_path, "test", 2 * [wflw_row("a/0.png", torch.full((98, 2), 20.0))])
+    assert [kind for kind, _ in findings("wflw", tmp_path, "test")] == ["count", "no_extent", "no_extent"]
+
+
+def test_odd_names_of_files_stay_in_one_line(tmp_path: Path) -> None:
+    pts_tree(tmp_path, "faces", 1)
+    name = "a\n\udce9.png"
+    picture(tmp_path / "x.png", 1)
+    try:
+        (tmp_path / "x.png").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    assert findings("pts", tmp_path) == [("alone", "all: a\\n\\udce9.png: no 'a\\n\\udce9.pts' beside the picture")]
 
 
 def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
