@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from benchmarks.goals import Figures, Row, find
 from benchmarks.tables import MODES, shown_images, shown_landmarks
@@ -53,8 +54,9 @@ def draw_all(figures: Figures, folder: Path) -> list[Path]:
     for name, figure in drawn.items():
         paths.append(folder / f"{name}.png")
         with replace_when_done(paths[-1]) as beside:
-            # Without a date inside, the same figures give the same file.
-            figure.savefig(beside, dpi=110, metadata={"Software": None})
+            figure.savefig(beside, dpi=110)
+            # 256 colours make a small file.
+            Image.open(beside).convert("RGB").quantize(256).save(beside, optimize=True)
         plt.close(figure)
     return paths
 
@@ -70,8 +72,15 @@ def growth(runtime: dict[str, Any]) -> Figure:
     """Median time over K."""
     images = shown_images(runtime["results"])
     rows = find(runtime["results"], images=images)
-    fitted = {(row["group"], row["mode"], row["candidate"]): row for row in find(runtime["growth"], images=images)}
-    return _panels(rows, "landmarks", "landmarks K", f"B = {images}", fitted)
+    figure = _panels(rows, "landmarks", "landmarks K", f"B = {images}")
+    for ax in figure.axes:
+        low, high = min(row["landmarks"] for row in rows), max(row["landmarks"] for row in rows)
+        bottom, top = ax.get_ylim()
+        start = top / 2 / (high / low) ** 2
+        ax.plot([low, high], [start, top / 2], color="0.8", linewidth=5, alpha=0.5, zorder=0)
+        ax.annotate("K$^2$", (low, start), (4, -2), textcoords="offset points", color="0.5", va="top")
+        ax.set_ylim(min(bottom, start / 2), top)
+    return figure
 
 
 def memory(runtime: dict[str, Any]) -> Figure:
@@ -85,7 +94,7 @@ def memory(runtime: dict[str, Any]) -> Figure:
             _line(ax, name, points)
         _decorate(ax, f"{called}, K = {landmarks}", "images B", {row["images"] for row in rows})
     axes[0].set_ylabel("most memory during a call, MB")
-    _legend(figure, axes)
+    _legend(axes)
     return figure
 
 
@@ -115,13 +124,7 @@ def shares(share: dict[str, Any]) -> Figure:
     return figure
 
 
-def _panels(
-    rows: list[Row],
-    key: str,
-    label: str,
-    where: str,
-    fitted: dict[tuple[str, str, str], Row] | None = None,
-) -> Figure:
+def _panels(rows: list[Row], key: str, label: str, where: str) -> Figure:
     """Time over one size: groups down, modes across."""
     groups = [group for group in GROUPS if find(rows, group=group)]
     figure, axes = plt.subplots(
@@ -131,13 +134,10 @@ def _panels(
         for ax, (mode, called) in zip(line, MODES.items(), strict=True):
             of_panel = find(rows, group=group, mode=mode)
             for name in _names(of_panel):
-                points = sorted((row[key], 1e3 * row["median_s"]) for row in find(of_panel, candidate=name))
-                fit = None if fitted is None else fitted.get((group, mode, name))
-                text = "" if fit is None else f"K$^{{{fit['exponent_at_the_end']:.1f}}}$"
-                _line(ax, name, points, text)
-            _decorate(ax, f"{GROUPS[group]}, {called}, {where}", label, {row[key] for row in rows})
+                _line(ax, name, sorted((row[key], 1e3 * row["median_s"]) for row in find(of_panel, candidate=name)))
+            _decorate(ax, f"{GROUPS[group]}\n{called}, {where}", label, {row[key] for row in rows})
         line[0].set_ylabel("median time, ms")
-        _legend(figure, line)
+        _legend(line)
     return figure
 
 
@@ -146,12 +146,10 @@ def _names(rows: list[Row]) -> list[str]:
     return [name for name in dict.fromkeys(row["candidate"] for row in rows) if name in STYLES]
 
 
-def _line(ax: Axes, name: str, points: Sequence[tuple[float, float]], text: str = "") -> None:
+def _line(ax: Axes, name: str, points: Sequence[tuple[float, float]]) -> None:
     colour, line, marker = STYLES[name]
     xs, ys = zip(*points, strict=True)
     ax.plot(xs, ys, line, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name)
-    if text:
-        ax.annotate(text, points[-1], (5, 0), textcoords="offset points", va="center", fontsize=7, color=colour)
 
 
 def _decorate(ax: Axes, title: str, label: str, sizes: set[int]) -> None:
@@ -165,7 +163,7 @@ def _decorate(ax: Axes, title: str, label: str, sizes: set[int]) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def _legend(axes: Sequence[Axes]) -> None:
     """One for a row of panels, beside the last."""
     handles = {text: handle for ax in axes for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-    axes[-1].legend(handles.values(), handles, loc="center left", bbox_to_anchor=(1.06, 0.5), frameon=False, fontsize=8)
+    axes[-1].legend(handles.values(), handles, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)

@@ -1,5 +1,7 @@
 """The Markdown tables of ``docs/benchmarks.md``, from the JSON that the scripts have written."""
 
+import re
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -7,6 +9,7 @@ from benchmarks.goals import Figures, Goal, Row, find, goals, percent, times
 
 MODES = {"inference": "inference", "training": "forward + backward"}
 SHOWN_LANDMARKS, SHOWN_IMAGES = 98, 8
+NUMBER = re.compile(r"\**[-\d]|not seen")
 QUIET = 0.7  # load average above which a machine was not
 
 
@@ -30,11 +33,13 @@ def section(title: str, *parts: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its first column aligned left and the others right; nothing without rows."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    if not lines:
+    """A Markdown table, columns of numbers aligned right; nothing without rows."""
+    cells = [list(row) for row in rows]
+    if not cells:
         return ""
-    return "\n".join([f"| {' | '.join(columns)} |", f"|{'---|' + '--:|' * (len(columns) - 1)}", *lines])
+    aligned = ["--:" if all(NUMBER.match(cell) for cell in column) else "---" for column in zip(*cells, strict=True)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([f"| {' | '.join(columns)} |", f"|{'|'.join(aligned)}|", *lines])
 
 
 def header(figures: Figures, commands: Sequence[str]) -> str:
@@ -131,8 +136,8 @@ def _runtime_sections(figures: dict[str, Any] | None) -> list[str]:
     ]
     images = shown_images(rows)
     grown = [
-        f"*{name}*\n\n{text}"
-        for group in ("network", "layer")
+        f"*{title}, {name}*\n\n{text}"
+        for group, title in (("network", "Three layers and their edges"), ("layer", "One layer"))
         for mode, name in MODES.items()
         if (text := growth_table(figures, group, mode, images))
     ]
@@ -252,20 +257,23 @@ def scatter_gain(rows: list[Row]) -> str:
 
 def compile_table(rows: list[Row]) -> str:
     """First calls that trace a graph."""
+    traced = [row for row in rows if "graphs_compiled" in row]
     lines = []
-    for row in rows:
-        if row.get("graphs_compiled"):
-            where = f"K = {row['landmarks']}, B = {row['images']}, {MODES[row['mode']]}"
-            lines.append([f"{row['candidate']}, {where}", str(row["graphs_compiled"]), f"{row['first_call_s']:.1f}"])
+    for name in dict.fromkeys(row["candidate"] for row in traced):
+        for mode, called in MODES.items():
+            of_both = find(traced, candidate=name, mode=mode)
+            first = [row["first_call_s"] for row in of_both if row["graphs_compiled"]]
+            if first:
+                graphs = sum(row["graphs_compiled"] for row in of_both)
+                seconds = f"{statistics.median(first):.1f}"
+                lines.append([name, called, f"{graphs} at {len(of_both)} places", seconds, f"{max(first):.1f}"])
     if not lines:
         return ""
-    traced = [row for row in rows if "graphs_compiled" in row]
-    again = sum(not row["graphs_compiled"] for row in traced)
     note = (
-        f"The first call at each K and mode, for B = 1 (of which PyTorch makes a case of its own) and once for all "
-        f"other B; {again} of {len(traced)} figures used a graph that was there."
+        "A graph is compiled at each K and mode for B = 1, of which PyTorch makes a case of its own, and once for all "
+        "other B. First calls that compile one:"
     )
-    return f"{note}\n\n{table(['', 'graphs', 'first call, s'], lines)}"
+    return f"{note}\n\n{table(['', '', 'graphs', 'median, s', 'longest, s'], lines)}"
 
 
 def _share_sections(figures: dict[str, Any] | None) -> list[str]:
@@ -355,12 +363,17 @@ def _roofline_sections(figures: dict[str, Any] | None) -> list[str]:
 
 def left_out_table(figures: Figures) -> str:
     """What was not run, and why."""
+    measured: set[str] = set()
     places: dict[tuple[str, str], list[str]] = {}
     for of_script in figures.values():
+        measured |= {row["candidate"] for row in of_script["results"] if "candidate" in row}
         for row in of_script["left_out"]:
             where = f"K = {row['landmarks']}, B = {row['images']}"
             places.setdefault((row["candidate"], row["why"]), []).append(where)
     return table(
         ["candidate", "where", "why"],
-        ([name, "; ".join(dict.fromkeys(where)), why] for (name, why), where in places.items()),
+        (
+            [name, "; ".join(dict.fromkeys(where)) if name in measured else "everywhere", why]
+            for (name, why), where in places.items()
+        ),
     )

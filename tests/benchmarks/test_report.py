@@ -132,7 +132,7 @@ def test_page_shows_hits_misses_and_losses(figures: dict[str, Any]) -> None:
     assert "| MultiheadAttention | inference | 2 of 2 | 2x (K = 98, B = 1) |" in page  # faster than ours
     assert "**0.5x**" in page
     assert "| literal, K = 98, B = 32, inference | 500 | 250 | 2x |" in page  # what torch-scatter gains
-    assert "| ONNX Runtime | K = 98, B = 1 | not installed: onnx |" in page
+    assert "| ONNX Runtime | everywhere | not installed: onnx |" in page
     assert "| LGCN dense | - | - | 20 | 1.23 | 1.90 |" in page  # growth
     assert "| frozen, B = 32 | 100.0 | 0.40 | 0.4 % |" in page
     for line in page.splitlines():
@@ -185,9 +185,21 @@ def test_report_needs_figures_and_markers(tmp_path: Path) -> None:
         insert("no markers", "tables")
 
 
+def test_goals_are_for_what_they_were_set(figures: dict[str, Any]) -> None:
+    figures["detector_share"]["settings"]["size"] = 64
+    dense = dict(figures["layer_runtime"]["results"][3])
+    figures["layer_runtime"]["results"].append({**dense, "candidate": "LGCN compiled"})
+    found = {goal.figure: goal for goal in goals(figures)}
+    assert found["graph part's share of the HRNet-W18 detector, B = 1"].measured is None
+    compiled = "literal / compiled, inference, K = 98, B = 1"
+    assert found[compiled].measured is None  # a backend that compiles nothing
+    figures["layer_runtime"]["settings"]["backend"] = "inductor"
+    assert {goal.figure: goal for goal in goals(figures)}[compiled].measured == 25
+
+
 def test_empty_tables_are_left_out() -> None:
     assert table(["a", "b"], []) == ""
-    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|--:|\n| 1 | 2 |"
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|--:|--:|\n| 1 | 2 |"
 
 
 def test_the_page_of_the_docs_has_markers() -> None:
