@@ -1,7 +1,7 @@
 """Errors that say which argument or file is wrong, what was expected, what came, and what to do."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
 from inspect import signature
@@ -158,3 +158,32 @@ def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
     if edge_index.dtype != torch.long:
         raise InputError(f"Expected '{name}' of torch.int64 (got {edge_index.dtype}). Use .long().")
     check_ids(name, edge_index, num_nodes)
+
+
+def check_mask(name: str, mask: Tensor, shape: str, **sizes: int) -> None:
+    """Checks a mask: booleans, of a shape as :func:`check_shape` has it.
+
+    Raises:
+        InputError: with the type or the shape that is not.
+    """
+    check_shape(name, mask, shape, **sizes)
+    if mask.dtype != torch.bool and not torch.compiler.is_compiling():
+        raise InputError(f"Expected '{name}' to hold booleans (got {mask.dtype}). Compare it: mask > 0.")
+
+
+def check_images(images: Sequence[int], **tensors: tuple[Tensor | None, int]) -> None:
+    """Checks that tensors are of the same images, or one for all of them.
+
+    Args:
+        images: sizes of the leading axes, [B] or none.
+        **tensors: name -> tensor and its number of other axes; None is left out.
+
+    Raises:
+        InputError: with the first tensor whose leading axes are others.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for name, (tensor, axes) in tensors.items():
+        if tensor is not None and tensor.dim() > axes and list(tensor.shape[:-axes]) != list(images):
+            whose = f"for {images[0]} images, as 'x' is, or one for all" if images else "for one image, as 'x' is"
+            raise InputError(f"Expected '{name}' {whose} (got {list(tensor.shape)}).")

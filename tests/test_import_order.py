@@ -16,7 +16,7 @@ import lgcn
 PACKAGE = Path(lgcn.__file__).parent
 
 ORDER = [
-    *("typing", "checks", "registry", "files"),
+    *("typing", "checks", "registry", "files", "precision"),
     *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "graph", "nn", "models"),
     *("losses", "metrics", "transforms", "datasets"),
     *("engine", "predict", "visualization", "cli"),

@@ -2,7 +2,6 @@
 
 import json
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from lgcn.models.config import DetectorConfig
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
 from lgcn.nn import LandmarkRefiner
+from lgcn.precision import full_precision
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.typing import DetectorOutput
@@ -83,9 +83,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
-    def forward(
-        self, images: Tensor, mask: Tensor | None = None, return_connectivity: bool = False
-    ) -> DetectorOutput:
+    def forward(self, images: Tensor, mask: Tensor | None = None, return_connectivity: bool = False) -> DetectorOutput:
         """Detects landmarks in crops of faces.
 
         Args:
@@ -103,7 +101,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         initial, confidence = self.codec.decode(heatmaps)
         if self.refiner is None:
             return DetectorOutput(initial, initial, confidence, heatmaps)
-        with _full_precision(features.device.type):
+        with full_precision(features.device.type):
             pos, connectivity = self.refiner(
                 features.to(initial.dtype), initial, confidence, mask, return_connectivity=True
             )
@@ -144,11 +142,6 @@ def create_detector(config: DetectorConfig | None = None, **options: Any) -> Lan
     for name in options:
         check_choice("config key", name, [known.name for known in fields(DetectorConfig)])
     return LandmarkDetector(DetectorConfig(**options) if config is None else replace(config, **options))
-
-
-def _full_precision(device_type: str) -> AbstractContextManager[Any]:
-    """Switches autocast off: bfloat16 knows a position in the input to a pixel of 256 only."""
-    return torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext()
 
 
 def _build_backbone(config: DetectorConfig, num_landmarks: int) -> Backbone:

@@ -4,11 +4,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
 
 # Below so many, calling operations costs more than what they do.
 _FEW_NODES = 512
+
+
+def for_all_images(edge_weight: Tensor, images: int, landmarks: int) -> Tensor:
+    """Weights [B, K, K] of weights for each image, or of one matrix for all.
+
+    Raises:
+        InputError: for another shape.
+    """
+    if edge_weight.shape == (images, landmarks, landmarks):
+        return edge_weight
+    several = edge_weight.dim() == 3 and edge_weight.shape[0] != 1
+    check_shape("edge_weight", edge_weight, "B K K" if several else "... K K", B=images, K=landmarks)
+    return edge_weight.expand(images, -1, -1)
 
 
 def mean_displacement(pos: Tensor, edge_weight: Tensor, sums_to_one: bool = False) -> Tensor:
@@ -97,7 +110,7 @@ class DenseLGCNConv(nn.Module):
         check_shape("x", x, "B K C", C=self.in_channels)
         images, landmarks = x.shape[:2]
         if mask is not None:
-            check_shape("mask", mask, "B K", B=images, K=landmarks)
+            check_mask("mask", mask, "B K", B=images, K=landmarks)
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         if edge_weight is None:
             if self.connectivity is None or confidence is None:
@@ -106,11 +119,11 @@ class DenseLGCNConv(nn.Module):
                 )
             check_shape("confidence", confidence, "B K", B=images, K=landmarks)
             edge_weight = self.connectivity.dense(confidence, mask)
-        elif edge_weight.shape != (images, landmarks, landmarks):
-            several = edge_weight.dim() == 3 and edge_weight.shape[0] != 1
-            check_shape("edge_weight", edge_weight, "B K K" if several else "... K K", B=images, K=landmarks)
-            edge_weight = edge_weight.expand(images, -1, -1)
-        if self.shape_features and displacement is None:
+        else:
+            edge_weight = for_all_images(edge_weight, images, landmarks)
+        if displacement is not None:
+            check_shape("displacement", displacement, "B K 2", B=images, K=landmarks)
+        elif self.shape_features:
             if pos is None:
                 raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or shape_features=False.")
             check_shape("pos", pos, "B K 2", B=images, K=landmarks)

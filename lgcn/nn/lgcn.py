@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver
 
-from lgcn.checks import InputError, check_choice, check_shape
+from lgcn.checks import InputError, check_choice, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, mean_displacement
+from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, for_all_images, mean_displacement
 from lgcn.nn.lgcn_conv import LGCNConv
 
 NORMS = {"batch_norm": nn.BatchNorm1d, "layer_norm": nn.LayerNorm}
@@ -50,6 +50,11 @@ class LGCN(nn.Module):
         dense: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(connectivity, Connectivity):
+            raise InputError(
+                f"Expected 'connectivity' to be a Connectivity (got {connectivity!r}). By name there are "
+                "lgcn.nn.CONNECTIVITIES[name](num_landmarks)."
+            )
         if not channels:
             raise InputError("Expected 'channels' to hold the width of one layer at least (got none).")
         flags = [shape_features] * len(channels) if isinstance(shape_features, bool) else list(shape_features)
@@ -127,6 +132,7 @@ class LGCN(nn.Module):
                 while compiling).
         """
         where: dict[str, Any]
+        weight: Tensor
         if self.dense:
             if edge_index is not None or landmark_id is not None:
                 raise InputError("Expected no 'edge_index' and no 'landmark_id' for a dense LGCN (see LGCN.twin).")
@@ -134,9 +140,10 @@ class LGCN(nn.Module):
             check_shape("x", x, "B K C", C=self.in_channels)
             check_shape("pos", pos, "B K 2", B=x.shape[0], K=x.shape[1])
             check_shape("confidence", confidence, "B K", B=x.shape[0], K=x.shape[1])
-            weight = edge_weight
-            if weight is None:
+            if edge_weight is None:
                 weight = self.connectivity.dense(confidence, mask)
+            else:
+                weight = for_all_images(edge_weight, x.shape[0], x.shape[1])
             there = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
             known = mask is None and edge_weight is None and self.connectivity.sums_to_one
             where = {"displacement": mean_displacement(there, weight, known) if any(self.shape_features) else None}
@@ -146,9 +153,16 @@ class LGCN(nn.Module):
             check_shape("x", x, "... N C", C=self.in_channels)
             check_shape("pos", pos, "... N 2", N=x.shape[-2])
             check_shape("confidence", confidence, "... N", N=x.shape[-2])
-            weight = edge_weight
-            if weight is None:
+            check_shape("landmark_id", landmark_id, "N", N=x.shape[-2])
+            if mask is not None:
+                check_mask("mask", mask, "... N", N=x.shape[-2])
+            check_images(
+                x.shape[:-2], pos=(pos, 2), confidence=(confidence, 1), edge_weight=(edge_weight, 1), mask=(mask, 1)
+            )
+            if edge_weight is None:
                 weight = self.connectivity(landmark_id, confidence, edge_index, mask)
+            else:
+                weight = edge_weight
             where = {"edge_index": edge_index}
         for i, conv in enumerate(self.convs):
             x = conv(x if i == 0 else self._between(i - 1, x, mask), pos=pos, edge_weight=weight, mask=mask, **where)
@@ -162,11 +176,31 @@ class LGCN(nn.Module):
             if mask is None or not self.training:
                 x = norm(x.flatten(0, -2)).view_as(x)
             else:
-                there = mask.expand(x.shape[:-1])
-                x = torch.zeros_like(x).index_put((there,), norm(x[there]))
+                x = _batch_norm_of(norm, x, mask.expand(x.shape[:-1]).unsqueeze(-1))
         else:
             x = norm(x)
         return self.dropout(self.act(x))
+
+
+def _batch_norm_of(norm: nn.BatchNorm1d, x: Tensor, there: Tensor) -> Tensor:
+    """Batch normalisation in training by the statistics of the nodes that are there.
+
+    Picking them would make a tensor whose size depends on values, which no compiler follows.
+
+    Args:
+        norm: whose running statistics move.
+        x: [..., C].
+        there: [..., 1], booleans.
+    """
+    axes = tuple(range(x.dim() - 1))
+    count = there.sum().clamp_min(1)
+    mean = x.masked_fill(~there, 0.0).sum(axes) / count
+    variance = (x - mean).masked_fill(~there, 0.0).square().sum(axes) / count
+    with torch.no_grad():
+        norm.get_buffer("num_batches_tracked").add_(1)
+        norm.get_buffer("running_mean").lerp_(mean, norm.momentum or 0.0)
+        norm.get_buffer("running_var").lerp_(variance * count / (count - 1).clamp_min(1), norm.momentum or 0.0)
+    return (x - mean) * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
 
 
 def _activation(name: str | None) -> nn.Module:

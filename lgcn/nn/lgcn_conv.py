@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
 
-from lgcn.checks import InputError, check_edges, check_shape
+from lgcn.checks import InputError, check_edges, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.weighted_sum import has_sparse_product, weighted_sum
 
@@ -114,14 +114,18 @@ class LGCNConv(MessagePassing):
                 while compiling).
         """
         check_shape("x", x, "... N C", C=self.in_channels)
-        if isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
+        listed = isinstance(edge_index, Tensor) and edge_index.layout == torch.strided
+        if listed:
             check_edges("edge_index", edge_index, x.shape[-2])
+        check_images(
+            x.shape[:-2], pos=(pos, 2), confidence=(confidence, 1), edge_weight=(edge_weight, 1), mask=(mask, 1)
+        )
         if mask is not None:
-            check_shape("mask", mask, "... N", N=x.shape[-2])
+            check_mask("mask", mask, "... N", N=x.shape[-2])
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         if edge_weight is None:
             edge_weight = self._connect(edge_index, landmark_id, confidence, mask, x.shape[-2])
-        elif isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
+        elif listed:
             check_shape("edge_weight", edge_weight, "... E", E=edge_index.shape[1])
         sent = x @ self.lin_neighbor.weight[:, : self.in_channels].t()
         if self.shape_features:

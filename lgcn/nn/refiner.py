@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -13,6 +12,7 @@ from lgcn.checks import InputError, check_at_least, check_choice, check_options,
 from lgcn.graph import SAMPLING_MODES, sample_features
 from lgcn.nn.connectivity import CONNECTIVITIES
 from lgcn.nn.lgcn import LGCN
+from lgcn.precision import full_precision
 from lgcn.typing import Size
 
 OUTPUTS = ("absolute", "offset")
@@ -213,8 +213,7 @@ class LandmarkRefiner(nn.Module):
             x, p = self.node_features(features, pos, confidence, step)
             _, lgcn = self._parts(step)
             # Autocast would round positions, here and in every layer: in bfloat16 by half a pixel of a 256-pixel input.
-            device = pos.device.type
-            with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+            with full_precision(pos.device.type):
                 known = steps[0][1] if steps and self.share_steps else None
                 out, weight = lgcn(
                     x.to(p.dtype), p, confidence.to(p.dtype), mask=mask, edge_weight=known, return_connectivity=True

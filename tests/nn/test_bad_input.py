@@ -91,20 +91,12 @@ ON_COMPLETE_GRAPHS: dict[str, tuple[dict[str, Tensor], str]] = {
     "a mask of another K": ({"mask": ones(B, K - 1)}, r"'mask' .*B=2, K=6 \(got \[2, 5\]\)"),
     "a mask of numbers": ({"mask": torch.ones(B, K)}, "'mask'"),
 }
-# What torch still refuses in words of its own, or by another argument's name.
-UNNAMED = {
-    *((layer, "a mask of numbers") for layer in LAYERS),
-    *((layer, f"{what} of another B") for layer in SPARSE for what in ("pos", "confidences", "weights", "a mask")),
-    ("LGCN", "types of fewer nodes"),
-    *(("LGCN-dense", f"weights of {what}") for what in ("another B", "another K", "one axis")),
-}
 
 
 def cases() -> list[Any]:
     tables = {**dict.fromkeys(SPARSE, ON_EDGE_LISTS), **dict.fromkeys(DENSE, ON_COMPLETE_GRAPHS)}
-    unnamed = pytest.mark.xfail(strict=True, reason="no InputError that names the argument yet")
     return [
-        pytest.param(layer, *case, id=f"{layer}-{name}", marks=unnamed if (layer, name) in UNNAMED else ())
+        pytest.param(layer, *case, id=f"{layer}-{name}")
         for layer, table in tables.items()
         for name, case in table.items()
     ]
@@ -158,7 +150,6 @@ def test_a_connectivity_that_is_not_known() -> None:
         LandmarkRefiner(K, C, (8, 8), connectivity="learned")
 
 
-@pytest.mark.xfail(strict=True, reason="a stack takes any object for its connectivity until it is called")
 def test_a_name_where_a_connectivity_is_wanted() -> None:
     with pytest.raises(InputError, match="'connectivity'"):
         LGCN(C, [4, 2], "learnable")

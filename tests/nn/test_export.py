@@ -112,7 +112,6 @@ def test_explained_by_dynamo() -> None:
         assert explanation.graph_count == 1 and explanation.graph_break_count == 0
 
 
-@pytest.mark.xfail(strict=True, reason="batch normalisation of the nodes that are there picks them by a boolean index")
 @pytest.mark.parametrize("dense", [True, False])
 def test_batch_norm_over_a_mask_in_training_is_one_graph(dense: bool) -> None:
     module = lgcn(dense, norm="batch_norm").train()
@@ -121,15 +120,7 @@ def test_batch_norm_over_a_mask_in_training_is_one_graph(dense: bool) -> None:
     torch.compile(module, fullgraph=True, dynamic=True, backend="eager")(*inputs)
 
 
-shares_the_bias = pytest.mark.xfail(
-    strict=True, reason="frozen() keeps the last bias twice, as a parameter and as a buffer of the same storage"
-)
-
-
-FROZEN = [pytest.param(name, marks=shares_the_bias) if name == "learnable" else name for name in CONNECTIVITIES.names()]
-
-
-@pytest.mark.parametrize("name", FROZEN)
+@pytest.mark.parametrize("name", CONNECTIVITIES.names())
 def test_a_frozen_stack_is_exported_for_any_number_of_images(name: str) -> None:
     module = randomize(lgcn(True, name, norm="batch_norm")).frozen()
     exported = torch.export.export(module, tuple(images(2)), dynamic_shapes=free("x", "pos", "confidence"))
@@ -147,7 +138,6 @@ def test_a_stack_with_a_mask_is_exported_for_any_number_of_images() -> None:
     assert_close(exported.module()(*inputs, mask=there), module(*inputs, mask=there))
 
 
-@shares_the_bias
 def test_a_sparse_stack_is_exported_for_any_number_of_nodes_and_edges() -> None:
     module = randomize(lgcn(False)).frozen()
     count, edges = torch.export.Dim("N"), torch.export.Dim("E")
@@ -157,7 +147,6 @@ def test_a_sparse_stack_is_exported_for_any_number_of_nodes_and_edges() -> None:
     assert_close(exported.module()(*inputs), module(*inputs))
 
 
-@shares_the_bias
 def test_a_frozen_refiner_is_exported_for_any_number_of_images() -> None:
     module = randomize(refiner()).frozen()
     exported = torch.export.export(module, pictures(2), dynamic_shapes=free("features", "pos", "confidence"))
@@ -166,7 +155,6 @@ def test_a_frozen_refiner_is_exported_for_any_number_of_images() -> None:
         assert_close(exported.module()(*inputs), module(*inputs))
 
 
-@shares_the_bias
 @pytest.mark.parametrize("case", ["LGCN", "LandmarkRefiner"])
 def test_onnx_runtime_agrees_for_any_number_of_images(case: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs onnxscript")

@@ -13,14 +13,7 @@ from tests.nn.inputs import build_connectivity, random_landmarks, randomize
 K, C = 6, 4
 every_connectivity = pytest.mark.parametrize("name", CONNECTIVITIES.names())
 both_forms = pytest.mark.parametrize("dense", [True, False])
-scores_of_two_types = pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="pair_scores adds up units of bfloat16 with weights of float32"
-)
-TRAINED = [
-    pytest.param(name, dense, marks=scores_of_two_types if dense and name == "learnable" else ())
-    for name in CONNECTIVITIES.names()
-    for dense in (True, False)
-]
+TRAINED = [(name, dense) for name in CONNECTIVITIES.names() for dense in (True, False)]
 
 
 def stack(name: str, dense: bool, **options: Any) -> LGCN:
@@ -102,7 +95,6 @@ def test_inference_under_autocast(dense: bool, name: str, frozen: bool) -> None:
         assert torch.equal(lgcn(*tensors), expected)
 
 
-@pytest.mark.xfail(strict=True, reason="the table is computed, and kept, in autocast's bfloat16")
 @pytest.mark.parametrize("frozen", [True, False])
 def test_what_autocast_rounds_does_not_stay(frozen: bool) -> None:
     connectivity: Connectivity = randomize(LearnableConnectivity(K)).eval()

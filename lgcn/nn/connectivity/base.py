@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import softmax
 
-from lgcn.checks import InputError, check_choice, check_edges, check_finite, check_ids, check_shape
+from lgcn.checks import InputError, check_choice, check_edges, check_finite, check_ids, check_mask, check_shape
+from lgcn.precision import full_precision
 
 NORMALIZATIONS = ("softmax", "sigmoid", "raw")
 SELF_LOOPS = ("none", "scored", "zero")
@@ -116,7 +117,7 @@ class Connectivity(nn.Module, ABC):
         check_shape("landmark_id", landmark_id, "N")
         check_shape("confidence", confidence, "... N", N=landmark_id.shape[0])
         if mask is not None:
-            check_shape("mask", mask, "... N", N=landmark_id.shape[0])
+            check_mask("mask", mask, "... N", N=landmark_id.shape[0])
             confidence = confidence.masked_fill(~mask, 0.0)
         check_ids("landmark_id", landmark_id, self.num_landmarks)
         check_finite("confidence", confidence)
@@ -145,9 +146,11 @@ class Connectivity(nn.Module, ABC):
             loop: [E], True where a node is its own neighbour; read only where ``self_loops="zero"``.
             keep: [..., E], False for edges that are not there.
         """
-        score = self.edge_score(id_i, id_j, confidence_i, confidence_j)
-        if self.symmetric:
-            score = (score + self.edge_score(id_j, id_i, confidence_j, confidence_i)) / 2
+        # Rounded to bfloat16, scores would blur the softmax, and what is kept between calls with them.
+        with full_precision(confidence_i.device.type):
+            score = self.edge_score(id_i, id_j, confidence_i, confidence_j)
+            if self.symmetric:
+                score = (score + self.edge_score(id_j, id_i, confidence_j, confidence_i)) / 2
         if self.self_loops == "zero" and loop is not None:
             score = score.masked_fill(loop, 0.0)
         if self._apart is not None:
@@ -179,10 +182,11 @@ class Connectivity(nn.Module, ABC):
         """
         check_shape("confidence", confidence, "B K", K=self.num_landmarks)
         if mask is not None:
-            check_shape("mask", mask, "B K", B=confidence.shape[0], K=self.num_landmarks)
+            check_mask("mask", mask, "B K", B=confidence.shape[0], K=self.num_landmarks)
             confidence = confidence.masked_fill(~mask, 0.0)
         check_finite("confidence", confidence)
-        score = self.pair_score(confidence)
+        with full_precision(confidence.device.type):
+            score = self.pair_score(confidence)
         if self.symmetric:
             score = (score + score.transpose(-1, -2)) / 2
         if self.self_loops == "zero":

@@ -14,6 +14,7 @@ from torch_geometric.nn import MLP
 from lgcn.checks import InputError, check_choice
 from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.pair_scores import pair_scores
+from lgcn.precision import full_precision
 
 NORMS = ("batch_norm",)
 
@@ -137,9 +138,10 @@ class LearnableConnectivity(Connectivity):
     def frozen(self) -> "LearnableConnectivity":
         frozen = super().frozen()
         assert isinstance(frozen, LearnableConnectivity)
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(self._device.type):
             for name, constant in frozen._compute_constants()._asdict().items():
-                frozen.register_buffer(f"_frozen_{name}", constant.contiguous(), persistent=False)
+                # A copy: a buffer that is a parameter as well cannot be exported.
+                frozen.register_buffer(f"_frozen_{name}", constant.clone(), persistent=False)
         return frozen
 
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
@@ -168,6 +170,7 @@ class LearnableConnectivity(Connectivity):
         if self._in_pieces:
             return self._pair_score_of_edges(confidence)
         table, of_confidence, weight, bias = self.constants()
+        confidence = confidence.to(table.dtype)
         if not self.use_confidence:
             return _after_first(self.edge_mlp, table.permute(1, 2, 0)).squeeze(-1).unsqueeze(0)
         if len(self.edge_mlp.lins) != 2:
@@ -202,18 +205,18 @@ class LearnableConnectivity(Connectivity):
         """Scores [..., E] from what the edge MLP's first layer makes of types [E, H]."""
         if self.use_confidence:
             # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
-            confidence = torch.stack([confidence_i, confidence_j], dim=-1)
+            confidence = torch.stack([confidence_i, confidence_j], dim=-1).to(types.dtype)
             types = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
         return _after_first(self.edge_mlp, types).squeeze(-1)
 
     def _pair_score_of_edges(self, confidence: Tensor) -> Tensor:
         """Scores of all pairs but those of a landmark with itself, if these are not scored: no statistic sees them."""
-        scored = torch.ones(self.num_landmarks, self.num_landmarks, dtype=torch.bool, device=confidence.device)
-        if self.self_loops != "scored":
-            scored.fill_diagonal_(False)
-        i, j = scored.nonzero().unbind(dim=-1)
+        K = self.num_landmarks
+        steps = torch.arange(int(self.self_loops != "scored"), K, device=confidence.device)
+        i = torch.arange(K, device=confidence.device).repeat_interleave(len(steps))
+        j = (i + steps.repeat(K)) % K
         score = self.edge_score(i, j, confidence[:, i], confidence[:, j])
-        pairs = score.new_zeros(len(confidence), *scored.shape)
+        pairs = score.new_zeros(confidence.shape[0], K, K)
         pairs[:, i, j] = score
         return pairs
 

@@ -1,0 +1,11 @@
+"""Where single precision is needed, whatever autocast says."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+
+def full_precision(device_type: str) -> AbstractContextManager[Any]:
+    """Switches autocast off: bfloat16 knows a position in the input to a pixel of 256 only."""
+    return torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext()
