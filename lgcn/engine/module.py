@@ -122,10 +122,10 @@ class LandmarkModule(LightningModule):
             self.detector.backbone.eval()
         return self
 
-    def forward(self, images: Tensor) -> DetectorOutput:
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> DetectorOutput:
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.detector(images)
+        return self.detector(images, mask)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Not at the start of an epoch: Lightning leaves that hook out in the first epoch of a resumed run.
@@ -203,9 +203,14 @@ class LandmarkModule(LightningModule):
 
     def _detect(self, batch: Batch) -> tuple[DetectorOutput, Tensor, Tensor]:
         B, K = batch.num_graphs, self.detector.scheme.num_landmarks
-        output: DetectorOutput = self(batch.image)
+        visibility = batch.visibility.view(B, K)
+        mask = None
+        # What is not annotated teaches nothing, not as a neighbour either. Elsewhere nobody knows what is missing.
+        if self.training and not bool((visibility > 0).all()):
+            mask = visibility > 0
+        output: DetectorOutput = self(batch.image, mask)
         in_float = {name: _at_least_float32(value) for name, value in output._asdict().items() if value is not None}
-        return DetectorOutput(**in_float), batch.y.view(B, K, 2), batch.visibility.view(B, K)
+        return DetectorOutput(**in_float), batch.y.view(B, K, 2), visibility
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

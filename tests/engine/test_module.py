@@ -109,7 +109,8 @@ class Prepared(torch.nn.Module):
         self.scheme, self.protocol, self.input_size = like.scheme, like.protocol, like.input_size
         self.pos = pos
 
-    def forward(self, images: torch.Tensor) -> DetectorOutput:
+    def forward(self, images: torch.Tensor, mask: torch.Tensor | None) -> DetectorOutput:
+        assert mask is None
         return DetectorOutput(self.pos, self.pos + 1, torch.ones(self.pos.shape[:2]), images)
 
 
@@ -135,6 +136,22 @@ def test_validation_follows_the_protocol(tiny_detector: DetectorConfig, protocol
     module.validation_step(Batch.from_data_list([whole, part]), 0)
     assert float(module.refined_metrics.compute()["nme"]) == pytest.approx(expected)
     assert int(module.refined_metrics["nme"].count) == 1
+
+
+def test_landmarks_that_are_missing_are_left_out_of_the_graph_in_training(tiny_detector: DetectorConfig) -> None:
+    face = {"image": torch.zeros(1, 3, 32, 32), "y": torch.full((68, 2), 8.0), "num_nodes": 68}
+    batch = Batch.from_data_list([Data(**face, visibility=torch.arange(68).ne(missing).float()) for missing in (3, -1)])
+    module = LandmarkModule(tiny_detector, SOFT)
+    given: list[torch.Tensor | None] = []
+    module.detector.refiner.register_forward_pre_hook(lambda refiner, args: given.append(args[3]))
+    for training in (True, False):
+        module.train(training)
+        module._detect(batch)
+    module.train()
+    batch.visibility = torch.ones(2 * 68)
+    module._detect(batch)
+    assert (~given[0]).nonzero().tolist() == [[0, 3]]
+    assert given[1:] == [None, None]
 
 
 def test_every_option_of_the_loss_is_a_switch(tiny_detector: DetectorConfig) -> None:
