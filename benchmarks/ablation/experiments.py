@@ -1,0 +1,128 @@
+"""Which refiners are trained for which question, and in what order."""
+
+import json
+import multiprocessing
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.ablation.outputs import Extraction
+from benchmarks.ablation.refiners import CAUSES, VARIANTS
+from benchmarks.ablation.training import Run, Schedule, execute, is_done
+from lgcn.typing import Size
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table.
+
+    Args:
+        title: over the table.
+        start: the decode whose landmarks are refined.
+        regime: of the crops that are trained on.
+        variants: the rows.
+        comparisons: pairs of rows, the second subtracted from the first.
+    """
+
+    title: str
+    start: str
+    regime: str
+    variants: tuple[str, ...]
+    comparisons: tuple[tuple[str, str], ...]
+
+    def runs(self, seeds: Iterable[int]) -> list[Run]:
+        """All runs of the table, all rows of one seed before those of the next."""
+        return [Run(variant, self.regime, self.start, seed) for seed in seeds for variant in self.variants]
+
+
+_CLAIMS = (
+    ("learnable", "adjacency_raw"),
+    ("learnable", "adjacency"),
+    ("learnable", "no_confidence"),
+    ("learnable", "isolated"),
+)
+_FEW = ("isolated", "adjacency_raw", "adjacency", "no_confidence", "learnable")
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "patches": Experiment(
+        "Sub-pixel start, trained under patches over 0-50 % of the face",
+        "softargmax",
+        "patches",
+        tuple(VARIANTS),
+        (
+            *_CLAIMS,
+            ("learnable", "no_class"),
+            ("learnable", "no_shape"),
+            ("uniform", "isolated"),
+            ("contours", "isolated"),
+            ("nearest", "isolated"),
+        ),
+    ),
+    "clean": Experiment("Sub-pixel start, trained on clean crops", "softargmax", "clean", tuple(VARIANTS), _CLAIMS),
+    "argmax-clean": Experiment(
+        "Start at integer argmax, trained on clean crops (the paper's situation)", "argmax", "clean", _FEW, _CLAIMS
+    ),
+    "argmax-patches": Experiment("Start at integer argmax, trained under patches", "argmax", "patches", _FEW, _CLAIMS),
+    "causes": Experiment(
+        "Why: small experiments, trained under patches",
+        "softargmax",
+        "patches",
+        tuple(CAUSES),
+        (
+            ("gated_uniform", "uniform"),
+            ("gated_adjacency", "adjacency"),
+            ("gated_learnable", "learnable"),
+            ("faster", "learnable"),
+            ("shuffled", "learnable"),
+            ("oracle", "learnable"),
+            ("node_confidence_adjacency", "adjacency"),
+            ("node_confidence_learnable", "node_confidence_adjacency"),
+            ("node_confidence_learnable", "node_confidence_isolated"),
+            ("untyped_learnable", "untyped_adjacency"),
+            ("untyped_learnable", "untyped_isolated"),
+        ),
+    ),
+    "mixed": Experiment(
+        "Sub-pixel start, trained on clean, covered, blurred and dark crops",
+        "softargmax",
+        "mixed",
+        (*_FEW, "gated_adjacency"),
+        (*_CLAIMS, ("gated_adjacency", "adjacency")),
+    ),
+}
+"""Name -> table, in the order in which they are made."""
+
+
+def run_all(runs: list[Run], schedule: Schedule, settings: Extraction, input_size: Size, work: Path, jobs: int) -> None:
+    """Trains what has not been trained yet, ``jobs`` refiners at a time, each on one thread."""
+    left = [run for run in dict.fromkeys(runs) if not is_done(run, schedule, settings, work)]
+    with tqdm(total=len(left), desc="refiners", unit="run", disable=None) as bar:
+        if jobs == 1:
+            for run in left:
+                execute(run, schedule, settings, input_size, work)
+                bar.update()
+            return
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            pending = [pool.submit(execute, run, schedule, settings, input_size, work) for run in left]
+            for done in as_completed(pending):
+                done.result()
+                bar.update()
+        finally:
+            # When stopped, what has not begun is left out.
+            pool.shutdown(cancel_futures=True)
+
+
+def finished(runs: list[Run], schedule: Schedule, settings: Extraction, work: Path) -> dict[Run, dict[str, Any]]:
+    """The figures of all runs that are done."""
+    return {
+        run: json.loads((work / "runs" / f"{run.name}.json").read_text(encoding="utf-8"))
+        for run in runs
+        if is_done(run, schedule, settings, work)
+    }
