@@ -63,8 +63,8 @@ def _summary(report: "CheckReport", limit: int) -> list[str]:
         left_out = str(sum(counts.left_out.values()))
         table.append([split, str(counts.faces), _or_dash(counts.published), str(counts.pictures), left_out])
         table += [
-            [f"  {subset}", str(found), _or_dash(published), "", ""]
-            for subset, (found, published) in counts.subsets.items()
+            [f"  {subset}", str(faces), _or_dash(published), str(pictures), ""]
+            for subset, (faces, published, pictures) in counts.subsets.items()
         ]
     lines += ["", *align(table, left=1)] if report.splits else []
     for kind, findings in report.by_kind().items():
@@ -109,9 +109,7 @@ def _to_json(report: "CheckReport") -> str:
 
     content = asdict(report)
     for counts in content["splits"].values():
-        counts["subsets"] = {
-            name: {"faces": found, "published": published} for name, (found, published) in counts["subsets"].items()
-        }
+        counts["subsets"] = {name: subset._asdict() for name, subset in counts["subsets"].items()}
     content["findings"] = [finding._asdict() for finding in report.findings]
     content["num_findings"] = {kind: len(findings) for kind, findings in report.by_kind().items()}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import NO_EXTENT, LandmarkDataset
 from lgcn.datasets.coco import COCOKeypoints
-from lgcn.datasets.findings import Finding, SplitCounts
+from lgcn.datasets.findings import Finding, SplitCounts, SubsetCounts
 from lgcn.datasets.ibug300w import IBUG300W, SPLITS, _place_of
 from lgcn.datasets.pts import is_picture, read_pts
 from lgcn.datasets.pts_folder import WITHOUT_POINTS, PtsFolder
@@ -16,11 +16,16 @@ from lgcn.datasets.pts_folder import WITHOUT_POINTS, PtsFolder
 def count_split(dataset: LandmarkDataset) -> SplitCounts:
     """Faces and pictures of a split and its subsets, beside the published numbers."""
     published = dataset.published_subset_sizes
+    subsets = {}
+    for name, mask in dataset.subsets.items():
+        faces = mask.nonzero().flatten().tolist()
+        pictures = {dataset.image_ids[index] for index in faces}
+        subsets[name] = SubsetCounts(len(faces), published.get(name), len(pictures))
     return SplitCounts(
         faces=len(dataset.image_ids),
         published=dataset.expected_len,
         pictures=len(set(dataset.image_ids)),
-        subsets={name: (int(mask.sum()), published.get(name)) for name, mask in dataset.subsets.items()},
+        subsets=subsets,
         left_out=dict(dataset.skipped),
     )
 
@@ -35,9 +40,9 @@ def wrong_counts(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
         of = "" if counts.published is None else f" of {counts.published} published"
         reasons = f" ({'; '.join(gaps)})" if gaps else ""
         yield Finding("count", split, None, None, f"{counts.faces}{of} faces{reasons}")
-    for name, (found, published) in counts.subsets.items():
-        if published not in (None, found):
-            yield Finding("count", split, None, None, f"subset '{name}' has {found} of {published} published faces")
+    for name, (faces, published, _) in counts.subsets.items():
+        if published not in (None, faces):
+            yield Finding("count", split, None, None, f"subset '{name}' has {faces} of {published} published faces")
 
 
 def wrong_annotations(dataset: LandmarkDataset, split: str, left_out: Sequence[tuple[int, str]]) -> Iterator[Finding]:

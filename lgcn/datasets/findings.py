@@ -44,6 +44,14 @@ class Finding(NamedTuple):
         return printable(f"{self.split}:{place} {self.message}")
 
 
+class SubsetCounts(NamedTuple):
+    """What a subset of a split holds, and the published number of its faces, None where none is published."""
+
+    faces: int
+    published: int | None
+    pictures: int
+
+
 @dataclass
 class SplitCounts:
     """What a split holds, and what was published.
@@ -52,14 +60,14 @@ class SplitCounts:
         faces: that can be used.
         published: number of faces, None where none is published.
         pictures: that the faces are in.
-        subsets: name -> (faces, published number or None).
+        subsets: name -> the same of a subset.
         left_out: reason -> number of annotated faces, or of pictures, that cannot be used.
     """
 
     faces: int
     published: int | None
     pictures: int
-    subsets: dict[str, tuple[int, int | None]]
+    subsets: dict[str, SubsetCounts]
     left_out: dict[str, int]
 
 

@@ -50,6 +50,7 @@ def test_report_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     report = json.loads((out / "report.json").read_text())
     assert report["splits"]["train"]["faces"] == 5
     assert report["splits"]["train"]["published"] == 3148
+    assert report["splits"]["afw,ibug"]["subsets"] == {}
     assert report["num_findings"] == {"count": 2, "unreadable_picture": 2}
     assert [each["file"] for each in report["findings"]] == [None, None, "afw/3.png", "afw/3.png"]
     assert report["notes"][-1].startswith("300-W unpacks to")
@@ -105,6 +106,7 @@ def test_the_real_trees(shared: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert check("wflw", "--root", shared / "data/wflw_standin", "--split", "test") == 1
     out = capsys.readouterr().out
     assert "test: 56 of 2500 published faces" in out
+    assert ["blur", "2", "773", "2"] in [line.split() for line in out.splitlines()]
     assert "test: subset 'blur' has 2 of 773 published faces" in out
     assert "pictures that cannot be read" not in out
     assert check("ibug300w", "--root", shared / "data/300w", "--split", "lfpw/testset") == 0

@@ -38,7 +38,7 @@ def test_a_whole_dataset_has_no_findings(tmp_path: Path) -> None:
     assert list(report.splits) == list(checked) == ["train", "test"]
     train = report.splits["train"]
     assert (train.faces, train.published, train.pictures, train.left_out) == (3, 3, 3, {})
-    assert train.subsets["make-up"] == (0, None)
+    assert train.subsets["make-up"] == (0, None, 0)
 
 
 def replace_point(rows: list[str], landmark: int, x: str, y: str) -> None:
@@ -357,3 +357,14 @@ def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
     alone, together = (check_dataset("wflw", tmp_path, num_workers=count)[0] for count in (0, 2))
     assert alone == together
     assert len(alone.findings) == 1
+
+
+def test_faces_and_pictures_of_subsets(tmp_path: Path) -> None:
+    rows = wflw_tree(tmp_path)["train"]
+    rows[2] = wflw_row("a/1.png", points(98, 9) * 0.2)
+    rows[1:] = [row.replace(" 0 0 0 0 0 0 ", " 1 0 0 0 0 0 ") for row in rows[1:]]
+    write_list(tmp_path, "train", rows)
+    (train,) = check_dataset("wflw", tmp_path, ["train"])[0].splits.values()
+    assert (train.faces, train.pictures) == (3, 2)
+    assert train.subsets["pose"]._asdict() == {"faces": 2, "published": None, "pictures": 1}
+    assert train.subsets["blur"].pictures == 0
