@@ -83,7 +83,7 @@ def goal_table(found: Iterable[Goal]) -> str:
             [
                 goal.figure,
                 shown(goal, goal.must),
-                "faster" if goal.must is None else shown(goal, goal.aim),
+                shown(goal, goal.aim),
                 shown(goal, goal.measured),
                 f"`{goal.of}`" if goal.of else "-",
                 goal.verdict,

@@ -1,0 +1,37 @@
+"""ONNX Runtime and torch-scatter, as candidates."""
+
+import pytest
+import torch
+import torch_geometric.typing
+
+from benchmarks.engines import HAS_TORCH_SCATTER, ONNX_PACKAGES, UnavailableError, onnx_runtime, torch_scatter
+from benchmarks.layer_candidates import Case, networks
+
+
+def test_onnx_runtime_agrees_at_every_batch_size() -> None:
+    for package in ONNX_PACKAGES:
+        pytest.importorskip(package)
+    torch.manual_seed(0)
+    candidates = {each.name: each for each in networks(4)}
+    for images in (1, 3):
+        case = Case.draw(4, images)
+        with torch.no_grad():
+            expected = candidates["literal"].run(case).view(images, 4, 2)
+            torch.testing.assert_close(candidates["ONNX Runtime"].run(case), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.engines.find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(UnavailableError, match="not installed: onnxscript$"):
+        onnx_runtime(torch.nn.ReLU(), [torch.ones(2, 3)], threads=1)
+
+
+def test_torch_scatter_is_switched_on_within_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not HAS_TORCH_SCATTER:
+        with pytest.raises(UnavailableError, match="torch-scatter"), torch_scatter():
+            pass
+        return
+    monkeypatch.setattr(torch_geometric.typing, "WITH_TORCH_SCATTER", False)
+    with torch_scatter():
+        assert torch_geometric.typing.WITH_TORCH_SCATTER
+    assert not torch_geometric.typing.WITH_TORCH_SCATTER
