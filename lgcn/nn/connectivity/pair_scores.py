@@ -80,13 +80,13 @@ class _PairScores(torch.autograd.Function):
         grad_table, grad_receiving, grad_neighbour = map(torch.empty_like, (table, receiving, neighbour))
         # Overwritten by the gradient that the unit lets through: one block less in the caches.
         hidden = torch.empty_like(grad)
-        for unit in range(len(weight)):
-            torch.add(table[unit], neighbour[unit].unsqueeze(-2), out=hidden)
-            hidden.add_(receiving[unit].unsqueeze(-1))
+        values = (table, neighbour.unsqueeze(-2), receiving.unsqueeze(-1), grad_table, grad_neighbour, grad_receiving)
+        for of_pair, of_neighbour, of_receiver, *sums in zip(*(each.unbind() for each in values), strict=True):
+            torch.add(of_pair, of_neighbour, out=hidden)
+            hidden.add_(of_receiver)
             torch.ops.aten.threshold_backward.grad_input(grad, hidden, 0, grad_input=hidden)
-            torch.sum(hidden, dim=0, out=grad_table[unit])
-            torch.sum(hidden, dim=2, out=grad_receiving[unit])
-            torch.sum(hidden, dim=1, out=grad_neighbour[unit])
+            for dim, out in enumerate(sums):
+                torch.sum(hidden, dim=dim, out=out)
         # Where a unit is active its value is T + l + r, so the gradient of v follows from the three sums.
         parts = ((table, grad_table), (receiving, grad_receiving), (neighbour, grad_neighbour))
         grad_weight = sum((value * grad_value).sum(dim=(1, 2)) for value, grad_value in parts)
