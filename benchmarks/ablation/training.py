@@ -52,7 +52,7 @@ class Schedule:
         weight_decay: as AdamW has it.
     """
 
-    steps: int = 1000
+    steps: int = 2000
     batch_size: int = 32
     rate: float = 1e-3
     weight_decay: float = 1e-2
