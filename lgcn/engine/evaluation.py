@@ -10,6 +10,7 @@ from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_device, check_shape
+from lgcn.codecs import truncate_to_image
 from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.engine.found_boxes import FindFaces, match_found_boxes
 from lgcn.engine.results import EvaluationResult, EvaluationRow
@@ -175,6 +176,7 @@ def _judge(
     landmarks: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
     in_crop = dataset.protocol.frame == "crop"
     height, width = detector.input_size
+    whole_pixels = getattr(getattr(detector, "codec", None), "decode_name", None) == "hrnet"
     loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
     bar = tqdm(total=len(dataset), desc="evaluate", unit="face", disable=None if progress else True)
     with bar, _eval_mode(detector), torch.inference_mode(), short_worker_errors():
@@ -194,7 +196,10 @@ def _judge(
             visibility = visibility * (distance.isfinite() & (distance > 0))[:, None]
             for kind, field_name in kinds.items():
                 preds = getattr(output, field_name).cpu().double()
-                landmarks[kind].append(transform_points(preds, to_image))
+                # The public HRNet code's decode ends in the image, in whole pixels.
+                truncates = kind == "initial" and whole_pixels
+                in_image = truncate_to_image(preds, batch.affine) if truncates else transform_points(preds, to_image)
+                landmarks[kind].append(in_image)
                 preds = preds / preds.new_tensor([width, height]) if in_crop else landmarks[kind][-1]
                 errors[kind].append(landmark_errors(preds, target, distance, visibility))
             bar.update(B)

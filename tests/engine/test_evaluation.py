@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -165,6 +166,15 @@ def test_landmarks_and_their_errors_are_kept_in_pixels_of_the_image(dataset: Lan
     torch.testing.assert_close(row.landmarks.float(), dataset.pos + torch.tensor([3.0, -3.0]), atol=1e-3, rtol=0)
     expected = 100 * (3 * 2**0.5 / torch.tensor([40.0, 60, 80, 100, 120])).mean()
     torch.testing.assert_close(row.per_landmark.float(), expected.expand(3), atol=1e-3, rtol=0)
+
+
+def test_the_decode_of_the_public_hrnet_ends_in_whole_pixels_of_the_image(dataset: LandmarkDataset) -> None:
+    detector = FakeDetector(dataset, torch.tensor([0.3, 4.6]), torch.tensor([0.3, 4.6]))
+    detector.codec = SimpleNamespace(decode_name="hrnet")
+    dataset.transform = evaluation_transform(detector)
+    result = evaluate(detector, dataset, progress=False)
+    assert torch.equal(result.rows["initial"].landmarks.float(), (dataset.pos + torch.tensor([0.3, 4.6])).trunc() + 1)
+    assert torch.allclose(result.rows["refined"].landmarks.float(), dataset.pos + torch.tensor([0.3, 4.6]), atol=1e-3)
 
 
 def test_a_face_without_its_normalizer_is_not_judged(tmp_path: Path) -> None:
