@@ -1,6 +1,8 @@
 """What is compared: refiners that differ in where their edge weights come from, and in nothing else."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,10 +69,8 @@ class GatedConnectivity(Connectivity):
         return self.gamma * confidence.clamp_min(1e-3).log()
 
 
+# Known here alone: what is added to the package's registry would be there for all who import it.
 OWN: dict[str, type[Connectivity]] = {"isolated": IsolatedConnectivity, "gated": GatedConnectivity}
-for _name, _connectivity in OWN.items():
-    if _name not in CONNECTIVITIES:
-        CONNECTIVITIES.add(_name, _connectivity)
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,15 @@ def build(
         else:
             chosen["edges"] = [edge for contour in scheme.contours for edge in contour.edges]
         options["connectivity_options"] = chosen
+    own: Callable[[], Connectivity] | None = None
+    if options["connectivity"] in OWN:
+        given = options.pop("connectivity_options", None) or {}
+        own = partial(OWN[options["connectivity"]], scheme.num_landmarks, **given)
+        options["connectivity"] = "uniform"
     with seeded_draws(seed, 0):
         refiner = SampledRefiner(scheme.num_landmarks, channels, input_size, **options)
+        if own is not None:
+            refiner.lgcn.connectivity = own()
     with seeded_draws(seed, 1):
         for part in (refiner.visual_mlp, *refiner.lgcn.convs, refiner.landmark_embedding):
             if part is not None:
