@@ -33,8 +33,24 @@ def mean_displacement(pos: Tensor, edge_weight: Tensor, sums_to_one: bool = Fals
         sums_to_one: whether each row is known to do so.
     """
     if sums_to_one:
-        return torch.baddbmm(pos, edge_weight, pos, alpha=-1)
+        # The sign stands where it is cheap: a factor would go through all K x K gradients.
+        return torch.baddbmm(pos, edge_weight, -pos)
     return edge_weight.sum(dim=-1, keepdim=True) * pos - edge_weight @ pos
+
+
+def receive(x: Tensor, pos: Tensor, edge_weight: Tensor, sums_to_one: bool = False) -> tuple[Tensor, Tensor]:
+    """Sums of x over the neighbours, [B, K, C], and :func:`mean_displacement`, by one product, and one on the way back.
+
+    Args:
+        x: [B, K, C].
+        pos: [B, K, 2].
+        edge_weight: [B, K, K], row i holds the weights of i's neighbours.
+        sums_to_one: whether each row is known to do so.
+    """
+    parts = [x, -pos] if sums_to_one else [x, -pos, torch.ones_like(pos[..., :1])]
+    received = torch.bmm(edge_weight, torch.cat(parts, dim=-1))
+    total, away = received[..., : x.shape[-1]], received[..., x.shape[-1] :]
+    return total, pos + away if sums_to_one else torch.addcmul(away[..., :2], away[..., 2:], pos)
 
 
 class DenseLGCNConv(nn.Module):
@@ -112,6 +128,7 @@ class DenseLGCNConv(nn.Module):
         if mask is not None:
             check_mask("mask", mask, "B K", B=images, K=landmarks)
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        sums_to_one = False
         if edge_weight is None:
             if self.connectivity is None or confidence is None:
                 raise InputError(
@@ -119,6 +136,7 @@ class DenseLGCNConv(nn.Module):
                 )
             check_shape("confidence", confidence, "B K", B=images, K=landmarks)
             edge_weight = self.connectivity.dense(confidence, mask)
+            sums_to_one = mask is None and self.connectivity.sums_to_one
         else:
             edge_weight = for_all_images(edge_weight, images, landmarks)
         if displacement is not None:
@@ -128,30 +146,38 @@ class DenseLGCNConv(nn.Module):
                 raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or shape_features=False.")
             check_shape("pos", pos, "B K 2", B=images, K=landmarks)
             pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
-            displacement = mean_displacement(pos, edge_weight)
-        out = self._convolve(x, edge_weight, displacement if self.shape_features else None)
+        out = self._convolve(x, edge_weight, pos, displacement, sums_to_one)
         if mask is not None:
             out = out * mask.unsqueeze(-1)
         return (out, edge_weight) if return_connectivity else out
 
-    def _convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None) -> Tensor:
-        eager_inference = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-        if eager_inference and x.shape[0] * x.shape[1] <= _FEW_NODES:
-            # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
-            weight = torch.cat([self.lin_self.weight, self.lin_neighbor.weight], dim=1)
-            parts = [x, torch.bmm(edge_weight, x)]
-            parts += () if displacement is None else (displacement,)
-            return functional.linear(torch.cat(parts, dim=-1), weight, self.lin_self.bias)
-        own = self.lin_self(x)
+    def _convolve(
+        self, x: Tensor, edge_weight: Tensor, pos: Tensor | None, displacement: Tensor | None, sums_to_one: bool
+    ) -> Tensor:
         weight = self.lin_neighbor.weight
-        if self.out_channels < 8 or self.in_channels < 2 * self.out_channels:
-            # Sums over neighbours first: one product more of wide features, fewer operations, and none that is skinny.
-            mean = torch.bmm(edge_weight, x)
-            mean = mean if displacement is None else torch.cat([mean, displacement], dim=-1)
-            return torch.addmm(own.flatten(0, 1), mean.flatten(0, 1), weight.t()).view_as(own)
-        if displacement is not None:
-            own = own + displacement @ weight[:, self.in_channels :].t()
-        return torch.baddbmm(own, edge_weight, x @ weight[:, : self.in_channels].t())
+        eager_inference = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        few = eager_inference and x.shape[0] * x.shape[1] <= _FEW_NODES
+        # Sums over neighbours first: one product more of wide features, fewer operations, and none that is skinny.
+        sums_first = few or self.out_channels < 8 or self.in_channels < 2 * self.out_channels
+        sent = x if sums_first else x @ weight[:, : self.in_channels].t()
+        if not self.shape_features:
+            received, displacement = torch.bmm(edge_weight, sent), None
+        elif displacement is not None:
+            received = torch.bmm(edge_weight, sent)
+        else:
+            assert pos is not None
+            received, displacement = receive(sent, pos, edge_weight, sums_to_one)
+        if few:
+            # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
+            parts = [x, received] if displacement is None else [x, received, displacement]
+            both = torch.cat([self.lin_self.weight, weight], dim=1)
+            return functional.linear(torch.cat(parts, dim=-1), both, self.lin_self.bias)
+        own = self.lin_self(x)
+        if sums_first:
+            received = received if displacement is None else torch.cat([received, displacement], dim=-1)
+            return torch.addmm(own.flatten(0, 1), received.flatten(0, 1), weight.t()).view_as(own)
+        out = own + received
+        return out if displacement is None else out + displacement @ weight[:, self.in_channels :].t()
 
     def __repr__(self) -> str:
         return (

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver
@@ -13,6 +12,7 @@ from lgcn.checks import InputError, check_choice, check_images, check_mask, chec
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, for_all_images, mean_displacement
 from lgcn.nn.lgcn_conv import LGCNConv
+from lgcn.nn.masked_norm import batch_norm_of
 
 NORMS = {"batch_norm": nn.BatchNorm1d, "layer_norm": nn.LayerNorm}
 
@@ -176,31 +176,10 @@ class LGCN(nn.Module):
             if mask is None or not self.training:
                 x = norm(x.flatten(0, -2)).view_as(x)
             else:
-                x = _batch_norm_of(norm, x, mask.expand(x.shape[:-1]).unsqueeze(-1))
+                x = batch_norm_of(norm, x, mask.expand(x.shape[:-1]).unsqueeze(-1))
         else:
             x = norm(x)
         return self.dropout(self.act(x))
-
-
-def _batch_norm_of(norm: nn.BatchNorm1d, x: Tensor, there: Tensor) -> Tensor:
-    """Batch normalisation in training by the statistics of the nodes that are there.
-
-    Picking them would make a tensor whose size depends on values, which no compiler follows.
-
-    Args:
-        norm: whose running statistics move.
-        x: [..., C].
-        there: [..., 1], booleans.
-    """
-    axes = tuple(range(x.dim() - 1))
-    count = there.sum().clamp_min(1)
-    mean = x.masked_fill(~there, 0.0).sum(axes) / count
-    variance = (x - mean).masked_fill(~there, 0.0).square().sum(axes) / count
-    with torch.no_grad():
-        norm.get_buffer("num_batches_tracked").add_(1)
-        norm.get_buffer("running_mean").lerp_(mean, norm.momentum or 0.0)
-        norm.get_buffer("running_var").lerp_(variance * count / (count - 1).clamp_min(1), norm.momentum or 0.0)
-    return (x - mean) * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
 
 
 def _activation(name: str | None) -> nn.Module:

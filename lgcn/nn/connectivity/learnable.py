@@ -226,7 +226,7 @@ class LearnableConnectivity(Connectivity):
             return None
         first = self.class_mlp.lins[0]
         receiving, neighbour = first.weight.t().split(self.num_landmarks)
-        return _after_first(self.class_mlp, receiving[id_i] + neighbour[id_j] + first.bias, self.act_last)
+        return _after_first(self.class_mlp, receiving[id_i] + (neighbour + first.bias)[id_j], self.act_last)
 
     def _first_edge_layer(self, embedding: Tensor | None, edges: int) -> Tensor:
         """What the edge MLP's first layer makes of l_ij, [E, H]."""

@@ -34,8 +34,24 @@ def test_is_the_sum_over_units_however_many_are_taken_at_a_time(
         torch.testing.assert_close(pair_scores(*arguments), as_written(*arguments), rtol=1e-12, atol=1e-12)
 
 
-def test_gradients() -> None:
-    assert torch.autograd.gradcheck(pair_scores, inputs(4, 2, 3))
+@pytest.mark.parametrize("images", [0, 1, 3, 4])
+def test_gradients(images: int) -> None:
+    assert torch.autograd.gradcheck(pair_scores, inputs(4, images, 3))
+
+
+def test_gradients_when_compiled() -> None:
+    arguments = inputs(3, 4, 5)
+    slope = torch.randn(4, 5, 5, dtype=torch.float64)
+    compiled = torch.compile(pair_scores, backend="aot_eager", fullgraph=True, dynamic=True)
+    expected, got = (torch.autograd.grad((f(*arguments) * slope).sum(), arguments) for f in (as_written, compiled))
+    torch.testing.assert_close(got, expected)
+
+
+def test_what_the_compiler_is_not_shown_keeps_the_rules_of_operators() -> None:
+    table, receiving, neighbour, _, _ = (each.detach() for each in inputs(3, 4, 5))
+    torch.library.opcheck(
+        module._opaque_sums, (torch.randn_like(table[0]).expand(4, 5, 5), table, receiving, neighbour)
+    )
 
 
 def test_gradients_of_a_score_that_is_not_contiguous() -> None:
