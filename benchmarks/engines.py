@@ -1,14 +1,20 @@
-"""What else can run a module: a compiler, ONNX Runtime, and PyG with its compiled extension switched on."""
+"""What else can run a module: compilers, ONNX Runtime, and PyG with its compiled extension switched on."""
 
 import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
+import torch._inductor
 import torch_geometric.typing
 from torch import Tensor, nn
+
+from benchmarks.measuring import resident_peak_bytes
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 # What PyG has found, before anybody turns its switch.
@@ -24,6 +30,22 @@ def compiled(module: nn.Module, backend: str) -> Callable[..., Tensor]:
     return torch.compile(module, fullgraph=True, dynamic=True, backend=backend)
 
 
+def ahead_of_time(module: nn.Module, example: Sequence[Tensor]) -> Callable[..., Tensor]:
+    """Exports a module with a free batch size, compiles it into a library (AOTInductor), and gives what calls that.
+
+    No Python is left between its operations, and nothing is looked up or checked before a call.
+
+    Args:
+        module: takes tensors [B, ...], gives one.
+        example: tensors of the shapes that it takes, B of 2 at least.
+    """
+    batch = torch.export.Dim("B")
+    with torch.no_grad(), _silence(), TemporaryDirectory() as folder:
+        program = torch.export.export(module, tuple(example), dynamic_shapes=tuple({0: batch} for _ in example))
+        package = torch._inductor.aoti_compile_and_package(program, package_path=str(Path(folder) / "module.pt2"))
+        return torch._inductor.aoti_load_package(package)
+
+
 def graphs_compiled() -> int:
     """Graphs that dynamo has traced in this process so far."""
     from torch._dynamo.utils import counters
@@ -31,8 +53,8 @@ def graphs_compiled() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def onnx_runtime(module: nn.Module, example: Sequence[Tensor], threads: int) -> Callable[..., Tensor]:
-    """Exports a module with a free batch size, and gives what runs it in ONNX Runtime.
+class OnnxRuntime:
+    """A module in ONNX Runtime, exported with a free batch size.
 
     Args:
         module: takes tensors [B, ...], gives one.
@@ -42,35 +64,54 @@ def onnx_runtime(module: nn.Module, example: Sequence[Tensor], threads: int) -> 
     Raises:
         UnavailableError: if a package is missing, or the export fails.
     """
-    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
-    if missing:
-        raise UnavailableError(f"not installed: {', '.join(missing)}")
-    import onnxruntime
 
-    batch = torch.export.Dim("B")
-    with _silence():
-        try:
-            program = torch.onnx.export(
-                module, tuple(example), dynamo=True, verbose=False, dynamic_shapes=tuple({0: batch} for _ in example)
-            )
-            assert program is not None
-            exported = program.model_proto.SerializeToString()
-        except Exception as error:  # whatever an exporter may raise, the other candidates must still be measured
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            reason = (str(cause).strip().splitlines() or [""])[0]
-            raise UnavailableError(f"export failed: {type(cause).__name__}: {reason}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
+    def __init__(self, module: nn.Module, example: Sequence[Tensor], threads: int) -> None:
+        missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+        if missing:
+            raise UnavailableError(f"not installed: {', '.join(missing)}")
+        batch = torch.export.Dim("B")
+        with _silence():
+            try:
+                program = torch.onnx.export(
+                    module,
+                    tuple(example),
+                    dynamo=True,
+                    verbose=False,
+                    dynamic_shapes=tuple({0: batch} for _ in example),
+                )
+                assert program is not None
+                self._exported = program.model_proto.SerializeToString()
+            except Exception as error:  # whatever an exporter may raise, the other candidates must still be measured
+                cause: BaseException = error
+                while cause.__cause__ is not None:
+                    cause = cause.__cause__
+                reason = (str(cause).strip().splitlines() or [""])[0]
+                raise UnavailableError(f"export failed: {type(cause).__name__}: {reason}") from error
+        self.threads = threads
+        self._session = self._start()
 
-    def run(*inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return self._run(self._session, inputs)
+
+    def peak_bytes(self, *inputs: Tensor) -> int | None:
+        """How far the resident memory grows during one call; of a session that keeps none for the next call."""
+        session = self._start(enable_cpu_mem_arena=False)
+        self._run(session, inputs)
+        return resident_peak_bytes(lambda: self._run(session, inputs))
+
+    def _start(self, **options: bool) -> Any:
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads, settings.inter_op_num_threads = self.threads, 1
+        for name, value in options.items():
+            setattr(settings, name, value)
+        return onnxruntime.InferenceSession(self._exported, settings, providers=["CPUExecutionProvider"])
+
+    def _run(self, session: Any, inputs: Sequence[Tensor]) -> Tensor:
+        names = [each.name for each in session.get_inputs()]
         given = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
         return torch.from_numpy(session.run(None, given)[0])
-
-    return run
 
 
 def switch_torch_scatter(on: bool) -> None:

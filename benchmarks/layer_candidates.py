@@ -9,7 +9,7 @@ import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
-from benchmarks.engines import compiled, onnx_runtime, torch_scatter
+from benchmarks.engines import OnnxRuntime, ahead_of_time, compiled, torch_scatter
 from lgcn.graph import landmark_graph
 from lgcn.nn import LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
 from tests.nn.literal import LiteralConnectivity, LiteralLGCN
@@ -57,7 +57,7 @@ class Candidate(NamedTuple):
     reference: LiteralLGCN | None = None  # what it must agree with
     modes: tuple[str, ...] = MODES
     is_compiled: bool = False
-    allocates_here: bool = True  # with PyTorch's allocator, so that its memory can be seen
+    resident_peak: Callable[[Case], int | None] | None = None  # where PyTorch's allocator does not see its memory
     kept_bytes: int = 0  # beside the parameters, between calls for inference
     most_numbers: float = math.inf  # on all edges, above which it is left out, being a side show
 
@@ -102,19 +102,32 @@ def networks(
     )
     yield ours("LGCN dense", dense, lambda c: dense(*c.dense))
     yield ours("LGCN dense frozen", frozen, lambda c: frozen(*c.dense), **only)
+
+    def example() -> list[Tensor]:
+        return [each.detach() for each in Case.draw(landmarks, 2).dense]
+
     if backend != "none":
         torch.compiler.reset()
         quick, quickest = compiled(dense, backend), compiled(frozen, backend)
         by_compiler = {"is_compiled": True, "numbers_per_edge": 60}
         yield ours("LGCN compiled", dense, lambda c: quick(*c.dense), **by_compiler)._replace(kept_bytes=0)
         yield ours("LGCN frozen compiled", frozen, lambda c: quickest(*c.dense), **by_compiler, **only)
-    session = cache(lambda: onnx_runtime(frozen, [each.detach() for each in Case.draw(landmarks, 2).dense], threads))
+    if backend == "inductor":
+        library = cache(lambda: ahead_of_time(frozen, example()))
+        yield ours(
+            "LGCN ahead of time",
+            frozen,
+            lambda c: library()(*(each.detach() for each in c.dense)),
+            numbers_per_edge=60,
+            **only,
+        )
+    session = cache(lambda: OnnxRuntime(frozen, example(), threads))
     # It writes the hidden units of all pairs down, several times over, and keeps that memory for the next call.
     yield ours(
         "ONNX Runtime",
         frozen,
         lambda c: session()(*(each.detach() for each in c.dense)),
-        allocates_here=False,
+        resident_peak=lambda c: session().peak_bytes(*(each.detach() for each in c.dense)),
         numbers_per_edge=128,
         **only,
     )

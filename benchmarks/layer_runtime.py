@@ -27,6 +27,7 @@ from benchmarks.layer_candidates import CHANNELS, IN, MODES, Candidate, Case, la
 from benchmarks.measuring import (
     SLOW,
     WARM_UP,
+    Neighbours,
     available_bytes,
     call_and_peak_bytes,
     environment,
@@ -62,7 +63,7 @@ def grid(landmarks: list[int], images: list[int]) -> list[Cell]:
 def quick_grid() -> list[Cell]:
     """What the table of goals in ``docs/benchmarks.md`` is made of."""
     attention = ("DenseLGCNConv", "LGCNConv", "MultiheadAttention", "GATv2Conv", "TransformerConv")
-    compiled = ("LGCN compiled", "LGCN frozen compiled", "ONNX Runtime")
+    compiled = ("LGCN compiled", "LGCN frozen compiled", "LGCN ahead of time", "ONNX Runtime")
     fast = ("literal", "LGCN dense", "LGCN dense frozen", *compiled)
     return [
         Cell(98, 1, "network", ("inference",), fast),
@@ -156,8 +157,8 @@ def figure(candidate: Candidate, case: Case, mode: str, args: argparse.Namespace
     slow = first > SLOW and not candidate.is_compiled
     repeats, warm_up = (min(3, args.repeats), 0) if slow else (args.repeats, WARM_UP)
     row |= time_calls(call, repeats, 0.0 if slow else args.seconds, args.patience, warm_up)
-    if not candidate.allocates_here:
-        return row
+    if candidate.resident_peak is not None:
+        return {**row, "resident_peak_bytes": candidate.resident_peak(case)}
     row["peak_bytes"] = peak_bytes(call) if peak is None else peak
     if mode == "inference":
         row["kept_bytes"] = candidate.kept_bytes
@@ -179,7 +180,7 @@ def excess(candidate: Candidate, case: Case, full: bool) -> str | None:
 def agreement(landmarks: int, seed: int) -> Iterator[dict[str, Any]]:
     """How far the eager forms are from the literal one in double precision, two images."""
     torch.manual_seed(seed)
-    candidates = [each for each in networks(landmarks, dtype=torch.float64) if "ONNX" not in each.name]
+    candidates = [each for each in networks(landmarks, dtype=torch.float64) if each.resident_peak is None]
     case = Case.draw(landmarks, 2, torch.float64)
     for mode in MODES:
         judge = Judge(case, mode)
@@ -223,10 +224,28 @@ def _by(rows: list[dict[str, Any]], *keys: str) -> list[tuple[tuple[Any, ...], l
 
 
 def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
-    """Runs everything."""
+    """Runs everything, and writes what there is after each place, so that a run that is killed leaves that behind."""
     results: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
-    described, started = environment(), time.perf_counter()
+    agreed: list[dict[str, Any]] = []
+    described, neighbours, started = environment(), Neighbours(), time.perf_counter()
+
+    def figures(complete: bool) -> dict[str, Any]:
+        settings = {key: value for key, value in vars(args).items() if key != "output"}
+        return {
+            "benchmark": "layer_runtime",
+            "complete": complete,
+            "settings": settings,
+            "network": {"in_channels": IN, "channels": CHANNELS, "dtype": "float32", "device": "cpu"},
+            "environment": described,
+            "others_share": neighbours.share,
+            "seconds": round(time.perf_counter() - started, 1),
+            "results": results,
+            "agreement": agreed,
+            "growth": growth(results),
+            "left_out": left_out,
+        }
+
     switch_torch_scatter(False)
     print("group       K    B mode       candidate                      median    IQR/ms        MB    ratio")
     for landmarks, of_landmarks in groupby(cells, lambda cell: cell.landmarks):
@@ -261,31 +280,23 @@ def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
                     row[key] = baseline / row["median_s"] if cell.group == "network" else row["median_s"] / baseline
                 results.append(row)
                 print(line(row), flush=True)
-    agreed = [
-        row
-        for k in sorted({cell.landmarks for cell in cells if cell.landmarks <= 98})
-        for row in agreement(k, args.seed)
-    ]
+            write_figures(args.output, figures(complete=False))
+    for k in sorted({cell.landmarks for cell in cells if cell.landmarks <= MOST_LANDMARKS_TWICE}):
+        agreed += agreement(k, args.seed)
     for row in agreed:
         if not row["agrees"]:
             print(f"{row['candidate']} DISAGREES in {row['dtype']}: {row['max_abs_difference']:.1e}")
-    settings = {key: value for key, value in vars(args).items() if key != "output"}
-    network = {"in_channels": IN, "channels": CHANNELS, "dtype": "float32", "device": "cpu"}
-    what: dict[str, Any] = {
-        "benchmark": "layer_runtime",
-        "settings": settings,
-        "network": network,
-        "environment": described,
-    }
-    what["seconds"] = round(time.perf_counter() - started, 1)
-    return {**what, "results": results, "agreement": agreed, "growth": growth(results), "left_out": left_out}
+    measured = figures(complete=True)
+    write_figures(args.output, measured)
+    return measured
 
 
 def line(row: dict[str, Any]) -> str:
     """One line of the table."""
     low, high = row["quartiles_s"]
     ratio = row.get("literal_over_this", row.get("this_over_dense_lgcn_conv"))
-    memory = f"{row['peak_bytes'] / 1e6:9.2f}" if "peak_bytes" in row else f"{'-':>9}"
+    held = row.get("peak_bytes", row.get("resident_peak_bytes"))
+    memory = f"{'-':>9}" if held is None else f"{held / 1e6:9.2f}"
     return (
         f"{row['group']:8} {row['landmarks']:4} {row['images']:4} {row['mode']:10} {row['candidate']:27} "
         f"{1e3 * row['median_s']:8.3f} ms {1e3 * (high - low):6.3f} {memory} "
@@ -319,7 +330,6 @@ def main() -> int:
     args.landmarks, args.images = (sorted(set(each)) for each in zip(*(cell[:2] for cell in cells), strict=True))
     torch.set_num_threads(args.threads)
     measured = measure(args, cells)
-    write_figures(args.output, measured)
     return int(not all(row.get("agrees", True) for row in (*measured["results"], *measured["agreement"])))
 
 

@@ -1,5 +1,6 @@
 """How the benchmarks time, weigh and describe: see ``benchmarks/README.md``."""
 
+import ctypes
 import gc
 import json
 import os
@@ -86,6 +87,46 @@ def call_and_peak_bytes(call: Callable[[], T]) -> tuple[T, int]:
     return result, peak
 
 
+def resident_peak_bytes(call: Callable[[], object]) -> int | None:
+    """How far one call lets the process's resident memory grow, whoever asks for it; None where Linux does not tell.
+
+    Pages that the process has and does not use are given back first, as far as the C library does so; what it still
+    holds is not seen, so that small amounts come out too small.
+    """
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the largest size so far
+    before = _status_bytes("VmRSS")
+    call()
+    return _status_bytes("VmHWM") - before
+
+
+class Neighbours:
+    """How busy all other processes keep the machine, from now on."""
+
+    def __init__(self) -> None:
+        self._started, self._busy, self._own = time.perf_counter(), *self._seconds()
+
+    @property
+    def share(self) -> float | None:
+        """Part of all cores' time that others have taken; None where Linux does not tell."""
+        busy, own = self._seconds()
+        elapsed = (time.perf_counter() - self._started) * (os.cpu_count() or 1)
+        return None if busy is None or self._busy is None else max(0.0, busy - self._busy - own + self._own) / elapsed
+
+    @staticmethod
+    def _seconds() -> tuple[float | None, float]:
+        """CPU time since the start of the machine, and of this process and its children that have ended."""
+        times = os.times()
+        lines = _lines("/proc/stat")
+        if not lines:
+            return None, sum(times[:4])
+        user, nice, system, _, _, irq, softirq, steal = map(int, lines[0].split()[1:9])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), sum(times[:4])
+
+
 def available_bytes() -> int:
     """Memory that can be had without swapping."""
     for line in Path("/proc/meminfo").read_text().splitlines():
@@ -95,7 +136,7 @@ def available_bytes() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and hardware; ``load_average`` tells whether something else was running at the start."""
+    """Versions and hardware."""
     models = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return {
@@ -138,6 +179,11 @@ def write_figures(path: Path, figures: dict[str, Any]) -> None:
         lines = ",\n".join(f"    {json.dumps(row)}" for row in value) if is_table else ""
         parts.append(f"  {json.dumps(key)}: " + (f"[\n{lines}\n  ]" if is_table else json.dumps(value)))
     write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def _status_bytes(name: str) -> int:
+    (line,) = (line for line in _lines("/proc/self/status") if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 def _caches() -> dict[str, int]:

@@ -25,6 +25,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "LGCN dense frozen": ("#cc79a7", "-", "D"),
     "LGCN compiled": ("#8c2d04", "--", "^"),
     "LGCN frozen compiled": ("#7a0177", "--", "v"),
+    "LGCN ahead of time": ("#f768a1", "--", "X"),
     "ONNX Runtime": ("#636363", ":", "P"),
     "DenseLGCNConv": ("#d55e00", "-", "o"),
     "LGCNConv": ("#e69f00", "-", "s"),

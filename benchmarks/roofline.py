@@ -28,7 +28,7 @@ if not __package__:
 
 from benchmarks.layer_candidates import CHANNELS, IN, Candidate, Case, networks
 from benchmarks.layer_runtime import call_of
-from benchmarks.measuring import environment, time_calls, write_figures
+from benchmarks.measuring import Neighbours, environment, time_calls, write_figures
 from benchmarks.operations import BYTES, Network, Step, backward, forward
 
 PLACES = ((98, 1), (98, 32), (478, 8))
@@ -133,7 +133,7 @@ def step_names(part: str, net: Network) -> list[Step]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Runs everything."""
-    described, started = environment(), time.perf_counter()
+    described, neighbours, started = environment(), Neighbours(), time.perf_counter()
     peaks = measure_peaks(args.side, tuple(args.blocks), min(0.5, args.seconds))
     print(f"product of {args.side} x {args.side} matrices: {peaks.operations_per_s / 1e9:.1f} GFLOP/s")
     for block, rate in peaks.bytes_per_s.items():
@@ -193,6 +193,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "benchmark": "roofline",
         "settings": settings,
         "environment": described,
+        "others_share": neighbours.share,
         "peaks": measured_peaks,
     }
     what["seconds"] = round(time.perf_counter() - started, 1)

@@ -10,7 +10,7 @@ from benchmarks.goals import Figures, Goal, Row, find, goals, percent, times
 MODES = {"inference": "inference", "training": "forward + backward"}
 SHOWN_LANDMARKS, SHOWN_IMAGES = 98, 8
 NUMBER = re.compile(r"\**[-\d]|not seen")
-QUIET = 0.7  # load average above which a machine was not
+QUIET = 0.03  # of all cores' time that other processes may have taken
 
 
 def document(figures: Figures, commands: Sequence[str]) -> str:
@@ -45,13 +45,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def header(figures: Figures, commands: Sequence[str]) -> str:
     """When, where, with what, and how to get the same."""
     first = next(iter(figures.values()))["environment"]
-    load = first["load_average"][0]
     lines = []
-    if load > QUIET:
+    others = max(each.get("others_share") or 0.0 for each in figures.values())
+    if others > QUIET:
         lines += [
-            f"**Placeholders: something else was running (load average {load}). Read nothing into these times.**",
+            f"**Placeholders: other processes took {percent(others)} of the machine. Read nothing into these times.**",
             "",
         ]
+    if not all(each.get("complete", True) for each in figures.values()):
+        lines += ["**Unfinished: the run was stopped; what it had measured until then is here.**", ""]
     versions = {name: first[name] for name in ("torch", "torch_geometric", "onnxruntime", "torch_scatter", "python")}
     named = ", ".join(f"{name.replace('_', '-')} {version}" for name, version in versions.items() if version)
     caches = ", ".join(f"{level} {size >> 10} KiB" for level, size in first["caches"].items())
@@ -61,12 +63,12 @@ def header(figures: Figures, commands: Sequence[str]) -> str:
         + (" with uncommitted changes" if first["uncommitted_changes"] else ""),
         f"- **Machine:** {first['cpu']}, {first['cores']} cores, {first['threads']} threads used, "
         f"{first['memory_bytes'] / 2**30:.0f} GiB; {first['cpu_capability']}; {caches}; "
-        f"load average before the first script {load}",
+        f"other processes took {percent(others)} of the time",
         f"- **Versions:** lgcn {first['lgcn']}, {named}; float32",
     ]
-    others = [each["environment"] for each in figures.values()]
+    described = [each["environment"] for each in figures.values()]
     for key in ("commit", "cpu", "threads", "torch"):
-        if len({str(each[key]) for each in others}) > 1:
+        if len({str(each[key]) for each in described}) > 1:
             lines.append(f"- **Not one run:** the scripts' `{key}` differ.")
     return "\n".join(lines)
 
@@ -153,7 +155,8 @@ def _runtime_sections(figures: dict[str, Any] | None) -> list[str]:
         section(
             "Memory",
             "![Memory](images/benchmark_memory.png)",
-            f"{memory}; for inference *+* what stays between calls.",
+            f"{memory}; for inference *+* what stays between calls. *Resident*: how far the process grew, scratch memory "
+            "of the library included.",
             *(
                 f"*{name}*\n\n{over(find(memory_rows, mode=mode), 'images', 'B', _memory)}"
                 for mode, name in MODES.items()
@@ -179,7 +182,8 @@ def shown_images(rows: list[Row]) -> int:
 
 def _memory(row: Row) -> str:
     if "peak_bytes" not in row:
-        return "not seen"
+        resident = row.get("resident_peak_bytes")
+        return "not seen" if resident is None else f"{megabytes(resident)} resident"
     kept = row.get("kept_bytes", 0)
     return megabytes(row["peak_bytes"]) + (f" + {megabytes(kept)}" if kept else "")
 

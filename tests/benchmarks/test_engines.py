@@ -1,11 +1,17 @@
 """ONNX Runtime and torch-scatter, as candidates."""
 
+import shutil
+
 import pytest
 import torch
 import torch_geometric.typing
 
-from benchmarks.engines import HAS_TORCH_SCATTER, ONNX_PACKAGES, UnavailableError, onnx_runtime, torch_scatter
+from benchmarks.engines import HAS_TORCH_SCATTER, ONNX_PACKAGES, OnnxRuntime, UnavailableError, torch_scatter
 from benchmarks.layer_candidates import Case, networks
+
+
+def has_compiler() -> bool:
+    return any(shutil.which(name) for name in ("g++", "clang++"))
 
 
 def test_onnx_runtime_agrees_at_every_batch_size() -> None:
@@ -20,10 +26,30 @@ def test_onnx_runtime_agrees_at_every_batch_size() -> None:
             torch.testing.assert_close(candidates["ONNX Runtime"].run(case), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_memory_of_onnx_runtime_is_that_of_its_tensors() -> None:
+    for package in ONNX_PACKAGES:
+        pytest.importorskip(package)
+    # 32 MB in, which are there before, and 32 MB out.
+    given = torch.ones(8, 1 << 20)
+    peak = OnnxRuntime(torch.nn.ReLU(), [torch.ones(2, 1 << 20)], threads=1).peak_bytes(given)
+    assert peak is None or 0.9 * given.nbytes < peak < 1.5 * given.nbytes
+
+
+@pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
+def test_what_is_compiled_ahead_of_time_agrees_at_every_batch_size() -> None:
+    torch.manual_seed(0)
+    candidates = {each.name: each for each in networks(4, "inductor")}
+    for images in (1, 3):
+        case = Case.draw(4, images)
+        with torch.no_grad():
+            expected = candidates["literal"].run(case).view(images, 4, 2)
+            torch.testing.assert_close(candidates["LGCN ahead of time"].run(case), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.engines.find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(UnavailableError, match="not installed: onnxscript$"):
-        onnx_runtime(torch.nn.ReLU(), [torch.ones(2, 3)], threads=1)
+        OnnxRuntime(torch.nn.ReLU(), [torch.ones(2, 3)], threads=1)
 
 
 def test_torch_scatter_is_switched_on_within_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,10 +141,16 @@ def test_page_shows_hits_misses_and_losses(figures: dict[str, Any]) -> None:
 
 
 def test_page_says_where_something_else_was_running(figures: dict[str, Any]) -> None:
-    figures["layer_runtime"]["environment"] = {**ENVIRONMENT, "load_average": [3.0, 0, 0], "commit": "other"}
+    figures["layer_runtime"] |= {"environment": {**ENVIRONMENT, "commit": "other"}, "others_share": 0.3}
     page = document(figures, [])
-    assert page.startswith("**Placeholders: something else was running (load average 3.0)")
+    assert page.startswith("**Placeholders: other processes took 30 % of the machine.")
     assert "**Not one run:** the scripts' `commit` differ." in page
+
+
+def test_page_says_where_a_run_was_stopped(figures: dict[str, Any]) -> None:
+    assert "Unfinished" not in document(figures, [])
+    figures["layer_runtime"]["complete"] = False
+    assert "**Unfinished: the run was stopped" in document(figures, [])
 
 
 def test_commands() -> None:
