@@ -155,8 +155,8 @@ def _runtime_sections(figures: dict[str, Any] | None) -> list[str]:
         section(
             "Memory",
             "![Memory](images/benchmark_memory.png)",
-            f"{memory}; for inference *+* what stays between calls. *Resident*: how far the process grew, scratch memory "
-            "of the library included.",
+            f"{memory}; for inference *+* what stays between calls. *Resident*: how far the process grew, scratch "
+            "memory of the library included.",
             *(
                 f"*{name}*\n\n{over(find(memory_rows, mode=mode), 'images', 'B', _memory)}"
                 for mode, name in MODES.items()
