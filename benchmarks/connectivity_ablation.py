@@ -115,21 +115,25 @@ def main(argv: list[str] | None = None) -> int:
     if args.quick:
         settings, schedule = replace(settings, every=16, rounds=1, draws=1), Schedule(steps=50)
         args.work, args.seeds = args.work / "quick", min(args.seeds, 2)
-    input_size = LandmarkDetector.from_pretrained(args.model).input_size
+    detector = LandmarkDetector.from_pretrained(args.model)
     torch.set_num_threads(args.jobs)
     extract(settings, args.work / "outputs")
     runs = [run for name in args.experiments for run in EXPERIMENTS[name].runs(range(args.seeds))]
     torch.set_num_threads(1)
-    run_all(runs, schedule, settings, input_size, args.work, args.jobs)
+    run_all(runs, schedule, settings, detector.input_size, args.work, args.jobs)
 
-    figures = report(args, settings, schedule)
+    judged = {"protocol": detector.protocol.name, "normalizer": detector.scheme.default_normalizer}
+    figures = {**judged, **report(args, settings, schedule)}
     made = tables(figures, figures["settings"]["seeds"])
-    print(plain(made))
+    what = "NME in per cent, protocol {protocol}, normaliser {normalizer}".format(**judged)
+    done = "{done} of {planned} runs".format(**figures["runs"])
+    print(f"{what}.\n{plain(made)}")
     write_figures(args.output, figures)
-    write_text(args.output.with_suffix(".md"), markdown(made))
+    page = f"{what}; {done}.\n\n{markdown(made)}"
+    write_text(args.output.with_suffix(".md"), page)
     if args.docs is not None:
-        write_between_markers(args.docs, markdown(made))
-    print(f"\n{figures['runs']['done']} of {figures['runs']['planned']} runs. Figures: {args.output}")
+        write_between_markers(args.docs, page)
+    print(f"\n{done}. Figures: {args.output}")
     return 0
 
 

@@ -4,9 +4,9 @@
     python benchmarks/report.py --from-json [FOLDER]
 
 Each script runs in a process of its own, one after the other; nothing else may run meanwhile. The JSON goes to
-``benchmarks/results``, the plots to ``docs/images``, and the tables into ``docs/benchmarks.md`` between its markers.
-``--quick`` (about 7 minutes) measures what the table of goals needs and no more, ``--full`` (about half an hour) the
-whole grid.
+``benchmarks/results``, the plots to ``docs/images``, the tables between the markers of ``docs/benchmarks.md`` and
+``docs/reformulation.md``. ``--quick`` (about 7 minutes) measures what the table of goals needs and no more, ``--full``
+(about half an hour) the whole grid.
 With ``--from-json`` nothing is measured: tables and plots are made from the JSON that is there. The exit status is 1
 where a script found a disagreement, and then nothing of the docs is changed.
 """
@@ -23,7 +23,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.plots import draw_all
-from benchmarks.tables import document
+from benchmarks.tables import document, reformulation
 from lgcn.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,10 +98,7 @@ def main() -> int:
     what.add_argument("--from-json", type=Path, nargs="?", const=results, metavar="FOLDER", help="measure nothing")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--results", type=Path, default=results, help="default: benchmarks/results")
-    parser.add_argument(
-        "--page", type=Path, default=ROOT / "docs" / "benchmarks.md", help="default: docs/benchmarks.md"
-    )
-    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="default: docs/images")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="whose pages are written (default: docs)")
     args = parser.parse_args()
     folder = args.from_json or args.results
     if args.from_json is None:
@@ -110,11 +107,15 @@ def main() -> int:
             print("Something disagrees, or a script has failed: see above. The docs stay as they are.", file=sys.stderr)
             return 1
     figures = read(folder)
-    written = insert(args.page.read_text(encoding="utf-8"), document(figures, commands_of(figures)))
-    for path in draw_all(figures, args.images):
+    tables = {"benchmarks.md": document(figures, commands_of(figures)), "reformulation.md": reformulation(figures)}
+    pages = {args.docs / name: text for name, text in tables.items()}
+    # All pages are read and found to have markers before the first is written.
+    written = {path: insert(path.read_text(encoding="utf-8"), text) for path, text in pages.items()}
+    for path in draw_all(figures, args.docs / "images"):
         print(path)
-    write_text(args.page, written)
-    print(args.page)
+    for path, text in written.items():
+        write_text(path, text)
+        print(path)
     return 0
 
 

@@ -9,6 +9,14 @@ from benchmarks.goals import Figures, Goal, Row, find, goals, percent, times
 
 MODES = {"inference": "inference", "training": "forward + backward"}
 SHOWN_LANDMARKS, SHOWN_IMAGES = 98, 8
+REFORMULATED = (
+    (98, 1, "inference"),
+    (98, 32, "inference"),
+    (98, 32, "training"),
+    (478, 8, "inference"),
+    (478, 8, "training"),
+)
+COMPILED = ("LGCN compiled", "LGCN frozen compiled", "LGCN ahead of time")
 NUMBER = re.compile(r"\**[-\d]|not seen")
 QUIET = 0.03  # of all cores' time that other processes may have taken
 
@@ -24,6 +32,28 @@ def document(figures: Figures, commands: Sequence[str]) -> str:
         section("Left out", left_out_table(figures)),
     ]
     return "\n\n".join(each for each in sections if each)
+
+
+def reformulation(figures: Figures) -> str:
+    """What stands between the markers of ``docs/reformulation.md``: the gain, at the places that have a goal."""
+    rows = find(figures.get("layer_runtime", {}).get("results", ()), group="network")
+    columns = {"as written": "literal", "edge list": "LGCN sparse", "matrices": "LGCN dense"}
+    lines = []
+    for landmarks, images, mode in REFORMULATED:
+        at = {row["candidate"]: row for row in find(rows, landmarks=landmarks, images=images, mode=mode)}
+        if "literal" not in at:
+            continue
+        compiled = [at[name] for name in COMPILED if name in at]
+        best = min(compiled, key=lambda row: row["median_s"], default=None)
+        shown = [*(at.get(name) for name in columns.values()), best]
+        held = [megabytes(at[name]["peak_bytes"]) if name in at else "-" for name in ("literal", "LGCN dense")]
+        lines.append(
+            [f"K = {landmarks}, B = {images}, {MODES[mode]}"]
+            + ["-" if row is None else f"{milliseconds(row)} ({ratio(row)})" for row in shown]
+            + [" / ".join(held)]
+        )
+    header = ["median in ms (as written / this)", *columns, "matrices, compiled", "MB: as written / matrices"]
+    return table(header, lines) or "Nothing was measured."
 
 
 def section(title: str, *parts: str) -> str:

@@ -278,6 +278,7 @@ def test_the_command_goes_on_where_it_was_stopped(
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert output.with_suffix(".md").read_text() in text
+    assert "protocol zero_based, normaliser inter_ocular; " in text
 
 
 def test_a_refiner_of_samples_takes_one_step_only() -> None:

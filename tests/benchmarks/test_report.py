@@ -164,15 +164,22 @@ def test_commands() -> None:
 def test_report_from_json(
     tmp_path: Path, figures: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results, images, page = tmp_path / "results", tmp_path / "images", tmp_path / "page.md"
+    results, images, page = tmp_path / "results", tmp_path / "images", tmp_path / "benchmarks.md"
+    proof = tmp_path / "reformulation.md"
     results.mkdir()
     for name, each in figures.items():
         (results / f"{name}.json").write_text(json.dumps(each))
     page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
-    arguments = ["--from-json", str(results), "--page", str(page), "--images", str(images)]
+    proof.write_text("no markers")
+    arguments = ["--from-json", str(results), "--docs", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["report.py", *arguments])
+    with pytest.raises(SystemExit, match="from here on"):
+        main()
+    assert "\nold\n" in page.read_text() and not images.exists()  # nothing by halves
+    proof.write_text(page.read_text())
     assert main() == 0
     written = page.read_text()
+    assert "| K = 98, B = 32, inference | 500 (1x) | 100 (5x) | 20 (25x) | - | 500 / 20 |" in proof.read_text()
     assert written.startswith("before\n") and written.endswith("after\n") and "\nold\n" not in written
     assert "### Goals" in written
     drawn = sorted(path.name for path in images.iterdir())
@@ -208,6 +215,7 @@ def test_empty_tables_are_left_out() -> None:
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|--:|--:|\n| 1 | 2 |"
 
 
-def test_the_page_of_the_docs_has_markers() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+@pytest.mark.parametrize("name", ["benchmarks", "reformulation"])
+def test_the_pages_of_the_docs_have_markers(name: str) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / f"{name}.md"
     assert "tables" in insert(page.read_text(encoding="utf-8"), "tables")
