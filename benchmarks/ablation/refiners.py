@@ -136,6 +136,15 @@ CAUSES: dict[str, Variant] = {
     "faster": Variant("learnable, connectivity learns 10 times as fast", _learnable(), faster=10.0),
     "shuffled": Variant("learnable, confidences of another face", _learnable(), confidence="shuffled"),
     "oracle": Variant("learnable, confidences from the true errors", _learnable(), confidence="oracle"),
+    "self_scored": Variant("learnable, a node weighs itself too", _learnable(self_loops="scored")),
+    "self_adjacency": Variant(
+        "learned matrix, a node weighs itself too",
+        {"connectivity": "adjacency", "connectivity_options": {"self_loops": "scored"}},
+    ),
+    "self_node_confidence": Variant(
+        "learnable, a node weighs itself and sees its confidence",
+        {**_learnable(self_loops="scored"), "confidence_feature": True},
+    ),
     "node_confidence_isolated": Variant(
         "no graph, a node sees its confidence", {"connectivity": "isolated", "confidence_feature": True}
     ),
