@@ -148,9 +148,7 @@ class Connectivity(nn.Module, ABC):
         """
         # Rounded to bfloat16, scores would blur the softmax, and what is kept between calls with them.
         with full_precision(confidence_i.device.type):
-            score = self.edge_score(id_i, id_j, confidence_i, confidence_j)
-            if self.symmetric:
-                score = (score + self.edge_score(id_j, id_i, confidence_j, confidence_i)) / 2
+            score = self._score_edges(id_i, id_j, confidence_i, confidence_j, loop, keep)
         if self.self_loops == "zero" and loop is not None:
             score = score.masked_fill(loop, 0.0)
         if self._apart is not None:
@@ -186,13 +184,36 @@ class Connectivity(nn.Module, ABC):
             confidence = confidence.masked_fill(~mask, 0.0)
         check_finite("confidence", confidence)
         with full_precision(confidence.device.type):
-            score = self.pair_score(confidence)
+            score = self._score_pairs(confidence, mask)
         if self.symmetric:
             score = (score + score.transpose(-1, -2)) / 2
         if self.self_loops == "zero":
             itself = torch.eye(self.num_landmarks, dtype=torch.bool, device=score.device)
             score = score.masked_fill(itself, 0.0)
         return self._normalize(score, mask).expand(confidence.shape[0], -1, -1)
+
+    def _score_edges(
+        self,
+        id_i: Tensor,
+        id_j: Tensor,
+        confidence_i: Tensor,
+        confidence_j: Tensor,
+        loop: Tensor | None,
+        keep: Tensor | None,
+    ) -> Tensor:
+        """Scores of edges, averaged both ways where symmetric; arguments as :meth:`edge_weight` has them.
+
+        Loops and edges that are not there are scored as well, and weighed afterwards. A subclass in which one edge's
+        score depends on the others leaves them out here.
+        """
+        score = self.edge_score(id_i, id_j, confidence_i, confidence_j)
+        if self.symmetric:
+            score = (score + self.edge_score(id_j, id_i, confidence_j, confidence_i)) / 2
+        return score
+
+    def _score_pairs(self, confidence: Tensor, mask: Tensor | None) -> Tensor:
+        """Scores of all pairs, one way; :meth:`_score_edges` for the arguments of :meth:`dense`."""
+        return self.pair_score(confidence)
 
     def _normalize(self, score: Tensor, mask: Tensor | None) -> Tensor:
         """Scores of all pairs, broadcastable to [B, K, K], -> weights."""
