@@ -121,17 +121,27 @@ class LearnableConnectivity(Connectivity):
     def constants(self) -> Constants:
         """What the parameters alone decide, the table T [H, K, K] first of all.
 
-        Without gradients it is computed once and kept until a parameter has another value.
+        On the CPU and without gradients it is computed once and kept until a parameter has another value, or until
+        training goes on. Elsewhere, where comparing values would have to be waited for, it is computed each time; what
+        never computes it again is :meth:`frozen`.
         """
         if self._is_frozen:
             return Constants(*(getattr(self, f"_frozen_{name}") for name in Constants._fields))
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._device.type != "cpu":
+        if torch.compiler.is_compiling() or self._device.type != "cpu":
+            return self._compute_constants()
+        if torch.is_grad_enabled():
+            # Not everybody who goes on training after a validation calls ``train``.
+            if self.training and self._kept is not None:
+                self._kept = None
             return self._compute_constants()
         # Values are compared, not version counters, which edits through ``.data`` pass by; they are few.
         sources = self._sources()
-        if self._kept is None or not all(map(_same, self._kept[0], sources)):
-            self._kept = ([source.detach().clone() for source in sources], self._compute_constants())
-        return self._kept[1]
+        kept = self._kept
+        if kept is None or not all(map(_same, kept[0], sources)):
+            # Copies: parameters that something else looks into cannot be swapped for others.
+            computed = Constants(*(constant.clone() for constant in self._compute_constants()))
+            self._kept = kept = ([source.detach().clone() for source in sources], computed)
+        return kept[1]
 
     def table(self) -> Tensor:
         """T [H, K, K] of :meth:`constants`."""
@@ -140,11 +150,16 @@ class LearnableConnectivity(Connectivity):
     def frozen(self) -> "LearnableConnectivity":
         frozen = super().frozen()
         assert isinstance(frozen, LearnableConnectivity)
-        with torch.no_grad(), full_precision(self._device.type):
+        with torch.no_grad():
             for name, constant in frozen._compute_constants()._asdict().items():
                 # A copy: a buffer that is a parameter as well cannot be exported.
                 frozen.register_buffer(f"_frozen_{name}", constant.clone(), persistent=False)
         return frozen
+
+    def train(self, mode: bool = True) -> "LearnableConnectivity":
+        if mode:
+            self._kept = None
+        return super().train(mode)
 
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
         if self._in_pieces:
@@ -277,6 +292,11 @@ class LearnableConnectivity(Connectivity):
         return torch.addmm(first.bias, embedding, first.weight[:, 2 * self.use_confidence :].t())
 
     def _compute_constants(self) -> Constants:
+        # Rounded to bfloat16 they would be kept, and scores blur the softmax.
+        with full_precision(self._device.type):
+            return self._constants_as_they_are()
+
+    def _constants_as_they_are(self) -> Constants:
         K, first = self.num_landmarks, self.edge_mlp.lins[0]
         used = 2 * self.use_confidence
         of_confidence = first.weight[:, :used].t().unsqueeze(-1).unsqueeze(-1)
@@ -312,6 +332,18 @@ class LearnableConnectivity(Connectivity):
         without = {"use_class_embedding": self.class_mlp is not None, "use_confidence": self.use_confidence}
         options = {name: value for name, value in given.items() if value}
         return {**options, **{name: value for name, value in without.items() if not value}, **super()._options()}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LearnableConnectivity":
+        self._kept = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self._is_frozen and any(key.startswith(prefix) for key in state_dict):
+            raise InputError(
+                "Expected to load a state into a connectivity that is not frozen (got one whose table is computed for "
+                "good). Load it into the module that was frozen, and call frozen() again."
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
