@@ -125,8 +125,18 @@ def check_finite(name: str, tensor: Tensor) -> None:
             )
 
 
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Checks that ``tensor`` holds floating-point numbers.
+
+    Raises:
+        InputError: with the type that it holds.
+    """
+    if not tensor.dtype.is_floating_point and not torch.compiler.is_compiling():
+        raise InputError(f"Expected '{name}' to hold floating-point numbers (got {tensor.dtype}). Use .float().")
+
+
 def check_ids(name: str, ids: Tensor, count: int) -> None:
-    """Checks that ``ids`` are integers in 0 ... count - 1.
+    """Checks that ``ids`` are integers in 0 ... count - 1, of a type that can be an index.
 
     Values are looked at on the CPU only, and nothing is while compiling.
 
@@ -135,8 +145,11 @@ def check_ids(name: str, ids: Tensor, count: int) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
-        raise InputError(f"Expected '{name}' to hold integers (got {ids.dtype}).")
+    # Torch takes uint8 for a mask, and no other type for an index.
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise InputError(
+            f"Expected '{name}' to hold integers (got {ids.dtype}), torch.int64 or torch.int32. Use .long()."
+        )
     if ids.device.type != "cpu" or not ids.numel():
         return
     least, most = (int(each) for each in torch.aminmax(ids))
@@ -171,11 +184,12 @@ def check_mask(name: str, mask: Tensor, shape: str, **sizes: int) -> None:
         raise InputError(f"Expected '{name}' to hold booleans (got {mask.dtype}). Compare it: mask > 0.")
 
 
-def check_images(images: Sequence[int], **tensors: tuple[Tensor | None, int]) -> None:
+def check_images(images: Sequence[int], whose: str = "x", /, **tensors: tuple[Tensor | None, int]) -> None:
     """Checks that tensors are of the same images, or one for all of them.
 
     Args:
         images: sizes of the leading axes, [B] or none.
+        whose: the argument that has them.
         **tensors: name -> tensor and its number of other axes; None is left out.
 
     Raises:
@@ -185,5 +199,6 @@ def check_images(images: Sequence[int], **tensors: tuple[Tensor | None, int]) ->
         return
     for name, (tensor, axes) in tensors.items():
         if tensor is not None and tensor.dim() > axes and list(tensor.shape[:-axes]) != list(images):
-            whose = f"for {images[0]} images, as 'x' is, or one for all" if images else "for one image, as 'x' is"
-            raise InputError(f"Expected '{name}' {whose} (got {list(tensor.shape)}).")
+            count = f"for {images[0]} images" if images else "for one image"
+            shared = ", or one for all" if images else ""
+            raise InputError(f"Expected '{name}' {count}, as '{whose}' is{shared} (got {list(tensor.shape)}).")

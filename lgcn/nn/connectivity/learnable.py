@@ -335,7 +335,8 @@ class LearnableConnectivity(Connectivity):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LearnableConnectivity":
         self._kept = None
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if self._is_frozen and any(key.startswith(prefix) for key in state_dict):
