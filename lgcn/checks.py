@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 class InputError(ValueError):
@@ -104,15 +105,29 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
         )
 
 
+def is_transformed() -> bool:
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work.
+
+    They want plain operations of torch's, and no values read.
+    """
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _has_values(tensor: Tensor) -> bool:
+    """Whether values can be looked at, and without waiting for them."""
+    return tensor.device.type == "cpu" and not is_transformed()
+
+
 def check_finite(name: str, tensor: Tensor) -> None:
     """Checks that ``tensor`` holds neither NaN nor infinity.
 
-    Looks only on the CPU: elsewhere the answer would have to be waited for. Does nothing while compiling.
+    Looks only on the CPU: elsewhere the answer would have to be waited for. Does nothing while compiling, or where
+    :func:`is_transformed`.
 
     Raises:
         InputError: with the first place and value that is not.
     """
-    if torch.compiler.is_compiling() or tensor.device.type != "cpu":
+    if torch.compiler.is_compiling() or not _has_values(tensor):
         return
     # One sum is several times quicker than asking each number; only what is not finite makes it so (or an overflow).
     if not math.isfinite(tensor.detach().sum().item()):
@@ -138,7 +153,7 @@ def check_floating(name: str, tensor: Tensor) -> None:
 def check_ids(name: str, ids: Tensor, count: int) -> None:
     """Checks that ``ids`` are integers in 0 ... count - 1, of a type that can be an index.
 
-    Values are looked at on the CPU only, and nothing is while compiling.
+    Values are looked at on the CPU only, not where :func:`is_transformed`, and nothing is while compiling.
 
     Raises:
         InputError: with the type, or the value that is out of range.
@@ -150,7 +165,7 @@ def check_ids(name: str, ids: Tensor, count: int) -> None:
         raise InputError(
             f"Expected '{name}' to hold integers (got {ids.dtype}), torch.int64 or torch.int32. Use .long()."
         )
-    if ids.device.type != "cpu" or not ids.numel():
+    if not _has_values(ids) or not ids.numel():
         return
     least, most = (int(each) for each in torch.aminmax(ids))
     if least < 0 or most >= count:
@@ -160,7 +175,7 @@ def check_ids(name: str, ids: Tensor, count: int) -> None:
 def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
     """Checks an edge list [2, E] of int64 whose nodes are in 0 ... num_nodes - 1.
 
-    Values are looked at on the CPU only, and nothing is while compiling.
+    Values are looked at on the CPU only, not where :func:`is_transformed`, and nothing is while compiling.
 
     Raises:
         InputError: with what is wrong.

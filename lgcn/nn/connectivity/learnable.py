@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError, check_choice
+from lgcn.checks import InputError, check_choice, is_transformed
 from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.pair_scores import pair_scores
 from lgcn.nn.masked_norm import batch_norm_of
@@ -127,7 +127,7 @@ class LearnableConnectivity(Connectivity):
         """
         if self._is_frozen:
             return Constants(*(getattr(self, f"_frozen_{name}") for name in Constants._fields))
-        if torch.compiler.is_compiling() or self._device.type != "cpu":
+        if torch.compiler.is_compiling() or self._device.type != "cpu" or is_transformed():
             return self._compute_constants()
         if torch.is_grad_enabled():
             # Not everybody who goes on training after a validation calls ``train``.
@@ -178,7 +178,7 @@ class LearnableConnectivity(Connectivity):
         rows = rows.contiguous()
         parts = zip(*(each.split(edges, dim=-1) for each in (row, confidence_i, confidence_j)), strict=True)
         score: Callable[..., Tensor] = self._score_rows
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not is_transformed():
             score = partial(checkpoint, self._score_rows, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([score(rows, *part) for part in parts], dim=-1)
 

@@ -289,6 +289,42 @@ def test_gradcheck(connectivity: Connectivity) -> None:
     confidence = confidences(2).requires_grad_()
     if connectivity.dense(confidence).requires_grad:
         assert torch.autograd.gradcheck(connectivity.dense, (confidence,))
+        assert torch.autograd.gradgradcheck(connectivity.dense, (confidence,))
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_transforms(connectivity: Connectivity, form: str) -> None:
+    edge_index = complete(connectivity)
+
+    def call(confidence: Tensor) -> Tensor:
+        if form == "dense":
+            return connectivity.dense(confidence)
+        return connectivity(torch.arange(K), confidence, edge_index)
+
+    confidence = confidences(2)
+    expected = torch.autograd.functional.jacobian(call, confidence)
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        assert_close(jacobian(call)(confidence), expected)
+    several = torch.stack([confidence, confidence.flip(0), confidences(2)])
+    right = torch.stack([call(each) for each in several])
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            assert_close(torch.func.vmap(call)(several), right)
+
+
+def test_an_ensemble_at_once() -> None:
+    members = [randomize(build_connectivity("learnable", K)).double().eval() for _ in range(3)]
+    parameters, _ = torch.func.stack_module_state(members)
+    confidence, edge_index = confidences(2), complete_edge_index(K)
+    shell = copy.deepcopy(members[0])
+
+    def call(parameters: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(shell, parameters, (torch.arange(K), confidence, edge_index))
+
+    expected = torch.stack([member(torch.arange(K), confidence, edge_index) for member in members])
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            assert_close(torch.func.vmap(call)(parameters), expected)
 
 
 def test_reset_parameters_is_reproducible(connectivity: Connectivity) -> None:

@@ -373,6 +373,19 @@ def test_other_depths_of_the_edge_mlp(options: dict[str, Any]) -> None:
     assert_close(connectivity.pair_score(confidence), expected)
 
 
+def test_transforms_of_edges_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    connectivity = randomize(LearnableConnectivity(7)).double()
+    confidence, edge_index = torch.rand(7, dtype=torch.float64), complete_edge_index(7)
+
+    def call(confidence: Tensor) -> Tensor:
+        return connectivity(torch.arange(7), confidence, edge_index)
+
+    expected = torch.autograd.functional.jacobian(call, confidence)
+    monkeypatch.setattr(learnable, "_CACHED", 7 * 32)
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        assert_close(jacobian(call)(confidence), expected)
+
+
 @pytest.mark.parametrize("edges", [1, 7, 42])
 @pytest.mark.parametrize("images", [None, 3])
 def test_edges_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, edges: int, images: int | None) -> None:
