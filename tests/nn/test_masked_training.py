@@ -156,8 +156,11 @@ def test_one_graph_when_compiled(case: dict[str, Any]) -> None:
     connectivity = randomize(LearnableConnectivity(K, 8, 4, 5, norm="batch_norm", **case)).double().train()
     eager = copy.deepcopy(connectivity)
     compiled = torch.compile(connectivity.dense, backend="aot_eager", fullgraph=True, dynamic=True)
-    confidence = confidences()
+    confidence, edge_index = confidences(), complete(connectivity)
     assert_same_training(connectivity, eager, compiled(confidence, MASK), eager.dense(confidence, MASK))
+    compiled = torch.compile(connectivity, backend="aot_eager", fullgraph=True, dynamic=True)
+    inputs = (torch.arange(K), confidence, edge_index, MASK)
+    assert_same_training(connectivity, eager, compiled(*inputs), eager(*inputs))
 
 
 @pytest.mark.parametrize("images", [1, 4])

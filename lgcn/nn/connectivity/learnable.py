@@ -233,7 +233,7 @@ class LearnableConnectivity(Connectivity):
             counts = ~loop if keep is None else keep & ~loop
         if not self.symmetric:
             return self._score_in_pieces(id_i, id_j, confidence_i, confidence_j, counts)
-        # At once, so that statistics move once; each way counts half, so that there are no more edges than there are.
+        # Both ways at once, so that running statistics move once; each counts half, so that an edge counts once.
         counts = confidence_i.new_full(id_i.shape, 0.5) if counts is None else counts * 0.5
         ends = ((id_i, id_j), (id_j, id_i), (confidence_i, confidence_j), (confidence_j, confidence_i))
         both = self._score_in_pieces(*(torch.cat(way, dim=-1) for way in (*ends, (counts, counts))))
