@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 class InputError(ValueError):
@@ -104,15 +105,29 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
         )
 
 
+def is_transformed() -> bool:
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work.
+
+    They want plain operations of torch's, and no values read.
+    """
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _has_values(tensor: Tensor) -> bool:
+    """Whether values can be looked at, and without waiting for them."""
+    return tensor.device.type == "cpu" and not is_transformed()
+
+
 def check_finite(name: str, tensor: Tensor) -> None:
     """Checks that ``tensor`` holds neither NaN nor infinity.
 
-    Looks only on the CPU: elsewhere the answer would have to be waited for. Does nothing while compiling.
+    Looks only on the CPU: elsewhere the answer would have to be waited for. Does nothing while compiling, or where
+    :func:`is_transformed`.
 
     Raises:
         InputError: with the first place and value that is not.
     """
-    if torch.compiler.is_compiling() or tensor.device.type != "cpu":
+    if torch.compiler.is_compiling() or not _has_values(tensor):
         return
     # One sum is several times quicker than asking each number; only what is not finite makes it so (or an overflow).
     if not math.isfinite(tensor.detach().sum().item()):
@@ -125,19 +140,32 @@ def check_finite(name: str, tensor: Tensor) -> None:
             )
 
 
-def check_ids(name: str, ids: Tensor, count: int) -> None:
-    """Checks that ``ids`` are integers in 0 ... count - 1.
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Checks that ``tensor`` holds floating-point numbers.
 
-    Values are looked at on the CPU only, and nothing is while compiling.
+    Raises:
+        InputError: with the type that it holds.
+    """
+    if not tensor.dtype.is_floating_point and not torch.compiler.is_compiling():
+        raise InputError(f"Expected '{name}' to hold floating-point numbers (got {tensor.dtype}). Use .float().")
+
+
+def check_ids(name: str, ids: Tensor, count: int) -> None:
+    """Checks that ``ids`` are integers in 0 ... count - 1, of a type that can be an index.
+
+    Values are looked at on the CPU only, not where :func:`is_transformed`, and nothing is while compiling.
 
     Raises:
         InputError: with the type, or the value that is out of range.
     """
     if torch.compiler.is_compiling():
         return
-    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
-        raise InputError(f"Expected '{name}' to hold integers (got {ids.dtype}).")
-    if ids.device.type != "cpu" or not ids.numel():
+    # Torch takes uint8 for a mask, and no other type for an index.
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise InputError(
+            f"Expected '{name}' to hold integers (got {ids.dtype}), torch.int64 or torch.int32. Use .long()."
+        )
+    if not _has_values(ids) or not ids.numel():
         return
     least, most = (int(each) for each in torch.aminmax(ids))
     if least < 0 or most >= count:
@@ -147,7 +175,7 @@ def check_ids(name: str, ids: Tensor, count: int) -> None:
 def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
     """Checks an edge list [2, E] of int64 whose nodes are in 0 ... num_nodes - 1.
 
-    Values are looked at on the CPU only, and nothing is while compiling.
+    Values are looked at on the CPU only, not where :func:`is_transformed`, and nothing is while compiling.
 
     Raises:
         InputError: with what is wrong.
@@ -171,11 +199,12 @@ def check_mask(name: str, mask: Tensor, shape: str, **sizes: int) -> None:
         raise InputError(f"Expected '{name}' to hold booleans (got {mask.dtype}). Compare it: mask > 0.")
 
 
-def check_images(images: Sequence[int], **tensors: tuple[Tensor | None, int]) -> None:
+def check_images(images: Sequence[int], whose: str = "x", /, **tensors: tuple[Tensor | None, int]) -> None:
     """Checks that tensors are of the same images, or one for all of them.
 
     Args:
         images: sizes of the leading axes, [B] or none.
+        whose: the argument that has them.
         **tensors: name -> tensor and its number of other axes; None is left out.
 
     Raises:
@@ -185,5 +214,6 @@ def check_images(images: Sequence[int], **tensors: tuple[Tensor | None, int]) ->
         return
     for name, (tensor, axes) in tensors.items():
         if tensor is not None and tensor.dim() > axes and list(tensor.shape[:-axes]) != list(images):
-            whose = f"for {images[0]} images, as 'x' is, or one for all" if images else "for one image, as 'x' is"
-            raise InputError(f"Expected '{name}' {whose} (got {list(tensor.shape)}).")
+            count = f"for {images[0]} images" if images else "for one image"
+            shared = ", or one for all" if images else ""
+            raise InputError(f"Expected '{name}' {count}, as '{whose}' is{shared} (got {list(tensor.shape)}).")

@@ -8,4 +8,6 @@ import torch
 
 def full_precision(device_type: str) -> AbstractContextManager[Any]:
     """Switches autocast off: bfloat16 knows a position in the input to a pixel of 256 only."""
-    return torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext()
+    # A meta device has none, and must not be asked.
+    rounded = device_type != "meta" and torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if rounded else nullcontext()

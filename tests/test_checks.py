@@ -3,7 +3,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lgcn.checks import InputError, InputFileError, check_at_least, check_choice, check_device, check_shape
+from lgcn.checks import (
+    InputError,
+    InputFileError,
+    check_at_least,
+    check_choice,
+    check_device,
+    check_floating,
+    check_ids,
+    check_images,
+    check_shape,
+)
 
 
 def test_errors_are_of_the_kinds_that_callers_catch() -> None:
@@ -80,6 +90,33 @@ def test_check_shape_does_not_break_a_compiled_graph() -> None:
     pos = torch.rand(2, 68, 2)
     compiled = torch.compile(double, fullgraph=True, backend="eager")
     assert torch.equal(compiled(pos), pos * 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_ids_that_can_be_an_index(dtype: torch.dtype) -> None:
+    check_ids("landmark_id", torch.tensor([0, 3], dtype=dtype), 4)
+    with pytest.raises(InputError, match=r"'landmark_id' in 0 ... 2 \(got 3\)"):
+        check_ids("landmark_id", torch.tensor([0, 3], dtype=dtype), 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.bool, torch.float32, torch.complex64])
+def test_ids_that_cannot(dtype: torch.dtype) -> None:
+    with pytest.raises(InputError, match=rf"integers \(got {dtype}\), torch.int64 or torch.int32. Use .long\(\)"):
+        check_ids("landmark_id", torch.zeros(2).to(dtype), 4)
+
+
+def test_check_floating() -> None:
+    check_floating("confidence", torch.zeros(2, dtype=torch.bfloat16))
+    with pytest.raises(InputError, match=r"'confidence' to hold floating-point numbers \(got torch.bool\). Use .float"):
+        check_floating("confidence", torch.zeros(2, dtype=torch.bool))
+
+
+def test_check_images() -> None:
+    check_images([2], pos=(torch.zeros(2, 5, 2), 2), mask=(torch.zeros(5), 1), edge_weight=(None, 1))
+    with pytest.raises(InputError, match=r"'pos' for 2 images, as 'x' is, or one for all \(got \[3, 5, 2\]\)"):
+        check_images([2], pos=(torch.zeros(3, 5, 2), 2))
+    with pytest.raises(InputError, match=r"'mask' for one image, as 'confidence' is \(got \[3, 5\]\)"):
+        check_images([], "confidence", mask=(torch.zeros(3, 5), 1))
 
 
 def test_a_device_that_torch_cannot_use_is_named() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from lgcn.checks import InputError, check_choice
 from lgcn.codecs import HeatmapCodec
 from lgcn.models.presets import PRESETS
-from lgcn.nn import LandmarkRefiner
+from lgcn.nn import CONNECTIVITIES, LandmarkRefiner
 from lgcn.schemes import get_scheme
 from lgcn.typing import Size
 
@@ -23,7 +23,8 @@ class DetectorConfig:
         input_size: (H, W) of the network's input, multiples of 32 for timm's networks.
         backbone_options: arguments of the backbone.
         codec: arguments of :class:`lgcn.codecs.HeatmapCodec`, over those of the preset.
-        refiner: arguments of :class:`lgcn.nn.LandmarkRefiner`, over those of the preset.
+        refiner: arguments of :class:`lgcn.nn.LandmarkRefiner`, over those of the preset; so are the
+            ``connectivity_options``, unless the connectivity is another one.
         use_refiner: False leaves the graph out: the heatmap network alone.
         protocol: the crop that the network is made for.
         min_confidence: mean confidence of the landmarks below which what a face detector has found is taken
@@ -60,26 +61,31 @@ class DetectorConfig:
         preset = PRESETS[self.preset]
         start = {"pretrained", "weights"}
         kept = {key: value for key, value in asdict(self).items() if key != "backbone_weights"}
+        refiner = {**_defaults(LandmarkRefiner), **self.refiner_options()}
+        connectivity = _defaults(CONNECTIVITIES[refiner["connectivity"]])
+        refiner["connectivity_options"] = {**connectivity, **refiner["connectivity_options"]}
         return {
             **kept,
             "backbone_options": {key: value for key, value in self.backbone_options.items() if key not in start},
             "codec": {**_defaults(HeatmapCodec), **preset.codec, **self.codec},
-            "refiner": {**_defaults(LandmarkRefiner), **self.refiner_options()},
+            "refiner": refiner,
         }
 
     def refiner_options(self) -> dict[str, Any]:
         """Arguments of the refiner: the preset's, and over them this config's.
 
-        A hand-made topology follows the scheme's contours unless it is given.
+        So are the options of the connectivity, if it is the preset's. A hand-made topology follows the scheme's
+        contours unless it is given.
         """
-        preset = PRESETS[self.preset].refiner
-        options = {**preset, **self.refiner}
-        if options.get("connectivity") != preset.get("connectivity"):
-            options["connectivity_options"] = self.refiner.get("connectivity_options")
-        if options.get("connectivity") == "topology" and not options.get("connectivity_options"):
-            edges = [edge for contour in get_scheme(self.scheme).contours for edge in contour.edges]
-            options["connectivity_options"] = {"edges": edges}
-        return options
+        preset = {**_defaults(LandmarkRefiner), **PRESETS[self.preset].refiner}
+        options = {**PRESETS[self.preset].refiner, **self.refiner}
+        name = options.get("connectivity", preset["connectivity"])
+        chosen = dict(self.refiner.get("connectivity_options") or {})
+        if name == preset["connectivity"]:
+            chosen = {**(preset["connectivity_options"] or {}), **chosen}
+        if name == "topology" and not any(chosen.get(source) for source in ("edges", "contours", "num_nearest")):
+            chosen["edges"] = [edge for contour in get_scheme(self.scheme).contours for edge in contour.edges]
+        return {**options, "connectivity_options": chosen}
 
     @classmethod
     def from_saved(cls, saved: dict[str, Any]) -> "DetectorConfig":

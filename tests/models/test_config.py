@@ -5,6 +5,7 @@ import pytest
 
 from lgcn.checks import InputError
 from lgcn.models import PRESETS, DetectorConfig, Preset
+from lgcn.nn import LandmarkRefiner, TopologyConnectivity
 
 CONFIG = DetectorConfig(
     scheme="wflw98",
@@ -28,7 +29,8 @@ def test_a_saved_config_comes_back() -> None:
     assert again.input_size == (128, 96)
     assert (again.scheme, again.backbone, again.preset, again.protocol) == ("wflw98", "resnet18", "default", "hrnet")
     assert again.codec == {**PRESETS["default"].codec, "sigma": 2.0, "align": "center"}
-    assert again.refiner["connectivity_options"] == {"class_channels": 8}
+    options = again.refiner["connectivity_options"]
+    assert (options["class_channels"], options["norm"], options["self_loops"]) == (8, None, "none")
     # What was saved once is saved the same ever after.
     assert json.dumps(through_json(again).saved()) == json.dumps(again.saved()) == json.dumps(CONFIG.saved())
 
@@ -38,8 +40,53 @@ def test_a_topology_follows_the_contours_of_the_scheme_and_is_kept() -> None:
     edges = config.saved()["refiner"]["connectivity_options"]["edges"]
     assert (0, 1) in edges and (16, 17) not in edges
     given = DetectorConfig(refiner={"connectivity": "topology", "connectivity_options": {"edges": [[0, 1]]}})
-    assert given.saved()["refiner"]["connectivity_options"] == {"edges": [[0, 1]]}
+    assert given.saved()["refiner"]["connectivity_options"]["edges"] == [[0, 1]]
     assert json.dumps(through_json(config).saved()) == json.dumps(config.saved())
+
+
+@pytest.mark.parametrize(
+    ("given", "pairs"),
+    [
+        ({"self_loops": "zero"}, None),
+        ({"self_loops": "zero", "edges": [[0, 1]]}, 1),
+        ({"contours": [[0, 1, 2]]}, 2),
+        ({"edges": None, "contours": [], "num_nearest": 0}, None),
+    ],
+)
+def test_a_topology_with_other_options_follows_the_contours_too(given: dict[str, Any], pairs: int | None) -> None:
+    def refiner(options: dict[str, Any]) -> LandmarkRefiner:
+        config = DetectorConfig(refiner={"connectivity": "topology", "connectivity_options": options})
+        return LandmarkRefiner(68, 8, (64, 64), **through_json(config).refiner_options())
+
+    connectivity = refiner(given).lgcn.connectivity
+    assert isinstance(connectivity, TopologyConnectivity)
+    assert connectivity.self_loops == given.get("self_loops", "none")
+    of_scheme = refiner({}).lgcn.connectivity
+    assert isinstance(of_scheme, TopologyConnectivity)
+    assert connectivity.num_pairs == (pairs or of_scheme.num_pairs)
+
+
+def test_options_of_the_preset_s_connectivity_stay_beside_one_s_own() -> None:
+    preset = PRESETS["official"].refiner["connectivity_options"]
+    given = {"symmetric": True, "class_channels": 3}
+    for options in ({"connectivity_options": given}, {"connectivity": "learnable", "connectivity_options": given}):
+        config = DetectorConfig(preset="official", refiner=options)
+        assert config.refiner_options()["connectivity_options"] == {**preset, **given}
+        assert through_json(config).refiner_options()["connectivity_options"].items() >= {**preset, **given}.items()
+    assert "symmetric" not in preset
+    assert DetectorConfig(preset="official").refiner_options()["connectivity_options"] == preset
+    other = DetectorConfig(preset="official", refiner={"connectivity": "adjacency", "connectivity_options": {}})
+    assert other.refiner_options()["connectivity_options"] == {}
+    # The paper's is learnable too, without saying so.
+    config = DetectorConfig(refiner={"connectivity": "learnable", "connectivity_options": given})
+    assert config.refiner_options()["connectivity_options"] == given
+
+
+def test_a_changed_connectivity_of_a_preset_leaves_saved_models_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = DetectorConfig(preset="official").saved()
+    monkeypatch.setitem(PRESETS["official"].refiner["connectivity_options"], "symmetric", True)
+    assert DetectorConfig(preset="official").refiner_options()["connectivity_options"]["symmetric"] is True
+    assert DetectorConfig.from_saved(saved).refiner_options()["connectivity_options"]["symmetric"] is False
 
 
 @pytest.mark.parametrize("preset", PRESETS.names())

@@ -2,13 +2,24 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.utils import softmax
 
-from lgcn.checks import InputError, check_choice, check_edges, check_finite, check_ids, check_mask, check_shape
+from lgcn.checks import (
+    InputError,
+    check_choice,
+    check_edges,
+    check_finite,
+    check_floating,
+    check_ids,
+    check_images,
+    check_mask,
+    check_shape,
+)
 from lgcn.precision import full_precision
 
 NORMALIZATIONS = ("softmax", "sigmoid", "raw")
@@ -35,6 +46,7 @@ class Connectivity(nn.Module, ABC):
 
     _stranger: Tensor
     _apart: Tensor | None
+    _drawn: Tensor | None
 
     def __init__(
         self,
@@ -77,8 +89,8 @@ class Connectivity(nn.Module, ABC):
         """Weights [E] on an edge list, or [B, E] for B images that share one.
 
         Args:
-            landmark_id: [N], type of each node, in 0 ... K - 1.
-            confidence: [N] or [B, N], finite, in [0, 1] as a rule.
+            landmark_id: [N], type of each node, in 0 ... K - 1, of int64 or int32.
+            confidence: [N] or [B, N], floating-point and finite, in [0, 1] as a rule.
             edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1.
             mask: [N] or [B, N], False where a node is missing: its edges weigh 0, and the rest as if it were
                 not there. What stands at a missing node is not read.
@@ -116,8 +128,11 @@ class Connectivity(nn.Module, ABC):
         """
         check_shape("landmark_id", landmark_id, "N")
         check_shape("confidence", confidence, "... N", N=landmark_id.shape[0])
+        check_floating("confidence", confidence)
         if mask is not None:
             check_mask("mask", mask, "... N", N=landmark_id.shape[0])
+            if confidence.dim() > 1:
+                check_images(confidence.shape[:-1], "confidence", mask=(mask, 1))
             confidence = confidence.masked_fill(~mask, 0.0)
         check_ids("landmark_id", landmark_id, self.num_landmarks)
         check_finite("confidence", confidence)
@@ -148,9 +163,7 @@ class Connectivity(nn.Module, ABC):
         """
         # Rounded to bfloat16, scores would blur the softmax, and what is kept between calls with them.
         with full_precision(confidence_i.device.type):
-            score = self.edge_score(id_i, id_j, confidence_i, confidence_j)
-            if self.symmetric:
-                score = (score + self.edge_score(id_j, id_i, confidence_j, confidence_i)) / 2
+            score = self._score_edges(id_i, id_j, confidence_i, confidence_j, loop, keep)
         if self.self_loops == "zero" and loop is not None:
             score = score.masked_fill(loop, 0.0)
         if self._apart is not None:
@@ -170,7 +183,7 @@ class Connectivity(nn.Module, ABC):
         """Weights [B, K, K] on complete graphs whose node k is of type k.
 
         Args:
-            confidence: [B, K], finite, in [0, 1] as a rule.
+            confidence: [B, K], floating-point and finite, in [0, 1] as a rule.
             mask: [B, K], False where a landmark is missing: nobody's neighbour, and without neighbours. What
                 stands there is not read.
 
@@ -178,21 +191,45 @@ class Connectivity(nn.Module, ABC):
             Row i holds the weights of i's neighbours; a node without neighbours has a row of zeros.
 
         Raises:
-            InputError: for shapes or values that do not fit (values are looked at on the CPU only).
+            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only).
         """
         check_shape("confidence", confidence, "B K", K=self.num_landmarks)
+        check_floating("confidence", confidence)
         if mask is not None:
             check_mask("mask", mask, "B K", B=confidence.shape[0], K=self.num_landmarks)
             confidence = confidence.masked_fill(~mask, 0.0)
         check_finite("confidence", confidence)
         with full_precision(confidence.device.type):
-            score = self.pair_score(confidence)
+            score = self._score_pairs(confidence, mask)
         if self.symmetric:
             score = (score + score.transpose(-1, -2)) / 2
         if self.self_loops == "zero":
             itself = torch.eye(self.num_landmarks, dtype=torch.bool, device=score.device)
             score = score.masked_fill(itself, 0.0)
         return self._normalize(score, mask).expand(confidence.shape[0], -1, -1)
+
+    def _score_edges(
+        self,
+        id_i: Tensor,
+        id_j: Tensor,
+        confidence_i: Tensor,
+        confidence_j: Tensor,
+        loop: Tensor | None,
+        keep: Tensor | None,
+    ) -> Tensor:
+        """Scores of edges, averaged both ways where symmetric; arguments as :meth:`edge_weight` has them.
+
+        Loops and edges that are not there are scored as well, and weighed afterwards. A subclass in which one edge's
+        score depends on the others leaves them out here.
+        """
+        score = self.edge_score(id_i, id_j, confidence_i, confidence_j)
+        if self.symmetric:
+            score = (score + self.edge_score(id_j, id_i, confidence_j, confidence_i)) / 2
+        return score
+
+    def _score_pairs(self, confidence: Tensor, mask: Tensor | None) -> Tensor:
+        """Scores of all pairs, one way; :meth:`_score_edges` for the arguments of :meth:`dense`."""
+        return self.pair_score(confidence)
 
     def _normalize(self, score: Tensor, mask: Tensor | None) -> Tensor:
         """Scores of all pairs, broadcastable to [B, K, K], -> weights."""
@@ -209,13 +246,25 @@ class Connectivity(nn.Module, ABC):
         floored = score.masked_fill(stranger, torch.finfo(score.dtype).min)
         return floored.softmax(dim=-1).masked_fill(stranger, 0.0)
 
-    def _restrict(self, apart: Tensor | None) -> None:
-        """Says which pairs of types [K, K] can never be neighbours; None: all can."""
-        itself = torch.eye(self.num_landmarks, dtype=torch.bool)
+    def _restrict(self, apart: Tensor | None, device: torch.device | None = None) -> None:
+        """Says which pairs of types [K, K] can never be neighbours, on the CPU; None: all can."""
+        # What is decided here can be neither read from a meta device nor lost there.
+        itself = torch.eye(self.num_landmarks, dtype=torch.bool, device="cpu")
         stranger = itself if self.self_loops == "none" else torch.zeros_like(itself)
-        self.register_buffer("_apart", apart, persistent=False)
-        self.register_buffer("_stranger", stranger if apart is None else stranger | apart, persistent=False)
-        self._all_have_neighbours = not bool(self._stranger.all(dim=-1).any())
+        stranger = stranger if apart is None else stranger | apart
+        self._all_have_neighbours = not bool(stranger.all(dim=-1).any())
+        self._drawn = apart
+        device = device or torch.get_default_device()
+        self.register_buffer("_apart", None if apart is None else apart.to(device), persistent=False)
+        self.register_buffer("_stranger", stranger.to(device), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Connectivity":
+        started_on_meta = self._stranger.is_meta
+        super()._apply(fn, recurse)
+        if started_on_meta and not self._stranger.is_meta:
+            # No state brings these, as it brings the parameters.
+            self._restrict(self._drawn, self._stranger.device)
+        return self
 
     def _options(self) -> dict[str, Any]:
         """What ``repr`` shows beside K: the options that are not as the paper has them."""

@@ -11,9 +11,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError, check_choice
+from lgcn.checks import InputError, check_choice, is_transformed
 from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.pair_scores import pair_scores
+from lgcn.nn.masked_norm import batch_norm_of
 from lgcn.precision import full_precision
 
 NORMS = ("batch_norm",)
@@ -51,7 +52,8 @@ class LearnableConnectivity(Connectivity):
     :math:`T` [K, K, H] of the parameters alone, kept as long as they do not change. An image adds only
     :math:`\mathrm{ReLU}(T_{l_i l_j} + a c_i + b c_j)`, see :mod:`lgcn.nn.connectivity.pair_scores`. Batch
     normalisation is an affine map once training is over, and is folded into the layer after it; in training its
-    statistics are those of the pairs of different landmarks in the batch.
+    statistics are those of the edges, or of the pairs of different landmarks, whose two ends are there; types that
+    images share are embedded once a batch.
 
     Args:
         num_landmarks: K.
@@ -119,17 +121,27 @@ class LearnableConnectivity(Connectivity):
     def constants(self) -> Constants:
         """What the parameters alone decide, the table T [H, K, K] first of all.
 
-        Without gradients it is computed once and kept until a parameter has another value.
+        On the CPU and without gradients it is computed once and kept until a parameter has another value, or until
+        training goes on. Elsewhere, where comparing values would have to be waited for, it is computed each time; what
+        never computes it again is :meth:`frozen`.
         """
         if self._is_frozen:
             return Constants(*(getattr(self, f"_frozen_{name}") for name in Constants._fields))
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._device.type != "cpu":
+        if torch.compiler.is_compiling() or self._device.type != "cpu" or is_transformed():
+            return self._compute_constants()
+        if torch.is_grad_enabled():
+            # Not everybody who goes on training after a validation calls ``train``.
+            if self.training and self._kept is not None:
+                self._kept = None
             return self._compute_constants()
         # Values are compared, not version counters, which edits through ``.data`` pass by; they are few.
         sources = self._sources()
-        if self._kept is None or not all(map(_same, self._kept[0], sources)):
-            self._kept = ([source.detach().clone() for source in sources], self._compute_constants())
-        return self._kept[1]
+        kept = self._kept
+        if kept is None or not all(map(_same, kept[0], sources)):
+            # Copies: parameters that something else looks into cannot be swapped for others.
+            computed = Constants(*(constant.clone() for constant in self._compute_constants()))
+            self._kept = kept = ([source.detach().clone() for source in sources], computed)
+        return kept[1]
 
     def table(self) -> Tensor:
         """T [H, K, K] of :meth:`constants`."""
@@ -138,16 +150,20 @@ class LearnableConnectivity(Connectivity):
     def frozen(self) -> "LearnableConnectivity":
         frozen = super().frozen()
         assert isinstance(frozen, LearnableConnectivity)
-        with torch.no_grad(), full_precision(self._device.type):
+        with torch.no_grad():
             for name, constant in frozen._compute_constants()._asdict().items():
                 # A copy: a buffer that is a parameter as well cannot be exported.
                 frozen.register_buffer(f"_frozen_{name}", constant.clone(), persistent=False)
         return frozen
 
+    def train(self, mode: bool = True) -> "LearnableConnectivity":
+        if mode:
+            self._kept = None
+        return super().train(mode)
+
     def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
         if self._in_pieces:
-            types = self._first_edge_layer(self._embed(id_i, id_j), len(id_i))
-            return self._finish_edges(types, confidence_i, confidence_j)
+            return self._score_in_pieces(id_i, id_j, confidence_i, confidence_j, None)
         # Rows of an embedding, whose backward is parallel; that of indexing is not. But indexing, here without a
         # gradient, refuses each of the two ids where it is out of range; their combination might not be.
         table = self.constants().table
@@ -162,13 +178,13 @@ class LearnableConnectivity(Connectivity):
         rows = rows.contiguous()
         parts = zip(*(each.split(edges, dim=-1) for each in (row, confidence_i, confidence_j)), strict=True)
         score: Callable[..., Tensor] = self._score_rows
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not is_transformed():
             score = partial(checkpoint, self._score_rows, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([score(rows, *part) for part in parts], dim=-1)
 
     def pair_score(self, confidence: Tensor) -> Tensor:
         if self._in_pieces:
-            return self._pair_score_of_edges(confidence)
+            return self._pair_score_of_edges(confidence, None)
         table, of_confidence, weight, bias = self.constants()
         confidence = confidence.to(table.dtype)
         if not self.use_confidence:
@@ -201,32 +217,72 @@ class LearnableConnectivity(Connectivity):
         """Scores [..., E] of edges whose types are rows [E] of the table [K * K, H]."""
         return self._finish_edges(functional.embedding(row, rows), confidence_i, confidence_j)
 
-    def _finish_edges(self, types: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
+    def _score_edges(
+        self,
+        id_i: Tensor,
+        id_j: Tensor,
+        confidence_i: Tensor,
+        confidence_j: Tensor,
+        loop: Tensor | None,
+        keep: Tensor | None,
+    ) -> Tensor:
+        if not self._in_pieces:
+            return super()._score_edges(id_i, id_j, confidence_i, confidence_j, loop, keep)
+        counts = keep
+        if loop is not None and self.self_loops == "zero":
+            counts = ~loop if keep is None else keep & ~loop
+        if not self.symmetric:
+            return self._score_in_pieces(id_i, id_j, confidence_i, confidence_j, counts)
+        # Both ways at once, so that running statistics move once; each counts half, so that an edge counts once.
+        counts = confidence_i.new_full(id_i.shape, 0.5) if counts is None else counts * 0.5
+        ends = ((id_i, id_j), (id_j, id_i), (confidence_i, confidence_j), (confidence_j, confidence_i))
+        both = self._score_in_pieces(*(torch.cat(way, dim=-1) for way in (*ends, (counts, counts))))
+        return (both[..., : len(id_i)] + both[..., len(id_i) :]) / 2
+
+    def _score_pairs(self, confidence: Tensor, mask: Tensor | None) -> Tensor:
+        return self._pair_score_of_edges(confidence, mask) if self._in_pieces else self.pair_score(confidence)
+
+    def _score_in_pieces(
+        self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, counts: Tensor | None
+    ) -> Tensor:
+        """Scores [..., E] by the statistics of these edges, each as often as ``counts`` [..., E] says (None: once)."""
+        counts_of_types = counts
+        if counts is not None and counts.dim() > 1:
+            # In how many of the images that share them, as a fraction: as without a mask, types come once a batch.
+            counts_of_types = counts.to(confidence_i.dtype).flatten(0, -2).mean(dim=0)
+        types = self._first_edge_layer(self._embed(id_i, id_j, counts_of_types), len(id_i))
+        counts = counts if self.use_confidence else counts_of_types
+        return self._finish_edges(types, confidence_i, confidence_j, counts)
+
+    def _finish_edges(
+        self, types: Tensor, confidence_i: Tensor, confidence_j: Tensor, counts: Tensor | None = None
+    ) -> Tensor:
         """Scores [..., E] from what the edge MLP's first layer makes of types [E, H]."""
         if self.use_confidence:
             # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
             confidence = torch.stack([confidence_i, confidence_j], dim=-1).to(types.dtype)
             types = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
-        return _after_first(self.edge_mlp, types).squeeze(-1)
+        return _after_first(self.edge_mlp, types, counts=counts).squeeze(-1)
 
-    def _pair_score_of_edges(self, confidence: Tensor) -> Tensor:
+    def _pair_score_of_edges(self, confidence: Tensor, mask: Tensor | None) -> Tensor:
         """Scores of all pairs but those of a landmark with itself, if these are not scored: no statistic sees them."""
         K = self.num_landmarks
         steps = torch.arange(int(self.self_loops != "scored"), K, device=confidence.device)
         i = torch.arange(K, device=confidence.device).repeat_interleave(len(steps))
         j = (i + steps.repeat(K)) % K
-        score = self.edge_score(i, j, confidence[:, i], confidence[:, j])
+        counts = None if mask is None else mask[:, i] & mask[:, j]
+        score = self._score_in_pieces(i, j, confidence[:, i], confidence[:, j], counts)
         pairs = score.new_zeros(confidence.shape[0], K, K)
         pairs[:, i, j] = score
         return pairs
 
-    def _embed(self, id_i: Tensor, id_j: Tensor) -> Tensor | None:
+    def _embed(self, id_i: Tensor, id_j: Tensor, counts: Tensor | None = None) -> Tensor | None:
         """l_ij [..., class_channels] of types that broadcast, None without a class embedding."""
         if self.class_mlp is None:
             return None
         first = self.class_mlp.lins[0]
         receiving, neighbour = first.weight.t().split(self.num_landmarks)
-        return _after_first(self.class_mlp, receiving[id_i] + (neighbour + first.bias)[id_j], self.act_last)
+        return _after_first(self.class_mlp, receiving[id_i] + (neighbour + first.bias)[id_j], self.act_last, counts)
 
     def _first_edge_layer(self, embedding: Tensor | None, edges: int) -> Tensor:
         """What the edge MLP's first layer makes of l_ij, [E, H]."""
@@ -236,6 +292,11 @@ class LearnableConnectivity(Connectivity):
         return torch.addmm(first.bias, embedding, first.weight[:, 2 * self.use_confidence :].t())
 
     def _compute_constants(self) -> Constants:
+        # Rounded to bfloat16 they would be kept, and scores blur the softmax.
+        with full_precision(self._device.type):
+            return self._constants_as_they_are()
+
+    def _constants_as_they_are(self) -> Constants:
         K, first = self.num_landmarks, self.edge_mlp.lins[0]
         used = 2 * self.use_confidence
         of_confidence = first.weight[:, :used].t().unsqueeze(-1).unsqueeze(-1)
@@ -272,6 +333,19 @@ class LearnableConnectivity(Connectivity):
         options = {name: value for name, value in given.items() if value}
         return {**options, **{name: value for name, value in without.items() if not value}, **super()._options()}
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LearnableConnectivity":
+        self._kept = None
+        super()._apply(fn, recurse)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self._is_frozen and any(key.startswith(prefix) for key in state_dict):
+            raise InputError(
+                "Expected to load a state into a connectivity that is not frozen (got one whose table is computed for "
+                "good). Load it into the module that was frozen, and call frozen() again."
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
 
@@ -280,11 +354,16 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _after_first(mlp: MLP, hidden: Tensor, act_last: bool = False) -> Tensor:
-    """What an MLP does after its first linear layer, to [..., H]; with ``act_last`` an activation follows its last."""
+def _after_first(mlp: MLP, hidden: Tensor, act_last: bool = False, counts: Tensor | None = None) -> Tensor:
+    """What an MLP does after its first linear layer, to [..., H]; with ``act_last`` an activation follows its last.
+
+    In training ``counts`` says how often each of the [...] counts in the statistics of batch normalisation.
+    """
     out = hidden.flatten(0, -2)
+    counts = None if counts is None else counts.expand(hidden.shape[:-1]).reshape(-1, 1)
     for place, norm in enumerate(mlp.norms, start=1):
-        out = norm(mlp.act(out))
+        out = mlp.act(out)
+        out = norm(out) if counts is None or not norm.training else batch_norm_of(norm.module, out, counts)
         if place < len(mlp.lins):
             out = mlp.lins[place](out)
     if act_last:

@@ -4,7 +4,8 @@ r"""The edge MLP over all pairs of landmarks, without ever holding a tensor of B
 
 Written as it stands the sum reads and writes 4 B K^2 H numbers through memory, which is what an eager version spends
 its time on. Here hidden units are taken a few at a time, so that what is held is a few times B K^2, and the backward
-pass computes the units anew instead of keeping them.
+pass computes the units anew instead of keeping them. Second derivatives, forward-mode ones and transforms of
+``torch.func`` are taken of the sum as it stands.
 """
 
 import math
@@ -13,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lgcn.checks import is_transformed
 
 # So many numbers stay near the cores: then all units are taken at once, in the fewest operations.
 _CACHED = 3 << 18
@@ -43,7 +45,7 @@ def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Ten
     numbers = receiving.numel() * receiving.shape[-1]
     if torch.compiler.is_compiling():
         return _FusedPairScores.apply(table, receiving, neighbour, weight, bias)
-    if table.device.type != "cpu" and numbers <= _PIECE:
+    if is_transformed() or (table.device.type != "cpu" and numbers <= _PIECE):
         return _as_written(table, receiving, neighbour, weight, bias)
     if numbers <= _CACHED and not torch.is_grad_enabled():
         hidden = table.unsqueeze(1) + neighbour.unsqueeze(-2)
@@ -81,9 +83,11 @@ class _PairScores(torch.autograd.Function):
         return score
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        return _gradients(_sums_let_through, grad, *ctx.saved_tensors)
+        # With ``create_graph`` gradients are differentiated again; ``is_grads_batched`` comes through an older vmap.
+        batched = is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad)
+        sums = _sums_as_written if torch.is_grad_enabled() or batched else _sums_let_through
+        return _gradients(sums, grad, *ctx.saved_tensors)
 
 
 class _FusedPairScores(torch.autograd.Function):

@@ -50,9 +50,9 @@ class TopologyConnectivity(UniformConnectivity):
             raise InputError(f"Expected 'closed' to hold one flag for each of {len(lines)} contours (got {closed}).")
         for line, loop in zip(lines, closed or [False] * len(lines), strict=True):
             pairs += zip(line, line[1:] + line[:1] * (loop and len(line) > 2), strict=False)
-        near = torch.zeros(num_landmarks, num_landmarks, dtype=torch.bool)
+        near = torch.zeros(num_landmarks, num_landmarks, dtype=torch.bool, device="cpu")
         if pairs:
-            ends = torch.tensor(pairs)
+            ends = torch.tensor(pairs, device="cpu")
             check_ids("edges and contours", ends, num_landmarks)
             near[ends[:, 0], ends[:, 1]] = True
         if num_nearest:
@@ -74,7 +74,7 @@ class TopologyConnectivity(UniformConnectivity):
             raise InputError("Expected 'mean_shape', K points (x, y), beside 'num_nearest' (got None).")
         if not 0 < count < self.num_landmarks:
             raise InputError(f"Expected 'num_nearest' in 1 ... {self.num_landmarks - 1} (got {count}).")
-        points = torch.as_tensor(mean_shape, dtype=torch.float64)
+        points = torch.as_tensor(mean_shape, dtype=torch.float64, device="cpu")
         check_shape("mean_shape", points, "K 2", K=self.num_landmarks)
         distance = torch.cdist(points, points).fill_diagonal_(torch.inf)
         return torch.zeros_like(distance, dtype=torch.bool).scatter_(

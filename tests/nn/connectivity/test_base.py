@@ -103,6 +103,37 @@ def test_bad_input(connectivity: Connectivity) -> None:
         connectivity(torch.arange(K), confidences(1)[0], edge_index, torch.ones(4, dtype=torch.bool))
 
 
+INTEGERS = (torch.int32, torch.uint8, torch.int8, torch.int16, torch.uint16, torch.bool)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_types_of_all_dtypes_that_can_be_an_index(connectivity: Connectivity, dtype: torch.dtype) -> None:
+    confidence, edge_index = confidences(2), complete(connectivity)
+    landmark_id = torch.tensor([1, 0, 1, 0, 1])
+    if dtype == torch.int32:
+        weight = connectivity(landmark_id.to(dtype), confidence, edge_index)
+        assert_close(weight, connectivity(landmark_id, confidence, edge_index))
+    else:
+        with pytest.raises(InputError, match=rf"'landmark_id' to hold integers \(got {dtype}\), .*Use .long\(\)"):
+            connectivity(landmark_id.to(dtype), confidence, edge_index)
+
+
+def test_confidences_that_are_integers(connectivity: Connectivity) -> None:
+    confidence = torch.ones(2, K, dtype=torch.long)
+    for call in (connectivity.dense, lambda each: connectivity(torch.arange(K), each, complete(connectivity))):
+        with pytest.raises(InputError, match=r"'confidence' to hold floating-point numbers \(got torch.int64\). Use"):
+            call(confidence)
+
+
+def test_masks_of_other_images(connectivity: Connectivity) -> None:
+    masks = torch.ones(3, K, dtype=torch.bool)
+    edge_index = complete(connectivity)
+    with pytest.raises(InputError, match=r"'mask' for 2 images, as 'confidence' is, or one for all \(got \[3, 5\]\)"):
+        connectivity(torch.arange(K), confidences(2), edge_index, masks)
+    shared = connectivity(torch.arange(K), confidences(1)[0], edge_index, masks)
+    assert shared.shape == (3, edge_index.shape[1])
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_confidences_that_are_not_finite(connectivity: Connectivity, wrong: float) -> None:
     confidence = confidences(2)
@@ -258,6 +289,42 @@ def test_gradcheck(connectivity: Connectivity) -> None:
     confidence = confidences(2).requires_grad_()
     if connectivity.dense(confidence).requires_grad:
         assert torch.autograd.gradcheck(connectivity.dense, (confidence,))
+        assert torch.autograd.gradgradcheck(connectivity.dense, (confidence,))
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_transforms(connectivity: Connectivity, form: str) -> None:
+    edge_index = complete(connectivity)
+
+    def call(confidence: Tensor) -> Tensor:
+        if form == "dense":
+            return connectivity.dense(confidence)
+        return connectivity(torch.arange(K), confidence, edge_index)
+
+    confidence = confidences(2)
+    expected = torch.autograd.functional.jacobian(call, confidence)
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        assert_close(jacobian(call)(confidence), expected)
+    several = torch.stack([confidence, confidence.flip(0), confidences(2)])
+    right = torch.stack([call(each) for each in several])
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            assert_close(torch.func.vmap(call)(several), right)
+
+
+def test_an_ensemble_at_once() -> None:
+    members = [randomize(build_connectivity("learnable", K)).double().eval() for _ in range(3)]
+    parameters, _ = torch.func.stack_module_state(members)
+    confidence, edge_index = confidences(2), complete_edge_index(K)
+    shell = copy.deepcopy(members[0])
+
+    def call(parameters: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(shell, parameters, (torch.arange(K), confidence, edge_index))
+
+    expected = torch.stack([member(torch.arange(K), confidence, edge_index) for member in members])
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            assert_close(torch.func.vmap(call)(parameters), expected)
 
 
 def test_reset_parameters_is_reproducible(connectivity: Connectivity) -> None:
@@ -270,6 +337,24 @@ def test_reset_parameters_is_reproducible(connectivity: Connectivity) -> None:
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key])
         assert key.endswith("num_batches_tracked") or not torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_made_on_the_meta_device(case: tuple[str, dict[str, Any]]) -> None:
+    expected = build(case)
+    with torch.device("meta"):
+        connectivity = build_connectivity(case[0], K, **case[1]).double().eval()
+        shape = connectivity.dense(torch.rand(2, K, dtype=torch.float64)).shape
+    assert shape == (2, K, K)
+    assert all(tensor.is_meta for tensor in (*connectivity.parameters(), *connectivity.buffers()))
+    assert connectivity.sums_to_one == expected.sums_to_one
+    connectivity = connectivity.to_empty(device="cpu")
+    connectivity.load_state_dict(expected.state_dict())
+    confidence = confidences(2)
+    assert torch.equal(connectivity.dense(confidence), expected.dense(confidence))
+    edge_index = complete(connectivity)
+    weight = connectivity(torch.arange(K), confidence, edge_index)
+    assert torch.equal(weight, expected(torch.arange(K), confidence, edge_index))
 
 
 def test_copies(connectivity: Connectivity) -> None:

@@ -39,6 +39,44 @@ def test_gradients(images: int) -> None:
     assert torch.autograd.gradcheck(pair_scores, inputs(4, images, 3))
 
 
+@pytest.mark.parametrize("images", [0, 1, 3])
+def test_second_gradients(images: int) -> None:
+    assert torch.autograd.gradgradcheck(pair_scores, inputs(2, images, 3))
+
+
+def test_gradients_that_may_be_differentiated_are_the_same() -> None:
+    arguments = inputs(4, 3, 5)
+    slope = torch.randn(3, 5, 5, dtype=torch.float64)
+    gradients = [torch.autograd.grad(pair_scores(*arguments), arguments, slope, create_graph=c) for c in (True, False)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("argument", range(5))
+def test_transforms(argument: int) -> None:
+    arguments = tuple(each.detach() for each in inputs(3, 2, 4))
+    slope = torch.randn(2, 4, 4, dtype=torch.float64)
+    places = tuple(range(5))
+    expected = torch.func.jacrev(as_written, argument)(*arguments)
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        torch.testing.assert_close(jacobian(pair_scores, argument)(*arguments), expected)
+    gradient = torch.func.grad(lambda *each: (pair_scores(*each) * slope).sum(), places)(*arguments)
+    torch.testing.assert_close(gradient[argument], torch.einsum("bij,bij...->...", slope, expected))
+    several = tuple(torch.stack([each, 2 * each]) for each in arguments)
+    right = torch.stack([as_written(*(each[n] for each in several)) for n in range(2)])
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(torch.func.vmap(pair_scores)(*several), right)
+
+
+def test_several_gradients_at_once() -> None:
+    arguments = inputs(3, 2, 4)
+    slopes = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    score = pair_scores(*arguments)
+    got = torch.autograd.grad(score, arguments, slopes, is_grads_batched=True, retain_graph=True)
+    one_by_one = [torch.autograd.grad(score, arguments, slope, retain_graph=True) for slope in slopes]
+    torch.testing.assert_close(got, tuple(torch.stack(each) for each in zip(*one_by_one, strict=True)))
+
+
 def test_gradients_when_compiled() -> None:
     arguments = inputs(3, 4, 5)
     slope = torch.randn(4, 5, 5, dtype=torch.float64)
