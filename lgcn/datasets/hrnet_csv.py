@@ -136,9 +136,9 @@ class HRNetCSV(LandmarkDataset):
             distances=distances,
         )
 
-    def _gaps(self) -> list[str]:
+    def gaps(self) -> list[str]:
         gaps = [f"rows of subset '{name}' that the split has not: {count}" for name, count in self._strangers.items()]
-        return gaps + super()._gaps()
+        return gaps + super().gaps()
 
     @property
     def expected_len(self) -> int | None:
