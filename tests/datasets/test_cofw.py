@@ -115,8 +115,8 @@ def test_a_missing_or_damaged_file_is_named(root: Path) -> None:
         COFW(root, "val")
     path = root / "COFW_test_color.mat"
     content = path.read_bytes()
-    for damaged in (b"", b"MATLAB 5.0 MAT-file", content[: len(content) // 2]):
-        path.write_bytes(damaged)
+    for broken in (b"", b"MATLAB 5.0 MAT-file", content[: len(content) // 2]):
+        path.write_bytes(broken)
         with pytest.raises(InputFileError, match=r"COFW_test_color\.mat' to be laid out as"):
             COFW(root, "test")
 
