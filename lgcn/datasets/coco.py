@@ -108,7 +108,8 @@ class COCOKeypoints(LandmarkDataset):
             rows = np.flatnonzero(unclear).tolist()
             raise InputFileError(
                 f"Expected every v of 'keypoints' of {where(rows[0])} to be 0, 1 or 2 "
-                f"(got {sorted(set(flags[rows[0]]))[:6]}). Scores of a detector are no annotation.{likewise(rows, where)}"
+                f"(got {sorted(set(flags[rows[0]]))[:6]}). Scores of a detector are no annotation."
+                f"{likewise(rows, where)}"
             )
         pos, visibility = to_points(np.where(flags[..., None] == 0, np.nan, values[..., :2]), where)
         image_ids = [names[annotation["image_id"]] for _, annotation in annotations]
