@@ -20,6 +20,10 @@ ASPECTS = ("square", "letterbox", "stretch")
 SIDES = ("longer", "shorter")
 
 
+class BoxError(InputError):
+    """A box that no crop can be cut by."""
+
+
 def landmark_box(pos: Tensor, visibility: Tensor | None = None) -> Tensor:
     """The tight box [..., 4] = (x0, y0, x1, y1) around landmarks [..., K, 2].
 
@@ -54,8 +58,9 @@ def crop_region(
             is sliced, ``image[y0:y1, x0:x1]`` with corners in 0 ... W - 1 and 0 ... H - 1, as public code does it.
 
     Raises:
-        InputError: for a box that is not finite, is turned inside out or has no extent, and for one of which
+        BoxError: for a box that is not finite, is turned inside out or has no extent, and for one of which
             nothing is left on the picture.
+        InputError: for an ``aspect`` or ``side`` that there is none of.
     """
     check_shape("box", box, "... 4")
     check_choice("aspect", aspect, ASPECTS)
@@ -63,7 +68,7 @@ def crop_region(
     box = box.double()
     size = box[..., 2:] - box[..., :2]
     if not (torch.isfinite(box).all() and (size >= 0).all() and (size.amax(dim=-1) > 0).all()):
-        raise InputError(
+        raise BoxError(
             f"Expected 'box' as finite (x0, y0, x1, y1), x1 >= x0 and y1 >= y0 and not both equal (got {box.tolist()})."
         )
     if aspect == "square":
@@ -79,7 +84,7 @@ def crop_region(
         region = corners - 0.5
     if not (region[..., 2:] > region[..., :2]).all():
         where = "" if clip_to is None else f" on the picture of {clip_to[1]} x {clip_to[0]} pixels"
-        raise InputError(
+        raise BoxError(
             f"Expected 'box' to have a width and a height{where} (got {box.tolist()}). "
             "Correct the box, or use a protocol with a square crop that is not clipped."
         )
@@ -124,7 +129,7 @@ def crop_affine(
         flip: mirror left and right, after everything else.
 
     Raises:
-        InputError: for a box that is not finite, is turned inside out or has no extent.
+        BoxError: as :func:`crop_region` does, like the :class:`InputError`.
     """
     region = crop_region(box, enlargement, aspect=aspect, side=side, clip_to=clip_to)
     height, width = input_size

@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     report, checked = check_dataset(args.name, args.root, args.split, num_workers=args.num_workers)
     written = [] if args.output is None else _write(args, report, checked)
     print("\n".join(_summary(report, args.limit)))
-    if written:
+    if args.output is None:
+        print("Nothing is drawn or written without --output DIR: a sheet of faces for each split, and report.json.")
+    else:
         print(f"\nwrote {', '.join(written)} to '{args.output}'")
     return 1 if report.findings else 0
 
@@ -134,5 +136,7 @@ def _sample(checked: "CheckedSplit", count: int, seed: int) -> Sequence["Tile"]:
         name = printable(dataset.image_ids[index])
         target = dataset.pos[index].masked_fill(dataset.visibility[index][:, None] == 0, torch.nan)
         caption = f"face {int(dataset.kept[index])}\n{name if len(name) <= 34 else f'...{name[-31:]}'}"
-        tiles.append(cut_tile(dataset.read_picture(index), dataset.bbox[index], None, target, caption))
+        occlusion = None if dataset.occlusion is None else dataset.occlusion[index]
+        picture, box = dataset.read_picture(index), dataset.bbox[index]
+        tiles.append(cut_tile(picture, box, None, target, caption, scheme=dataset.scheme, occlusion=occlusion))
     return tiles

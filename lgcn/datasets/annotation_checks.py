@@ -8,7 +8,7 @@ from lgcn.checks import InputFileError
 from lgcn.datasets.base import NO_EXTENT, LandmarkDataset
 from lgcn.datasets.coco import COCOKeypoints
 from lgcn.datasets.findings import Finding, SplitCounts, SubsetCounts
-from lgcn.datasets.ibug300w import IBUG300W, SPLITS, _place_of
+from lgcn.datasets.ibug300w import IBUG300W, SPLITS, place_under
 from lgcn.datasets.pts import is_picture, read_pts
 from lgcn.datasets.pts_folder import WITHOUT_POINTS, PtsFolder
 
@@ -34,8 +34,8 @@ def wrong_counts(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
     """Numbers of faces other than the published ones, and which parts of the layout are missing."""
     counts = count_split(dataset)
     # What the base class counts, and lone pictures, are told one by one.
-    told = LandmarkDataset._gaps(dataset)
-    gaps = [gap for gap in dataset._gaps() if gap not in told and not gap.startswith(WITHOUT_POINTS)]
+    told = LandmarkDataset.gaps(dataset)
+    gaps = [gap for gap in dataset.gaps() if gap not in told and not gap.startswith(WITHOUT_POINTS)]
     if gaps or counts.published not in (None, counts.faces):
         of = "" if counts.published is None else f" of {counts.published} published"
         reasons = f" ({'; '.join(gaps)})" if gaps else ""
@@ -45,15 +45,9 @@ def wrong_counts(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
             yield Finding("count", split, None, None, f"subset '{name}' has {faces} of {published} published faces")
 
 
-def wrong_annotations(dataset: LandmarkDataset, split: str, left_out: Sequence[tuple[int, str]]) -> Iterator[Finding]:
-    """Missing points, boxes without extent, faces without a normaliser, and rows that come twice.
-
-    Args:
-        dataset: the split.
-        split: its name.
-        left_out: place in the annotation and picture of the faces that the dataset could not use.
-    """
-    for face, image_id in left_out:
+def wrong_annotations(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
+    """Missing points, boxes without extent, faces without a normaliser, and rows that come twice."""
+    for face, image_id in dataset.left_out:
         yield Finding("no_extent", split, image_id, face, f"{NO_EXTENT}: it has no box and is left out")
     # The form of COCO says which landmarks are annotated and which faces have a box; elsewhere all are meant to.
     partial = isinstance(dataset, COCOKeypoints)
@@ -90,7 +84,7 @@ def folders_of(build: type[LandmarkDataset], root: Path, split: str) -> list[Pat
     parts = [part for part in parts if part and not Path(part).is_absolute()]
     if issubclass(build, IBUG300W):
         named = [folder for part in parts for folder in SPLITS.get(part, (part,))]
-        folders = [root / _place_of(root, folder) for folder in named]
+        folders = [root / place_under(root, folder) for folder in named]
     elif issubclass(build, PtsFolder):
         tops = [root if part == "all" else root / part for part in parts]
         folders = [Path(folder) for top in tops for folder, _, _ in os.walk(top)]

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch_geometric.data import Data, Dataset
 
 from lgcn.checks import InputFileError, check_choice, check_shape
 from lgcn.datasets.reading import is_file
-from lgcn.geometry import landmark_box
+from lgcn.geometry import BoxError, landmark_box
 from lgcn.images import read_image
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
@@ -106,7 +106,8 @@ class LandmarkDataset(Dataset):
         """[N'], the faces that have an extent, by their place in the arguments."""
         self.skipped: dict[str, int] = {} if usable.all() else {NO_EXTENT: int((~usable).sum())}
         """Why annotated faces were left out -> how many."""
-        self._first_skipped = None if usable.all() else image_ids[int((~usable).nonzero()[0])]
+        self.left_out = [(face, image_ids[face]) for face in (~usable).nonzero().flatten().tolist()]
+        """Faces without an extent: their place in the arguments and their picture."""
 
         self.image_ids = [image_ids[index] for index in kept.tolist()]
         self.pos = pos[kept].float()
@@ -153,7 +154,7 @@ class LandmarkDataset(Dataset):
     def completeness(self) -> Completeness:
         """Faces found, faces published, and what is missing in words. Lists the folders of the pictures."""
         found, expected = len(self.image_ids), self.expected_len
-        gaps = self._gaps()
+        gaps = self.gaps()
         if not gaps and expected in (None, found):
             return Completeness(found, expected, None)
         of = "" if expected is None else f" of {expected}"
@@ -200,6 +201,22 @@ class LandmarkDataset(Dataset):
     def len(self) -> int:
         return len(self.image_ids)
 
+    def __getitem__(self, idx: Any) -> Any:
+        """The face ``idx`` after ``transform``, or for several indices a selection.
+
+        Raises:
+            InputFileError: if its picture cannot be read, or its box not be cropped by; names picture and face.
+        """
+        try:
+            return super().__getitem__(idx)
+        except BoxError as error:
+            # Selections read no face: it is one.
+            face = self.indices()[int(idx)]
+            raise InputFileError(
+                f"{error} It is the box of face {int(self.kept[face])} of split '{self.split}', in "
+                f"'{Path(self.root) / self.image_ids[face]}'."
+            ) from None
+
     def get(self, idx: int) -> Data:
         num_landmarks = self.scheme.num_landmarks
         data = Data(
@@ -218,11 +235,11 @@ class LandmarkDataset(Dataset):
             data.occlusion = self.occlusion[idx].clone()
         return data
 
-    def _gaps(self) -> list[str]:
-        """What is missing of the split, one reason an entry."""
+    def gaps(self) -> list[str]:
+        """What is missing of the split, one reason an entry. Lists the folders of the pictures."""
         gaps = []
-        if self._first_skipped is not None:
-            gaps.append(f"left out with {NO_EXTENT}: {self.skipped[NO_EXTENT]}, such as in '{self._first_skipped}'")
+        if self.left_out:
+            gaps.append(f"left out with {NO_EXTENT}: {len(self.left_out)}, such as in '{self.left_out[0][1]}'")
         unmeasured = self.normalizer.isnan().nonzero().flatten().tolist()
         if unmeasured:
             gaps.append(

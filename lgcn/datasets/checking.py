@@ -18,7 +18,14 @@ from lgcn.datasets.annotation_checks import (
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.findings import KINDS, CheckReport, Finding
 from lgcn.datasets.ibug300w import IBUG300W
-from lgcn.datasets.picture_checks import CheckedSplit, copies_in_split, leaks, read_pictures, wrong_pictures
+from lgcn.datasets.picture_checks import (
+    CheckedSplit,
+    copies_in_split,
+    leaks,
+    read_pictures,
+    stray_boxes,
+    wrong_pictures,
+)
 from lgcn.datasets.registry import get_dataset
 
 WHOLE_SPLITS = {"ibug300w": ("train", "full", "private")}
@@ -68,21 +75,11 @@ def check_dataset(
     return report, checked
 
 
-class _WithLeftOut(LandmarkDataset):
-    """Stands between a dataset and its base class: keeps which faces the base class leaves out."""
-
-    def __init__(self, root: str | Path, image_ids: Sequence[str], *args: Any, **options: Any) -> None:
-        super().__init__(root, image_ids, *args, **options)
-        kept = set(self.kept.tolist())
-        self.left_out = [(face, image_id) for face, image_id in enumerate(image_ids) if face not in kept]
-
-
-def _load(build: type[LandmarkDataset], root: Path, split: str, report: CheckReport) -> LandmarkDataset | None:
+def _load(build: type[Any], root: Path, split: str, report: CheckReport) -> LandmarkDataset | None:
     """The split; None, with the reasons among the findings, where it cannot be read."""
     folders = folders_of(build, root, split)
     try:
-        # Looks up its base classes in this order: the dataset, the one above, LandmarkDataset.
-        dataset: LandmarkDataset = type(build.__name__, (build, _WithLeftOut), {})(root, split=split)
+        dataset: LandmarkDataset = build(root, split=split)
     except InputFileError as error:
         if str(error).startswith("Expected 'split'") or not (
             split in build.splits or folders or _stands_for_files(root, split)
@@ -95,8 +92,6 @@ def _load(build: type[LandmarkDataset], root: Path, split: str, report: CheckRep
         report.findings.append(Finding("unreadable_annotation", split, None, None, message))
         return None
     report.findings += lone_files(root, folders, split)
-    # A class that other processes can import.
-    dataset.__class__ = build
     return dataset
 
 
@@ -106,11 +101,12 @@ def _check_split(dataset: LandmarkDataset, split: str, num_workers: int, report:
     facts = read_pictures(dataset, split, skip=missing, num_workers=num_workers)
     checked = CheckedSplit(dataset, facts)
     report.findings += wrong_counts(dataset, split)
-    report.findings += wrong_annotations(dataset, split, getattr(dataset, "left_out", ()))
+    report.findings += wrong_annotations(dataset, split)
     for image_id in missing:
         place = place_of(dataset, checked.faces[image_id][0])
         report.findings.append(Finding("missing_picture", split, *place, "there is no such file"))
     report.findings += wrong_pictures(checked, split)
+    report.findings += stray_boxes(checked, split)
     report.findings += copies_in_split(checked, split, report.notes)
     return checked
 

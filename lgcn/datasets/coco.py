@@ -13,7 +13,16 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_picture_name, is_file, read_text, scheme_of, to_boxes, to_numbers, to_points
+from lgcn.datasets.reading import (
+    check_picture_name,
+    is_file,
+    likewise,
+    read_text,
+    scheme_of,
+    to_boxes,
+    to_numbers,
+    to_points,
+)
 from lgcn.protocols import Protocol
 from lgcn.schemes import LandmarkScheme
 
@@ -76,27 +85,31 @@ class COCOKeypoints(LandmarkDataset):
         scheme = scheme_of(
             scheme, count // 3 if count % 3 == 0 else 0, f"the {count} numbers 'keypoints' of {where(0)}"
         )
-        for index, (_, annotation) in enumerate(annotations):
-            if len(annotation["keypoints"]) != 3 * scheme.num_landmarks:
-                raise InputFileError(
-                    f"Expected {3 * scheme.num_landmarks} numbers x, y, v as 'keypoints' of {where(index)} "
-                    f"(got {len(annotation['keypoints'])}). Keep annotations of other schemes in files of their own."
-                )
-            key = annotation.get("image_id")
-            if not isinstance(key, int | str) or key not in names:
-                raise InputFileError(
-                    f"Expected 'image_id' of {where(index)} to be the 'id' of one of the images "
-                    f"(got {ascii(key)[:40]}). Correct or remove the annotation."
-                )
+        counts = [len(annotation["keypoints"]) for _, annotation in annotations]
+        uneven = [index for index, count in enumerate(counts) if count != 3 * scheme.num_landmarks]
+        if uneven:
+            raise InputFileError(
+                f"Expected {3 * scheme.num_landmarks} numbers x, y, v as 'keypoints' of {where(uneven[0])} "
+                f"(got {counts[uneven[0]]}). Keep annotations of other schemes in files of their own."
+                f"{likewise(uneven, where)}"
+            )
+        keys = [annotation.get("image_id") for _, annotation in annotations]
+        strays = [index for index, key in enumerate(keys) if not isinstance(key, int | str) or key not in names]
+        if strays:
+            raise InputFileError(
+                f"Expected 'image_id' of {where(strays[0])} to be the 'id' of one of the images "
+                f"(got {ascii(keys[strays[0]])[:40]}). Correct or remove the annotation.{likewise(strays, where)}"
+            )
         values = to_numbers([annotation["keypoints"] for _, annotation in annotations], where)
         values = values.reshape(len(annotations), -1, 3)
         flags = values[..., 2]
         unclear = ~np.isin(flags, (0, 1, 2)).all(axis=1)
         if unclear.any():
-            row = int(unclear.argmax())
+            rows = np.flatnonzero(unclear).tolist()
             raise InputFileError(
-                f"Expected every v of 'keypoints' of {where(row)} to be 0, 1 or 2 (got {sorted(set(flags[row]))[:6]}). "
-                "Scores of a detector are no annotation."
+                f"Expected every v of 'keypoints' of {where(rows[0])} to be 0, 1 or 2 "
+                f"(got {sorted(set(flags[rows[0]]))[:6]}). Scores of a detector are no annotation."
+                f"{likewise(rows, where)}"
             )
         pos, visibility = to_points(np.where(flags[..., None] == 0, np.nan, values[..., :2]), where)
         image_ids = [names[annotation["image_id"]] for _, annotation in annotations]

@@ -11,6 +11,7 @@ KINDS = {
     "unreadable_picture": "pictures that cannot be read",
     "missing_points": "faces with missing points",
     "outside": "faces with points outside the picture",
+    "stray_box": "boxes outside the picture, or far from the landmarks",
     "no_extent": "boxes without extent",
     "no_normalizer": "faces without a normaliser",
     "duplicate_annotation": "faces annotated twice",

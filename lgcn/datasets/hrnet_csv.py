@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_picture_name, read_text, scheme_of, to_boxes, to_numbers, to_points
+from lgcn.datasets.reading import check_picture_name, likewise, read_text, scheme_of, to_boxes, to_numbers, to_points
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
@@ -136,9 +136,9 @@ class HRNetCSV(LandmarkDataset):
             distances=distances,
         )
 
-    def _gaps(self) -> list[str]:
+    def gaps(self) -> list[str]:
         gaps = [f"rows of subset '{name}' that the split has not: {count}" for name, count in self._strangers.items()]
-        return gaps + super()._gaps()
+        return gaps + super().gaps()
 
     @property
     def expected_len(self) -> int | None:
@@ -222,12 +222,13 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
             f"Expected a first row of names and rows of faces below it in '{path}' (got {len(rows)} rows, the first "
             f"{ascii(','.join(rows[0]) if rows else '')[:60]}). The names are image_name,scale,center_w,center_h,..."
         )
-    uneven = next((index for index, row in enumerate(rows) if len(row) != len(rows[0])), None)
-    if uneven is not None or len(rows[0]) < 6:
-        index = uneven or 0
+    uneven = [index for index, row in enumerate(rows) if len(row) != len(rows[0])]
+    if uneven or len(rows[0]) < 6:
+        index = uneven[0] if uneven else 0
         raise InputFileError(
             f"Expected {max(len(rows[0]), 6)} columns in line {lines[index]} of '{path}' (got {len(rows[index])}): "
             "image_name, scale, center_w, center_h, then x and y of each landmark."
+            f"{likewise(uneven, lambda row: f'line {lines[row]}')}"
         )
     return rows[0], rows[1:], lines[1:]
 

@@ -92,7 +92,7 @@ class IBUG300W(LandmarkDataset):
         points: list[Path] = []
         folder_of: list[str] = []
         for folder in _folders_of(root, split):
-            place = _place_of(root, folder)
+            place = place_under(root, folder)
             is_there = (root / place).is_dir()
             pairs = annotated_pictures(root, sorted((root / place).iterdir())) if is_there else []
             self.folder_counts[folder] = len(pairs) if is_there else None
@@ -136,7 +136,7 @@ class IBUG300W(LandmarkDataset):
         whole = next((split for split in SUBSETS if set(SPLITS[split]) == set(self.folder_counts)), None)
         return {} if whole is None else SUBSETS[whole]
 
-    def _gaps(self) -> list[str]:
+    def gaps(self) -> list[str]:
         missing = [folder for folder, count in self.folder_counts.items() if count is None]
         differing = [
             f"{folder} {count} of {FOLDER_SIZES[folder]}"
@@ -145,7 +145,7 @@ class IBUG300W(LandmarkDataset):
         ]
         gaps = [f"missing folders: {', '.join(missing)}"] if missing else []
         gaps += [f"incomplete folders: {', '.join(differing)}"] if differing else []
-        return gaps + super()._gaps()
+        return gaps + super().gaps()
 
 
 def _folders_of(root: Path, split: str) -> list[str]:
@@ -169,7 +169,7 @@ def _folders_of(root: Path, split: str) -> list[str]:
     return list(folders)
 
 
-def _place_of(root: Path, folder: str) -> str:
+def place_under(root: Path, folder: str) -> str:
     """Where a folder of a split lies under ``root``: in its official place, or for the private set in another."""
     if folder not in SPLITS["private"] or (root / folder).is_dir():
         return folder

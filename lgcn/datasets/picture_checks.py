@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.ops import box_iou
 from tqdm import tqdm
@@ -20,6 +21,8 @@ from lgcn.datasets.findings import Finding
 from lgcn.datasets.hrnet_csv import HRNetCSV
 from lgcn.datasets.ibug300w import IBUG300W
 from lgcn.datasets.pts_folder import PtsFolder
+from lgcn.geometry import BoxError, crop_region
+from lgcn.typing import Size
 
 SAME_FACE = 0.5
 """Intersection over union of two landmark boxes beyond which they are of one face."""
@@ -111,6 +114,34 @@ def wrong_pictures(checked: CheckedSplit, split: str) -> Iterator[Finding]:
         yield Finding("outside", split, *place_of(dataset, index), message)
 
 
+def stray_boxes(checked: CheckedSplit, split: str) -> Iterator[Finding]:
+    """The annotation's own boxes that show nothing of the picture, or less than half of the face's points.
+
+    Protocols that crop by them would stop at the first, and judge another part of the picture at the second.
+    """
+    dataset = checked.dataset
+    if dataset.rect is None:
+        return
+    low, high = dataset.rect[:, None, :2], dataset.rect[:, None, 2:]
+    seen = dataset.visibility > 0
+    inside = ((dataset.pos >= low) & (dataset.pos <= high)).all(dim=-1) & seen
+    # Boxes that are unknown or without extent are told elsewhere.
+    usable = (dataset.rect[:, 2:] > dataset.rect[:, :2]).all(dim=1) & dataset.rect.isfinite().all(dim=1)
+    for index in usable.nonzero().flatten().tolist():
+        box = dataset.rect[index]
+        corners = ", ".join(f"{corner:g}" for corner in box.tolist())
+        fact = checked.facts.get(dataset.image_ids[index])
+        count, total = int(inside[index].sum()), int(seen[index].sum())
+        if fact is not None and fact.size is not None and not _shows_something(box, fact.size):
+            height, width = fact.size
+            message = f"box [{corners}] outside the picture of {width} x {height} pixels"
+        elif 2 * count < total:
+            message = f"box [{corners}] far from the landmarks: {count} of {total} lie in it"
+        else:
+            continue
+        yield Finding("stray_box", split, *place_of(dataset, index), message)
+
+
 def copies_in_split(checked: CheckedSplit, split: str, notes: list[str]) -> Iterator[Finding]:
     """Pictures that come under several names, if the same face is annotated in them; others go to ``notes``."""
     others = 0
@@ -162,6 +193,15 @@ class _Pictures(Dataset[PictureFacts]):
         pixels = hashlib.blake2b(f"{height} x {width}".encode(), digest_size=16)
         pixels.update(picture.numpy().tobytes())
         return PictureFacts((height, width), pixels.hexdigest(), None)
+
+
+def _shows_something(box: Tensor, size: Size) -> bool:
+    """Whether anything is left of a box that is cut down to the picture."""
+    try:
+        crop_region(box, 1.0, aspect="stretch", clip_to=size)
+    except BoxError:
+        return False
+    return True
 
 
 def _same_face(one: CheckedSplit, faces: Sequence[int], other: CheckedSplit, others: Sequence[int]) -> str | None:

@@ -86,6 +86,6 @@ class PtsFolder(LandmarkDataset):
         if alone:
             self.skipped[WITHOUT_POINTS] = alone
 
-    def _gaps(self) -> list[str]:
+    def gaps(self) -> list[str]:
         alone = self.skipped.get(WITHOUT_POINTS)
-        return ([f"{WITHOUT_POINTS}: {alone}"] if alone else []) + super()._gaps()
+        return ([f"{WITHOUT_POINTS}: {alone}"] if alone else []) + super().gaps()

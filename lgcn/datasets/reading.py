@@ -1,7 +1,7 @@
 """What the readers of annotation files share: text, file names and coordinates that are checked once."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from lgcn.checks import InputFileError
 from lgcn.schemes import SCHEMES, LandmarkScheme, get_scheme
+
+MAX_LISTED = 10
+"""Rows that are named beside the first damaged one."""
 
 MAX_COORDINATE = 1e6
 """Pixels beyond which a coordinate can only be a damaged number: no picture is that large."""
@@ -79,6 +82,16 @@ def check_picture_name(name: str, where: str) -> str:
     return name
 
 
+def likewise(rows: Iterable[int], where: Callable[[int], str]) -> str:
+    """The end of a message on the first of ``rows``: which others have the same fault, so that one look is enough."""
+    others = list(rows)[1:]
+    if not others:
+        return ""
+    places = [where(row).partition(" of '")[0] for row in others[:MAX_LISTED]]
+    more = f" and {len(others) - MAX_LISTED} more" if len(others) > MAX_LISTED else ""
+    return f" Likewise: {', '.join(places)}{more}."
+
+
 def to_numbers(rows: Sequence[Sequence[object]], where: Callable[[int], str]) -> np.ndarray:
     """Rows of text or numbers -> float64 [N, F]; empty text is a missing number, NaN.
 
@@ -87,20 +100,20 @@ def to_numbers(rows: Sequence[Sequence[object]], where: Callable[[int], str]) ->
         where: row -> its place in words, for the message.
 
     Raises:
-        InputFileError: with the row and the first thing in it that is no number.
+        InputFileError: with the first row that holds something else, what it is, and the other such rows.
     """
     try:
         return np.array([[_number(each) for each in row] for row in rows], dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
-        for index, row in enumerate(rows):
-            for each in row:
-                try:
-                    _number(each)
-                except (ValueError, TypeError, OverflowError):
-                    raise InputFileError(
-                        f"Expected numbers in {where(index)} (got {ascii(each)[:60]}). Correct or remove the row."
-                    ) from None
-        raise
+        # The first of a row stays, since it comes last.
+        odd = {index: each for index, row in enumerate(rows) for each in reversed(row) if not _is_number(each)}
+        if not odd:
+            raise
+        index, each = next(iter(odd.items()))
+        raise InputFileError(
+            f"Expected numbers in {where(index)} (got {ascii(each)[:60]}). Correct or remove the row."
+            f"{likewise(odd, where)}"
+        ) from None
 
 
 def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, Tensor]:
@@ -109,7 +122,7 @@ def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, 
     A landmark with a NaN coordinate is missing: its visibility is 0 and both its coordinates are NaN.
 
     Raises:
-        InputFileError: for an infinite coordinate, or one beyond :data:`MAX_COORDINATE`.
+        InputFileError: for an infinite coordinate, or one beyond :data:`MAX_COORDINATE`; names all such rows.
     """
     wrong = np.abs(values) > MAX_COORDINATE  # NaN compares false
     if wrong.any():
@@ -118,6 +131,7 @@ def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, 
         raise InputFileError(
             f"Expected coordinates within {MAX_COORDINATE:g} pixels in {where(int(row))} (got ({x:g}, {y:g}) for "
             f"landmark {landmark}). Correct the point, or give it NaN if it is missing."
+            f"{likewise(np.flatnonzero(wrong.any(axis=(1, 2))).tolist(), where)}"
         )
     missing = np.isnan(values).any(axis=-1)
     values = np.where(missing[..., None], np.nan, values)
@@ -133,6 +147,14 @@ def to_boxes(corner: np.ndarray, size: np.ndarray, where: Callable[[int], str]) 
     with np.errstate(over="ignore", invalid="ignore"):
         corners = np.stack([corner, corner + size], axis=1)
     return to_points(corners, where)[0].flatten(1)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        _number(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _number(value: object) -> float:

@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_picture_name, read_text, to_numbers, to_points
+from lgcn.datasets.reading import check_picture_name, likewise, read_text, to_numbers, to_points
 from lgcn.protocols import Protocol
 from lgcn.schemes import get_scheme
 
@@ -71,22 +71,23 @@ class WFLW(LandmarkDataset):
         def where(index: int) -> str:
             return f"line {lines[index][0]} of '{path}'"
 
-        for index, (_, fields) in enumerate(lines):
-            if len(fields) != _NUM_NUMBERS + 1:
-                raise InputFileError(
-                    f"Expected {_NUM_NUMBERS + 1} fields in {where(index)} (got {len(fields)}): 98 points x y, "
-                    "4 of the rectangle, 6 flags and the picture's name. Restore the file from the archive."
-                )
+        uneven = [index for index, (_, fields) in enumerate(lines) if len(fields) != _NUM_NUMBERS + 1]
+        if uneven:
+            raise InputFileError(
+                f"Expected {_NUM_NUMBERS + 1} fields in {where(uneven[0])} (got {len(lines[uneven[0]][1])}): 98 points "
+                "x y, 4 of the rectangle, 6 flags and the picture's name. Restore the file from the archive."
+                f"{likewise(uneven, where)}"
+            )
         numbers = to_numbers([fields[:_NUM_NUMBERS] for _, fields in lines], where)
         pos, visibility = to_points(numbers[:, :196].reshape(-1, 98, 2), where)
         corners, _ = to_points(numbers[:, 196:200].reshape(-1, 2, 2), where)
         flags = torch.from_numpy(numbers[:, 200:])
         unclear = ((flags != 0) & (flags != 1)).any(dim=1)
         if unclear.any():
-            row = int(unclear.nonzero()[0])
+            rows = unclear.nonzero().flatten().tolist()
             raise InputFileError(
-                f"Expected the flags {', '.join(ATTRIBUTES)} to be 0 or 1 in {where(row)} (got {flags[row].tolist()}). "
-                "Restore the file from the archive."
+                f"Expected the flags {', '.join(ATTRIBUTES)} to be 0 or 1 in {where(rows[0])} "
+                f"(got {flags[rows[0]].tolist()}). Restore the file from the archive.{likewise(rows, where)}"
             )
         names = [check_picture_name(fields[-1], where(index)) for index, (_, fields) in enumerate(lines)]
         super().__init__(

@@ -1,4 +1,4 @@
-"""Pictures that cannot be read: a run goes on without them if it is told to, and says which they are."""
+"""Pictures that cannot be read or cropped: a run goes on without them if it is told to, and says which they are."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,14 +18,14 @@ LOG_NAME = "unreadable.txt"
 
 
 class ReadableFaces(Dataset[Data]):
-    """A dataset that gives a stand-in where a picture cannot be read.
+    """A dataset that gives a stand-in where a picture cannot be read, or a face's box not be cropped by.
 
     The stand-in is the next face that can be read, with ``visibility`` 0: batches keep their size and normalisation
-    layers see a face, while losses and metrics count nothing of it. Every item has ``unreadable``, "" or why its own
-    picture could not be read, which names the file.
+    layers see a face, while losses and metrics count nothing of it. Every item has ``unreadable``, "" or why it
+    could not be read itself, which names the file.
 
     Args:
-        faces: items whose reading may raise :class:`InputFileError`.
+        faces: items whose reading may raise :class:`InputFileError`, as a :class:`lgcn.datasets.LandmarkDataset` does.
     """
 
     def __init__(self, faces: Sequence[Data]) -> None:
@@ -51,9 +51,9 @@ class ReadableFaces(Dataset[Data]):
 
 
 class ReportUnreadable(Callback):
-    """Counts the pictures that :class:`ReadableFaces` left out, and says so at the end of every epoch.
+    """Counts the pictures and boxes that :class:`ReadableFaces` left out, and says so at the end of every epoch.
 
-    One line on stderr gives their number, ``<log dir>/unreadable.txt`` gets a line for each picture and epoch, and
+    One line on stderr gives their number, ``<log dir>/unreadable.txt`` gets a line for each of them and epoch, and
     ``data/unreadable`` goes to the log. Does nothing unless the data module says ``on_corrupt="skip"``.
     """
 
@@ -103,7 +103,8 @@ class ReportUnreadable(Callback):
             )
         what = f"{count} picture{'s' if count > 1 else ''} of {' and '.join(part for part in found if found[part])}"
         tqdm.write(
-            f"lgcn: warning: epoch {trainer.current_epoch}: left out {what} that cannot be read, named in '{path}'",
+            f"lgcn: warning: epoch {trainer.current_epoch}: left out {what} that cannot be read or cropped, named in "
+            f"'{path}'",
             file=sys.stderr,
         )
         return count

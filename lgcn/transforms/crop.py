@@ -31,7 +31,8 @@ class CropToInput(BaseTransform):
             clipped, of all that is outside the crop.
 
     Raises:
-        InputError: for an ``aspect`` or ``side`` that there is none of, and when a box has no extent.
+        InputError: for an ``aspect`` or ``side`` that there is none of, and (:class:`lgcn.geometry.BoxError`) for a
+            box that cannot be cropped by. A dataset whose ``transform`` this is names picture and face.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class CropToInput(BaseTransform):
 class RandomAffineCrop(CropToInput):
     """:class:`CropToInput` with rotation, scale, translation and flip composed into its one affine.
 
-    A flip also swaps the partners of ``scheme.flip_pairs`` in ``y`` and ``visibility``. Draws from
-    torch's global generator.
+    A flip also swaps the partners of ``scheme.flip_pairs`` in ``y``, ``visibility`` and ``occlusion``. Draws
+    from torch's global generator.
 
     Args:
         scheme: name of a landmark scheme, or one.
@@ -149,7 +150,7 @@ class RandomAffineCrop(CropToInput):
             flip=flips,
         )
         if flips:
-            for key in ("y", "visibility"):
+            for key in ("y", "visibility", "occlusion"):
                 if data.get(key) is not None:
                     data[key] = data[key][self._partners]
         return data

@@ -11,13 +11,20 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 from torch import Tensor
 
 from lgcn.checks import InputError, check_shape
+from lgcn.engine.tables import threshold_title
 from lgcn.files import replace_when_done
 from lgcn.metrics import auc_ced, check_threshold, cumulative_error_distribution, failure_rate
+from lgcn.visualization.page import fit_text, shorten_paths
 
 # Told apart by people with any of the common colour blindnesses (Okabe and Ito 2008), the darkest first; line styles
 # tell the curves apart once more, and in print without colours.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+
+_WIDTH, _HEIGHT, _LINE = 6.4, 4.4, 0.19
+"""Inches, without the lines of the legend; and of one line."""
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def plot_ced(
@@ -25,7 +32,8 @@ def plot_ced(
 ) -> Figure:
     """A figure with a curve for each of several models or subsets.
 
-    The curves are exact steps. The legend gives AUC and failure rate at the threshold.
+    The curves are exact steps. The legend gives AUC and failure rate at the threshold. Long paths in names and title
+    are cut from the left, and what is too long for a line goes on in the next.
 
     Args:
         results: name -> errors [N], fractions, as :func:`lgcn.metrics.normalized_mean_error` gives them; NaN entries
@@ -38,10 +46,11 @@ def plot_ced(
         InputError: for no curve, a curve without errors, or a threshold that is not a fraction.
     """
     _check(results, threshold)
-    # The legend lies beneath the axes, where it hides no curve.
-    figure = Figure(figsize=(6.4, 4.4 + 0.19 * len(results)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    for number, (name, errors) in enumerate(results.items()):
+    at, more_lines, legend_size = f"@{threshold_title(threshold)}", 0, 8.0
+    names = shorten_paths(list(results))
+    for number, (name, errors) in enumerate(zip(names, results.values(), strict=True)):
         judged = errors[~errors.isnan()].double().cpu().sort().values
         inside = judged[judged <= threshold]
         x = torch.cat([inside.new_zeros(1), inside, inside.new_tensor([threshold])])
@@ -56,7 +65,10 @@ def plot_ced(
             linewidth=1.8,
         )
         # A leading underscore would hide it from the legend, and a dollar sign would start a formula.
-        line.set_label(f"{name.lstrip('_')}  (AUC {auc:.4f}, FR {fr:.2f} %)".replace("$", r"\$"))
+        figures = f"(AUC{at} {auc:.4f}, FR{at} {fr:.2f} %)".replace(" ", _NO_BREAK)
+        lines, size = fit_text(f"{name.lstrip('_')}  {figures}", _WIDTH - 0.8, 8.0)
+        line.set_label("\n".join(lines).replace(_NO_BREAK, " ").replace("$", r"\$"))
+        more_lines, legend_size = more_lines + len(lines), min(size, legend_size)
     axes.set(xlim=(0, threshold), ylim=(0, 1.005), xlabel="NME, % of the normalising distance", ylabel="faces")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -64,9 +76,14 @@ def plot_ced(
     axes.grid(color="#d9d9d9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", fontsize=8, frameon=False, handlelength=3.5)
+    # The legend lies beneath the axes, where it hides no curve.
+    figure.legend(loc="outside lower center", fontsize=legend_size, frameon=False, handlelength=3.5)
     if title:
-        axes.set_title(title, fontsize=10, parse_math=False)
+        (title,) = shorten_paths([title])
+        lines, size = fit_text(title, _WIDTH - 1.0, 10.0)
+        axes.set_title("\n".join(lines), fontsize=size, parse_math=False)
+        more_lines += len(lines) - 1
+    figure.set_figheight(_HEIGHT + _LINE * more_lines)
     if path is not None:
         FigureCanvasAgg(figure)
         with replace_when_done(path) as beside:

@@ -1,7 +1,13 @@
-"""A figure that is laid out in inches, with the sizes and colours that its parts share."""
+"""A figure that is laid out in inches, with the sizes and colours that its parts share, and text that has to fit."""
+
+import re
+import textwrap
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 PAGE = 7.2
 """Inches: the width of a page of two columns, where no text of the figure is scaled down."""
@@ -11,6 +17,37 @@ LINE = 0.2
 FONT, SMALL_FONT = 8.0, 6.5
 TEXT = "#1a1a1a"
 _MARGIN = 0.06
+_LONGEST_PATH = 34
+"""Letters, as in the captions of the contact sheets."""
+
+
+def text_width(text: str, size: float) -> float:
+    """Inches that one line of text takes, in points of matplotlib's own font."""
+    width = text_to_path.get_text_width_height_descent(text, FontProperties(size=100), ismath=False)[0] / 100
+    # Letters that are drawn on whole pixels take a little more.
+    return 1.03 * width * size / 72
+
+
+def fit_text(text: str, room: float, size: float) -> tuple[list[str], float]:
+    """``text`` in lines of at most ``room`` inches, and the size, smaller than asked for only if it must be.
+
+    Lines end at spaces, not at no-break spaces, and within a word that is longer than a line.
+    """
+    width = text_width(text, size)
+    if width <= room:
+        return [text], size
+    lines = textwrap.wrap(text, max(1, int(len(text) * room / width)), break_on_hyphens=False)
+    return lines, size * min(1.0, room / max(text_width(line, size) for line in lines))
+
+
+def shorten_paths(texts: Sequence[str]) -> list[str]:
+    """Cuts long paths from the left, where they differ the least; leaves all as they are if two became the same."""
+    short = [re.sub(r"[^\s:,]*/[^\s:,]*", lambda path: _cut(path[0]), text) for text in texts]
+    return short if len(set(short)) == len(set(texts)) else list(texts)
+
+
+def _cut(path: str) -> str:
+    return path if len(path) <= _LONGEST_PATH else f"...{path[3 - _LONGEST_PATH :]}"
 
 
 class Page:

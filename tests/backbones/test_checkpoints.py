@@ -1,3 +1,4 @@
+import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,15 @@ def as_released(state: State) -> State:
     return {**prefixed(state, "hm_model."), **graph}
 
 
+def of_head(state: State, num_landmarks: int) -> State:
+    """The head of ``state`` for the first of its landmarks."""
+    head = {name: each for name, each in state.items() if name.startswith("head.")}
+    return {name: each[:num_landmarks].clone() if name.startswith("head.3.") else each for name, each in head.items()}
+
+
+SCHEMES = {98: "wflw98", 68: "ibug68", 29: "cofw29", 19: "aflw19"}
+"""Landmarks of the public facial networks -> their scheme."""
+
 LAYOUTS: dict[str, Callable[[State], State]] = {
     "public": dict,
     "data_parallel": lambda state: prefixed(state, "module."),
@@ -119,11 +129,44 @@ def test_fused_branches_are_upsampled_as_there(public: PublicHRNet, state: State
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_detector_starts_from_a_file(nested: bool, public: PublicHRNet, state: State, tmp_path: Path) -> None:
-    path = tmp_path / "HR18-WFLW.pth"
-    torch.save({"state_dict": state, "epoch": 60} if nested else state, path)
-    detector = create_detector(scheme="wflw98", backbone="hrnet_w18", input_size=(64, 64), backbone_weights=str(path))
-    assert_same_outputs(detector.backbone, public)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("num_landmarks", SCHEMES)
+def test_every_file_is_read(num_landmarks: int, layout: str, nested: bool, state: State, tmp_path: Path) -> None:
+    # All names of each layout are held to the network above; a few tell the files apart.
+    part = {name: each for name, each in state.items() if name.startswith(("conv1.", "bn1.", "stage2.0.branches.0.0."))}
+    part |= of_head(state, num_landmarks)
+    theirs = LAYOUTS[layout](part)
+    torch.save({"state_dict": theirs, "epoch": 60} if nested else theirs, path := tmp_path / "HR18.pth")
+    loaded, expected = load_hrnet_checkpoint(path, num_landmarks), convert_hrnet_state_dict(part)
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
+    assert loaded["head.head.3.weight"].shape[0] == num_landmarks
+    with pytest.raises(InputFileError, match=f"network of {num_landmarks + 1} landmarks"):
+        load_hrnet_checkpoint(path, num_landmarks + 1)
+
+
+@pytest.mark.parametrize(
+    ("num_landmarks", "layout", "nested"),
+    [
+        (98, "public", False),
+        (98, "public", True),
+        (68, "data_parallel", True),
+        (29, "mmpose_1", True),
+        (19, "mmpose_0", False),
+    ],
+)
+def test_a_detector_starts_from_a_file(
+    num_landmarks: int, layout: str, nested: bool, public: PublicHRNet, state: State, tmp_path: Path
+) -> None:
+    other = copy.deepcopy(public)
+    other.head[3] = nn.Conv2d(public.head[3].in_channels, num_landmarks, 1)
+    other.load_state_dict({**state, **of_head(state, num_landmarks)})
+    theirs = LAYOUTS[layout](other.state_dict())
+    torch.save({"state_dict": theirs, "epoch": 60} if nested else theirs, path := tmp_path / "HR18.pth")
+    detector = create_detector(
+        scheme=SCHEMES[num_landmarks], backbone="hrnet_w18", input_size=(64, 64), backbone_weights=str(path)
+    )
+    assert_same_outputs(detector.backbone, other)
 
 
 def test_a_converted_file_is_safetensors_of_our_own(public: PublicHRNet, state: State, tmp_path: Path) -> None:

@@ -86,6 +86,14 @@ def with_an_empty_box(root: Path, rows: list[str]) -> None:
     rows[1] = wflw_row("a/1.png", points(98, 1), rect=(5, 5, 5, 40))
 
 
+def with_a_box_outside(root: Path, rows: list[str]) -> None:
+    rows[1] = wflw_row("a/1.png", points(98, 1), rect=(-500, -500, -400, -400))
+
+
+def with_a_box_of_another_face(root: Path, rows: list[str]) -> None:
+    rows[1] = wflw_row("a/1.png", points(98, 1), rect=(40, 5, 59, 40))
+
+
 def on_a_line(root: Path, rows: list[str]) -> None:
     rows[1] = wflw_row("a/1.png", points(98, 1) * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, 7.0]))
 
@@ -133,6 +141,16 @@ def without_eyes(root: Path, rows: list[str]) -> None:
             with_an_empty_box,
             "no_extent",
             f"train: {FILE}/1.png, face 1: box of the annotation without extent, [5, 5, 5, 40]",
+        ),
+        (
+            with_a_box_outside,
+            "stray_box",
+            f"train: {FILE}/1.png, face 1: box [-500, -500, -400, -400] outside the picture of 60 x 50 pixels",
+        ),
+        (
+            with_a_box_of_another_face,
+            "stray_box",
+            f"train: {FILE}/1.png, face 1: box [40, 5, 59, 40] far from the landmarks: 0 of 98 lie in it",
         ),
         (on_a_line, "no_extent", f"train: {FILE}/1.png, face 1: box of the landmarks without extent, ["),
         (
@@ -194,7 +212,7 @@ def test_a_test_picture_among_the_training_pictures_is_a_leak(tmp_path: Path) ->
         )
     ]
     # The same file in both lists, another face of it.
-    rows["train"][2] = wflw_row("a/4.png", points(98, 9) * 0.2)
+    rows["train"][2] = wflw_row("a/4.png", points(98, 9) * 0.2, rect=(0, 0, 9, 9))
     write_list(tmp_path, "train", rows["train"])
     ((kind, line),) = findings("wflw", tmp_path)
     assert kind == "leak" and line.endswith(f"as '{FILE}/4.png', with another face")
@@ -203,8 +221,8 @@ def test_a_test_picture_among_the_training_pictures_is_a_leak(tmp_path: Path) ->
 def test_other_faces_of_a_picture_are_no_duplicates(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
     picture(tmp_path / PICTURES / "a" / "2.png", 1)
-    rows[2] = wflw_row("a/2.png", points(98, 9) * 0.2)
-    rows[0] = wflw_row("a/1.png", points(98, 8) * 0.2 + 40)
+    rows[2] = wflw_row("a/2.png", points(98, 9) * 0.2, rect=(0, 0, 9, 9))
+    rows[0] = wflw_row("a/1.png", points(98, 8) * 0.2 + 40, rect=(40, 40, 49, 49))
     write_list(tmp_path, "train", rows)
     report, _ = check_dataset("wflw", tmp_path, ["train"])
     assert not report.findings
@@ -361,7 +379,7 @@ def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
 
 def test_faces_and_pictures_of_subsets(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
-    rows[2] = wflw_row("a/1.png", points(98, 9) * 0.2)
+    rows[2] = wflw_row("a/1.png", points(98, 9) * 0.2, rect=(0, 0, 9, 9))
     rows[1:] = [row.replace(" 0 0 0 0 0 0 ", " 1 0 0 0 0 0 ") for row in rows[1:]]
     write_list(tmp_path, "train", rows)
     (train,) = check_dataset("wflw", tmp_path, ["train"])[0].splits.values()

@@ -107,6 +107,8 @@ def test_a_missing_root(tmp_path: Path) -> None:
         (content(annotation(iscrowd=1)), r"got none; left out: \{'crowds': 1\}"),
         (content(annotation(keypoints="x")), "a list 'keypoints' in annotation 0 .*got str"),
         (content(annotation(), annotation(9)), "'image_id' of annotation 1 .*got 9"),
+        (content(annotation(), annotation(9), annotation(9)), r"image_id' of annotation 1 .*Likewise: annotation 2\.$"),
+        (content(annotation(), *2 * [annotation(keypoints=BODY[3:])]), r"annotation 1 .*Likewise: annotation 2\.$"),
         (content(annotation(), annotation(keypoints=BODY[:-1])), r"Expected 51 numbers .*annotation 1 .*got 50"),
         (content(annotation(keypoints=BODY[:-1])), "the 50 numbers 'keypoints' of annotation 0"),
         (content(annotation(keypoints=[*BODY[:-1], 0.4])), "every v .* 0, 1 or 2"),

@@ -1,4 +1,5 @@
 import builtins
+import io
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.loader import DataLoader
 
 from lgcn.checks import InputError, InputFileError
 from lgcn.datasets import COFW, cofw
 from lgcn.transforms import CropToInput
-from tests.datasets.fuzz import assert_sound_or_refused, thousand
+from tests.datasets.fuzz import assert_sound_or_refused, damaged, thousand
 
 h5py = pytest.importorskip("h5py")
 
@@ -33,7 +34,7 @@ def annotations(num_faces: int) -> np.ndarray:
 
 
 def write(
-    path: Path,
+    path: Path | io.BytesIO,
     rows: np.ndarray,
     pictures: list[np.ndarray],
     ending: str = "T",
@@ -114,8 +115,8 @@ def test_a_missing_or_damaged_file_is_named(root: Path) -> None:
         COFW(root, "val")
     path = root / "COFW_test_color.mat"
     content = path.read_bytes()
-    for damaged in (b"", b"MATLAB 5.0 MAT-file", content[: len(content) // 2]):
-        path.write_bytes(damaged)
+    for broken in (b"", b"MATLAB 5.0 MAT-file", content[: len(content) // 2]):
+        path.write_bytes(broken)
         with pytest.raises(InputFileError, match=r"COFW_test_color\.mat' to be laid out as"):
             COFW(root, "test")
 
@@ -195,6 +196,25 @@ def test_any_file_gives_a_face_or_an_input_error(
     if length is not None:
         content = path.read_bytes()
         path.write_bytes(content[: int(length * len(content))])
+    assert_face_or_refused(path)
+
+
+def whole_file() -> bytes:
+    """A file of one small face."""
+    write(content := io.BytesIO(), annotations(1), [COLOUR[:3, :2]], bboxesT=np.array([[4.0, 2.0, 10.0, 8.0]]))
+    return content.getvalue()
+
+
+@settings(thousand, max_examples=400)
+@given(content=damaged(whole_file()))
+def test_any_bytes_give_a_face_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "bytes" / "COFW_test_color.mat"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    assert_face_or_refused(path)
+
+
+def assert_face_or_refused(path: Path) -> None:
     dataset = assert_sound_or_refused(lambda: COFW(path.parent, "test"))
     if dataset is not None and len(dataset):
         try:

@@ -113,6 +113,25 @@ def test_a_damaged_row_is_named(tmp_path: Path, index: int, text: str, message: 
         WFLW(tmp_path, "test")
 
 
+@pytest.mark.parametrize(
+    ("index", "text", "message"),
+    [
+        (5, "x", "numbers in line 2 of .*got 'x'"),
+        (5, "inf", "line 2 of"),
+        (201, "2", "0 or 1 in line 2"),
+        (206, "a b", ""),
+    ],
+)
+def test_other_rows_of_the_same_fault_are_named_too(tmp_path: Path, index: int, text: str, message: str) -> None:
+    bad = row("0--Parade/a.jpg")
+    bad[index] = text
+    rows = [row("0--Parade/a.jpg"), bad, row("0--Parade/a.jpg"), bad, bad]
+    with pytest.raises(InputFileError, match=rf"{message}.* Likewise: line 4, line 5\.$"):
+        WFLW(make_root(tmp_path, rows), "test")
+    with pytest.raises(InputFileError, match=r" line 12, line 13 and 4 more\.$"):
+        WFLW(make_root(tmp_path, [*rows[:2], row("0--Parade/a.jpg"), *14 * [bad]]), "test")
+
+
 GOOD = row("0--Parade/a.jpg", "0 1 0 1 0 1")
 
 

@@ -6,12 +6,17 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
 
 from lgcn.checks import InputError, InputFileError
 from lgcn.cli.main import main
+from lgcn.datasets import WFLW
 from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions, ReportUnreadable
 from lgcn.engine.unreadable import ReadableFaces
 from lgcn.models import DetectorConfig
+from lgcn.protocols import get_protocol
+from lgcn.transforms import CropToInput
+from tests.datasets.broken import points, wflw_row, wflw_tree, write_list
 
 
 class Faces:
@@ -42,6 +47,22 @@ def test_the_next_readable_face_stands_in_and_counts_nowhere() -> None:
 def test_nothing_to_read_at_all_is_an_error() -> None:
     with pytest.raises(InputFileError, match=r"none among 5.*'2.jpg'"):
         ReadableFaces(Faces(*range(5)))[2]  # type: ignore[arg-type]
+
+
+def test_a_face_whose_box_cannot_be_cropped_by_is_left_out_and_named(tmp_path: Path) -> None:
+    rows = wflw_tree(tmp_path)["train"]
+    rows[1] = wflw_row("a/0.png", points(98, 1), rect=(-500, -500, -400, -400))
+    write_list(tmp_path, "train", rows)
+    crop = CropToInput((8, 8), **get_protocol("pipnet").for_rectangles().crop_options)
+    faces = WFLW(tmp_path, "train", crop, protocol="pipnet")
+    named = f"box of face 1 of split 'train', in '{tmp_path / 'WFLW_images/a/0.png'}'"
+    for read in (faces, faces.index_select([1]), DataLoader(faces, batch_size=3)):
+        with pytest.raises(InputFileError, match=rf"on the picture of 60 x 50 pixels \(got.*-400.*{re.escape(named)}"):
+            list(read)
+    skipping = ReadableFaces(faces)  # type: ignore[arg-type]
+    readable = [skipping[index] for index in range(3)]
+    assert [float(face.visibility.sum()) for face in readable] == [98, 0, 98]
+    assert named in readable[1].unreadable and not readable[0].unreadable
 
 
 def test_other_errors_are_not_hidden() -> None:
@@ -100,7 +121,8 @@ def test_a_run_that_skips_counts_and_names_what_it_left_out(
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lgcn: warning: ")]
     assert len(warnings) == 2
     for epoch, line in enumerate(warnings):
-        assert f"epoch {epoch}: left out 2 pictures of train and val that cannot be read, named in '{log}'" in line
+        said = f"epoch {epoch}: left out 2 pictures of train and val that cannot be read or cropped, named in '{log}'"
+        assert said in line
 
 
 def test_a_run_stops_by_default_and_names_the_file(

@@ -38,6 +38,7 @@ def example() -> Data:
         image=spots(pos),
         y=pos,
         visibility=torch.tensor([1.0, 0.0, 1.0]),
+        occlusion=torch.tensor([1.0, 0.0, 0.0]),
         landmark_id=torch.arange(3),
         bbox=torch.tensor([[80.0, 60.0, 119.0, 105.0]]),
         num_nodes=3,
@@ -75,6 +76,8 @@ def test_a_flip_mirrors_the_picture_and_swaps_partners() -> None:
     torch.testing.assert_close(mirrored.y[[1, 0, 2]], torch.tensor([63.0, 0.0]) + plain.y * torch.tensor([-1.0, 1.0]))
     assert plain.visibility.tolist() == [1, 0, 1]
     assert mirrored.visibility.tolist() == [0, 1, 1]
+    assert plain.occlusion.tolist() == [1, 0, 0]
+    assert mirrored.occlusion.tolist() == [0, 1, 0]
     assert mirrored.landmark_id.tolist() == [0, 1, 2]
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -29,10 +30,29 @@ def test_the_legend_names_curves_in_order_with_their_figures() -> None:
     (legend,) = plot_ced({**ERRORS, "_a $b$": torch.tensor([0.5])}, 0.10).legends
     # (0.08 + 0.08 + 0.05 + 0) / 4 / 0.1 and (0.1 + 0.06) / 2 / 0.1
     assert [text.get_text() for text in legend.get_texts()] == [
-        "mine  (AUC 0.5250, FR 25.00 %)",
-        "yours  (AUC 0.8000, FR 0.00 %)",
-        r"a \$b\$  (AUC 0.0000, FR 100.00 %)",
+        "mine  (AUC@0.10 0.5250, FR@0.10 25.00 %)",
+        "yours  (AUC@0.10 0.8000, FR@0.10 0.00 %)",
+        r"a \$b\$  (AUC@0.10 0.0000, FR@0.10 100.00 %)",
     ]
+
+
+@pytest.mark.parametrize("folder", ["runs", "/home/somebody/experiments/2026-11/a-landmark-graph/" + 6 * "W" + "/runs"])
+@pytest.mark.parametrize("ending", ["version_{}/checkpoints/best.ckpt", "v{}/" + 40 * "x" + ".ckpt", "{}" + 150 * "W"])
+def test_long_names_stay_on_the_page_and_differ(folder: str, ending: str) -> None:
+    names = [f"{folder}/{ending.format(number)}, test: refined (graph)" for number in (1, 2)]
+    figure = plot_ced(dict.fromkeys(names, ERRORS["mine"]), title=f"{names[0]}: wflw test, protocol hrnet")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (legend,) = figure.legends
+    texts = [*legend.get_texts(), figure.axes[0].title]
+    for text in texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
+        assert text.get_fontsize() > 6
+    assert texts[0].get_text() != texts[1].get_text()
+    assert figure.axes[0].bbox.height > 0.5 * 4.4 * figure.dpi
+    if folder != "runs" and ending.startswith("version"):
+        assert texts[0].get_text().startswith("...version_1/checkpoints/best.ckpt, test: refined (graph)  (AUC@")
 
 
 def test_eight_curves_can_be_told_apart_without_colours() -> None:
