@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import lgcn
+from lgcn.backbones import TimmBackbone
 from lgcn.cli.main import main
 from lgcn.datasets import write_pts
 from lgcn.models import SHIPPED_MODELS, LandmarkDetector, create_detector
@@ -371,6 +372,28 @@ def test_the_protocol_knows_the_normalizer_of_a_scheme(
     assert json.loads((tmp_path / "figures.json").read_text())["normalizer"] == "inter_ocular"
 
 
+def test_a_public_hrnet_is_evaluated_as_its_own_code_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As docs/checkpoints.md tells it, with a file of made-up weights in the layout of HR18-WFLW.pth."""
+    state = TimmBackbone("hrnet_w18", 98).state_dict()
+    names = {name: name.removeprefix("net.").replace("head.head.", "head.") for name in state}
+    torch.save({names[name]: value for name, value in state.items()}, tmp_path / "HR18-WFLW.pth")
+    create_detector(
+        scheme="wflw98",
+        backbone="hrnet_w18",
+        backbone_weights=str(tmp_path / "HR18-WFLW.pth"),
+        codec={"decode": "hrnet", "activation": "clamp"},
+        use_refiner=False,
+        protocol="hrnet",
+        input_size=(64, 64),
+    ).save_pretrained(tmp_path / "model")
+    write_wflw(tmp_path)
+    options = ["--dataset", "wflw", "--root", str(tmp_path), "--split", "test", "--protocol", "hrnet"]
+    assert main(["evaluate", "--model", str(tmp_path / "model"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "protocol:   hrnet" in printed and "refined" not in printed
+    assert "FR@0.10 %" in printed and "FR@0.08 %" in printed
+
+
 def test_a_csv_of_the_public_hrnet_code_is_known_by_its_name(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -404,7 +427,8 @@ def test_the_default_model_prints_seven_columns_on_real_pictures(
     for title in ("initial (heatmap)", "refined (graph)"):
         rows = [line.split() for line in printed.splitlines() if line.startswith(title) and "zero_based" in line]
         assert len(rows) == 3 and all(len(row) == 10 for row in rows)
-        assert float(rows[0][3]) < 8
+        # The model card's figure, give or take another machine's arithmetic.
+        assert float(rows[0][3]) == pytest.approx(2.51, abs=0.1)
 
 
 def test_evaluate_on_real_faces(model: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
