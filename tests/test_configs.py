@@ -14,8 +14,10 @@ from lgcn.engine import Schedule
 from tests.datasets.broken import pts_tree, wflw_tree
 
 RECIPES = ["default", "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]
+OF_WFLW = ["lgcn-98"]
 OVERLAYS = ["wflw"]
 COMBINATIONS = [(recipe, *overlay) for recipe in RECIPES for overlay in ((), ("wflw",))]
+COMBINATIONS += [(recipe,) for recipe in OF_WFLW]
 
 # Quoted from sections IV-B and IV-E; what is asserted below is what they say.
 QUOTES = [
@@ -56,7 +58,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_every_recipe_builds_and_takes_two_steps(
     names: tuple[str, ...], roots: dict[str, Path], tmp_path: Path
 ) -> None:
-    dataset = "wflw" if "wflw" in names else "ibug300w"
+    dataset = "wflw" if {"wflw", *OF_WFLW}.intersection(names) else "ibug300w"
     small = {
         "data.root": str(roots[dataset]),
         "data.batch_size": "2",
@@ -90,8 +92,8 @@ def test_every_recipe_builds_and_takes_two_steps(
 
 
 def test_all_that_is_shipped_is_tested_here() -> None:
-    assert shipped_configs() == sorted([*RECIPES, *OVERLAYS])
-    for name in RECIPES:
+    assert shipped_configs() == sorted([*RECIPES, *OF_WFLW, *OVERLAYS])
+    for name in (*RECIPES, *OF_WFLW):
         content = yaml.safe_load(Path(find_config(name)).read_text())
         assert content["trainer"]["default_root_dir"] == f"runs/{name}", "runs of two recipes must not mix"
 
@@ -101,7 +103,9 @@ def test_names_resolve_wherever_they_stand() -> None:
     assert resolve_configs(["--config", "official", "-c", "wflw", "--config=default", "--x", "wflw"]) == [
         *("--config", paths["official"], "-c", paths["wflw"], f"--config={paths['default']}", "--x", "wflw")
     ]
-    with pytest.raises(InputFileError, match="default, lgcn-68, official, paper_end_to_end, paper_frozen, wflw"):
+    with pytest.raises(
+        InputFileError, match="default, lgcn-68, lgcn-98, official, paper_end_to_end, paper_frozen, wflw"
+    ):
         resolve_configs(["--config", "official", "--config", "wlfw"])
 
 
@@ -188,6 +192,13 @@ def test_default_is_the_preset_with_occlusion(capsys: pytest.CaptureFixture[str]
     assert "NOT been trained to the end" in Path(find_config("default")).read_text()
     # The losses of the model that was trained to the end.
     assert printed["model"]["loss"] == whole(capsys, *options_of("lgcn-68"))["model"]["loss"]
+
+
+def test_lgcn_98_is_lgcn_68_for_other_landmarks_and_few_faces(capsys: pytest.CaptureFixture[str]) -> None:
+    of_68, of_98 = (whole(capsys, *options_of(name)) for name in ("lgcn-68", "lgcn-98"))
+    assert of_68["model"]["detector"].pop("scheme") == "ibug68" and of_98["model"]["detector"].pop("scheme") == "wflw98"
+    assert of_68["model"] == of_98["model"]
+    assert of_68["data"]["augmentation"] == of_98["data"]["augmentation"]
 
 
 def test_the_quotes_are_the_papers(shared: Path) -> None:

@@ -6,6 +6,7 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputError
 from lgcn.protocols import PROTOCOLS, Protocol, add_protocol, get_protocol
+from lgcn.schemes import get_scheme
 from lgcn.transforms import CropToInput
 
 PROTOCOLS_BY_NAME = {name: PROTOCOLS[name] for name in PROTOCOLS}
@@ -19,10 +20,10 @@ def test_every_protocol_is_found_under_its_own_name_and_says_what_it_is(name: st
     assert protocol.source
 
 
-def test_the_first_two_differ_in_the_pixel_origin_alone() -> None:
+def test_the_crops_of_the_first_two_differ_in_the_pixel_origin_alone() -> None:
     ours, hrnet = get_protocol("zero_based"), get_protocol("hrnet")
     assert (ours.point_offset, hrnet.point_offset) == (-1.0, 0.0)
-    same = {"name": "", "description": "", "source": "", "point_offset": 0.0}
+    same = {"name": "", "description": "", "source": "", "point_offset": 0.0, "thresholds": (0.10,)}
     assert dataclasses.replace(ours, **same) == dataclasses.replace(hrnet, **same)
     assert ours.enlargement == 1.25
     assert ours.thresholds == (0.10,)
@@ -83,6 +84,29 @@ def test_the_facts_of_the_conventions() -> None:
     assert boxes == {"pipnet": "dataset", "detector": "detector"}
     kept = {name for name, each in PROTOCOLS_BY_NAME.items() if each.point_offset == 0}
     assert kept == {"hrnet", "official", "pipnet"}
+    assert {name: each.thresholds for name, each in PROTOCOLS_BY_NAME.items() if each.thresholds != (0.10,)} == {
+        "hrnet": (0.10, 0.08),
+        "spiga": (0.10, 0.08),
+        "adnet": (0.10, 0.08, 0.05),
+    }
+
+
+def test_schemes_have_a_normalizer_of_their_own_under_some_protocols() -> None:
+    of_cofw = {name: each.normalizer_of("cofw29") for name, each in PROTOCOLS_BY_NAME.items()}
+    assert {name for name, normalizer in of_cofw.items() if normalizer is not None} == {"slpt", "adnet"}
+    assert of_cofw["adnet"] == of_cofw["slpt"] == "inter_pupil"
+    assert get_protocol("pipnet").normalizer_of("aflw19") == "box"
+    assert get_protocol("adnet").normalizer_of("wflw98") is None
+    assert get_protocol("adnet").facts()["normalizer"] == "scheme's, cofw29: inter_pupil"
+    assert Protocol("mine", "", normalizer="box").normalizer_of("wflw98") == "box"
+    for protocol in PROTOCOLS_BY_NAME.values():
+        for scheme, normalizer in protocol.scheme_normalizers.items():
+            assert normalizer in get_scheme(scheme).normalizer_names
+
+
+def test_the_whole_pixels_of_hrnet_are_not_denied() -> None:
+    source = get_protocol("hrnet").source
+    assert "Not reproduced" not in source and "decode 'hrnet'" in source
 
 
 def test_rectangles_have_an_enlargement_of_their_own() -> None:

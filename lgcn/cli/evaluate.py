@@ -8,10 +8,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options; nothing heavy is imported for ``--help``."""
     parser.add_argument(
         "--model",
-        required=True,
         nargs="+",
         action="extend",
-        help="shipped name, folder of save_pretrained, or .ckpt of lgcn fit; several share tables and curves",
+        help="shipped name, folder of save_pretrained, or .ckpt of lgcn fit; several share tables and curves "
+        "(default: the shipped model of the dataset's landmarks)",
     )
     parser.add_argument("--dataset", required=True, help="name of a dataset, for instance ibug300w or wflw")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the dataset")
@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-workers", type=int, default=0, metavar="N", help="processes that read pictures (default: 0, this one)"
     )
+    parser.add_argument(
+        "--on-corrupt",
+        choices=["stop", "skip"],
+        default="stop",
+        help="at a picture that cannot be read: stop, or go on without it and name it in all that is written "
+        "(default: stop)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
 
 
@@ -52,16 +59,17 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates, prints the tables, writes the files; the exit status."""
     from inspect import signature
 
-    from lgcn.checks import InputFileError
+    from lgcn.checks import InputError, InputFileError
     from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
     from lgcn.cli.writable import check_writable_file, check_writable_folder
     from lgcn.datasets import get_dataset
     from lgcn.engine.comparison import NOTE, comparison_tables
     from lgcn.engine.evaluation import check_evaluation, crop_faces, evaluate
-    from lgcn.engine.published import published_figures
+    from lgcn.engine.published import published_figures, published_figures_of_csv
     from lgcn.engine.tables import format_result
     from lgcn.files import write_text
     from lgcn.models import LandmarkDetector
+    from lgcn.models.loading import shipped_model
     from lgcn.protocols import get_protocol
 
     # All that can be wrong is found out before the first face.
@@ -71,18 +79,25 @@ def run(args: argparse.Namespace) -> int:
         check_writable_folder("--output", args.output)
     create_dataset = get_dataset(args.dataset)
     protocol = None if args.protocol is None else get_protocol(args.protocol)
-    published = published_figures(args.dataset) if args.published else []
-    detectors = {name: LandmarkDetector.from_pretrained(name) for name in dict.fromkeys(args.model)}
+    models = args.model
+    if models is None:
+        scheme = create_dataset(args.root, split=args.split[0], protocol=protocol or "zero_based").scheme
+        try:
+            models = [shipped_model(scheme.name)]
+        except InputError as error:
+            raise InputError(f"Expected '--model' for the dataset '{args.dataset}'. {error}") from None
+    detectors = {name: LandmarkDetector.from_pretrained(name) for name in dict.fromkeys(models)}
     jobs = []
     for split in dict.fromkeys(args.split):
         for name, detector in detectors.items():
             # A dataset of any landmarks is read as those of the model.
             options = {"scheme": detector.scheme} if "scheme" in signature(create_dataset).parameters else {}
+            chosen = protocol or detector.protocol
             dataset = create_dataset(
                 args.root,
                 split=split,
-                protocol=protocol or detector.protocol,
-                normalizer=args.normalizer,
+                protocol=chosen,
+                normalizer=args.normalizer or chosen.normalizer_of(detector.scheme.name),
                 **options,
             )
             jobs.append((name, dataset))
@@ -94,6 +109,10 @@ def run(args: argparse.Namespace) -> int:
                 f"Expected all pictures of split '{dataset.split}' under '{args.root}' (missing: {len(missing)}, "
                 f"such as '{missing[0]}'). {dataset.layout}".rstrip()
             )
+    published = []
+    if args.published:
+        csv_names = {dataset.csv_name: dataset.split for _, dataset in jobs if args.dataset == "hrnet_csv"}
+        published = published_figures_of_csv(csv_names) or published_figures(args.dataset)
     find_faces = None
     if any(dataset.protocol.box == "detector" for _, dataset in jobs):
         from lgcn.predict import CascadeFaceDetector
@@ -102,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
     results = []
     for name, dataset in jobs:
-        missed_faces = crop_faces(dataset, detectors[name], find_faces)
+        missed_faces = crop_faces(dataset, detectors[name], find_faces, args.on_corrupt)
         results.append(
             evaluate(
                 detectors[name],
@@ -113,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
                 thresholds=args.thresholds,
                 model=name,
                 missed_faces=missed_faces,
+                on_corrupt=args.on_corrupt,
             )
         )
     tables = comparison_tables(results, published)

@@ -83,34 +83,40 @@ class EvaluationFolder:
 
     def _write_curves(self, results: Sequence["EvaluationResult"]) -> list[tuple[str, str]]:
         """CED figures and their CSV; pairs of a title and a file name."""
-        from lgcn.engine.tables import ROW_TITLES
+        from lgcn.engine.tables import ROW_TITLES, curve_to_rows
 
         whole = {}
         for result in results:
             name = _name_of(results, result)
             for kind, row in result.rows.items():
                 whole[": ".join([*name, ROW_TITLES.get(kind, kind)])] = row.errors
-        threshold = max(results[0].thresholds)
-        pictures = [("Cumulative error distribution", self._plot("ced", whole, threshold, _conditions(results)))]
+        threshold = max(threshold for result in results for threshold in result.thresholds)
+        points = [row for result in results for kind in result.rows for row in curve_to_rows(result, kind, threshold)]
+        pictures = [
+            ("Cumulative error distribution", self._plot("ced", whole, threshold, _conditions(results), points))
+        ]
         for result in results:
             kind = list(result.rows)[-1]
             parts = {
                 name: rows[kind].errors for name, rows in result.subsets.items() if not rows[kind].errors.isnan().all()
             }
+            points = [row for name in ("", *parts) for row in curve_to_rows(result, kind, threshold, name)]
             if parts:
                 parts = {f"all of {result.split}": result.rows[kind].errors, **parts}
                 what = f"{result.model}, {ROW_TITLES.get(kind, kind)}"
-                file = self._plot(
-                    f"ced_subsets{self._ending(results, result)}", parts, threshold, f"{what}: {_conditions([result])}"
-                )
-                pictures.append((f"Cumulative error distribution of the subsets, {what}", file))
+                stem, title = f"ced_subsets{self._ending(results, result)}", f"{what}: {_conditions([result])}"
+                file = self._plot(stem, parts, threshold, title, points)
+                pictures.append((f"Cumulative error distribution of the subsets of {result.split}, {what}", file))
         return pictures
 
-    def _plot(self, stem: str, curves: dict[str, "Tensor"], threshold: float, title: str) -> str:
-        from lgcn.visualization import plot_ced, save_ced_csv
+    def _plot(
+        self, stem: str, curves: dict[str, "Tensor"], threshold: float, title: str, points: Sequence[dict[str, object]]
+    ) -> str:
+        """Draws the curves and writes their points; the name of the picture."""
+        from lgcn.visualization import plot_ced
 
         plot_ced(curves, threshold, self._file(f"{stem}.png"), title=title)
-        save_ced_csv(curves, threshold, self._file(f"{stem}.csv"))
+        self._write_csv(f"{stem}.csv", points)
         return f"{stem}.png"
 
     def _write_worst(self, result: "EvaluationResult", dataset: "LandmarkDataset", ending: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The tables of publications: a column for each subset, a row for each set of landmarks."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ COLUMN_TITLES = {
     "private": "Private",
     "indoor": "Indoor",
     "outdoor": "Outdoor",
+    "frontal": "Frontal",
 }
 """Subset or split -> what publications print over its column; others keep their names."""
 
@@ -69,7 +71,7 @@ def comparison_tables(
     Published FR and AUC are shown at 0.10, the threshold that they were reported for.
 
     Args:
-        results: of one dataset, with the same thresholds.
+        results: of one dataset. Where their protocols have other thresholds there is no figure at these.
         published: rows that are marked as such.
     """
     columns = _columns_of(results)
@@ -83,7 +85,7 @@ def comparison_tables(
     faces = ("faces", "", counts)
     tables = [ComparisonTable(f"NME % ({', '.join(normalizers)})", titles, [faces])]
     figures = [("nme", 0.0)]
-    for threshold in results[0].thresholds:
+    for threshold in dict.fromkeys(threshold for result in results for threshold in result.thresholds):
         name = threshold_title(threshold)
         tables += [ComparisonTable(f"FR@{name} %", titles, []), ComparisonTable(f"AUC@{name}", titles, [])]
         figures += [("fr", threshold), ("auc", threshold)]
@@ -94,7 +96,9 @@ def comparison_tables(
                 label = ROW_TITLES.get(kind, kind)
                 name = label if len(by_model) == 1 else f"{model}: {label}"
                 cells = [_cell(of_model, split, subset, kind, figure, threshold) for split, subset in columns.values()]
-                table.rows.append((name, of_model[0].protocol.name, cells))
+                protocol = of_model[0].protocol.name
+                protocol += "" if len(normalizers) == 1 else f", {of_model[0].normalizer}"
+                table.rows.append((name, protocol, cells))
         if figure != "nme" and threshold != _PUBLISHED_THRESHOLD:
             continue
         for each in published:
@@ -137,13 +141,13 @@ def _cell(
     if result is None:
         return "-"
     row = (result.rows if subset is None else result.subsets[subset])[kind]
-    value = row.nme if figure == "nme" else getattr(row, figure)[threshold]
+    value = row.nme if figure == "nme" else getattr(row, figure).get(threshold, math.nan)
     return _number(value, figure)
 
 
 def _number(value: float, figure: str) -> str:
-    # NaN, of a subset without faces, is the one number that differs from itself.
-    return "-" if value != value else f"{value:.{_DIGITS[figure]}f}"
+    # NaN: of a subset without faces, or a threshold that was not asked for.
+    return "-" if math.isnan(value) else f"{value:.{_DIGITS[figure]}f}"
 
 
 def _as_published(value: float | None, figure: str) -> str:

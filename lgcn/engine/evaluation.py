@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_device, check_shape
 from lgcn.codecs import truncate_to_image
 from lgcn.datasets import DATASETS, LandmarkDataset
-from lgcn.engine.found_boxes import FindFaces, match_found_boxes
+from lgcn.engine.found_boxes import ON_CORRUPT, FindFaces, match_found_boxes
 from lgcn.engine.results import EvaluationResult, EvaluationRow
+from lgcn.engine.tables import some_names
 from lgcn.engine.workers import short_worker_errors
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import check_threshold, landmark_errors
@@ -41,7 +43,10 @@ def evaluation_transform(
 
 
 def crop_faces(
-    dataset: LandmarkDataset, detector: "LandmarkDetector", find_faces: FindFaces | None = None
+    dataset: LandmarkDataset,
+    detector: "LandmarkDetector",
+    find_faces: FindFaces | None = None,
+    on_corrupt: str = "stop",
 ) -> int | None:
     """Makes a dataset crop its faces for a detector as the dataset's protocol says; sets its ``transform``.
 
@@ -50,12 +55,14 @@ def crop_faces(
         detector: whose input the crops have the size of.
         find_faces: from a picture, uint8 [3, H, W], to boxes [F, 4]; for a protocol that crops by the boxes of
             a face detector. Each picture is searched once, now.
+        on_corrupt: "stop" raises where a picture to be searched cannot be read; "skip" leaves that to :func:`evaluate`.
 
     Returns:
         The number of faces that were missed, see :attr:`EvaluationResult.missed_faces`.
 
     Raises:
         InputError: if the protocol needs a face detector and none is given.
+        InputFileError: if a picture to be searched cannot be read.
     """
     dataset.transform = evaluation_transform(detector, dataset.protocol, rectangles=dataset.crops_by_rect)
     if dataset.protocol.box != "detector":
@@ -65,10 +72,8 @@ def crop_faces(
             f"Expected 'find_faces' for the protocol '{dataset.protocol.name}', which crops by the boxes of a face "
             "detector (got none). Give one, for instance lgcn.predict.CascadeFaceDetector()."
         )
-    boxes, found = match_found_boxes(dataset, find_faces)
-    dataset.bbox = boxes
-    chosen = torch.tensor(list(dataset.indices()))
-    return int((~found[chosen]).sum())
+    dataset.bbox, missed = match_found_boxes(dataset, find_faces, on_corrupt=on_corrupt)
+    return int(missed.sum())
 
 
 def evaluate(
@@ -82,6 +87,7 @@ def evaluate(
     progress: bool = True,
     model: str | None = None,
     missed_faces: int | None = None,
+    on_corrupt: str = "stop",
 ) -> EvaluationResult:
     """Runs a detector over a dataset and compares landmarks in pixels of the original pictures.
 
@@ -98,6 +104,9 @@ def evaluate(
         progress: shows a bar on stderr, if that is a terminal.
         model: what the result calls the detector; its class if None.
         missed_faces: what :func:`crop_faces` has returned.
+        on_corrupt: what happens when a picture cannot be read. "stop" raises the
+            :class:`~lgcn.checks.InputFileError` that names it; "skip" goes on without it and names it in
+            :attr:`EvaluationResult.unreadable` and in the warning.
 
     Raises:
         InputError: if the schemes differ, the dataset is empty or its faces are not cropped to the
@@ -105,14 +114,18 @@ def evaluate(
     """
     check_evaluation(detector, dataset, batch_size, num_workers, device, thresholds)
     thresholds = tuple(thresholds or dataset.protocol.thresholds)
-    _check_faces(detector, dataset)
+    skips = check_choice("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+    faces = _readable(dataset) if skips else dataset
+    _check_faces(detector, faces)
     if device is not None:
         detector.to(check_device(device))
-    judged = _judge(detector, dataset, batch_size, num_workers, progress)
+    judged, reasons = _judge(detector, dataset, faces, batch_size, num_workers, progress)
     rows = {
         name: EvaluationRow.from_errors(errors.nanmean(dim=1), thresholds, errors, landmarks)
         for name, (errors, landmarks) in judged.items()
     }
+    image_ids = tuple(dataset.image_ids[index] for index in dataset.indices())
+    unreadable = {image_id: reason for image_id, reason in zip(image_ids, reasons, strict=True) if reason}
     num_faces = int((~rows["initial"].errors.isnan()).sum())
     if not num_faces:
         raise InputError(
@@ -122,6 +135,10 @@ def evaluate(
     found, expected, missing = dataset.completeness()
     if missing is None and len(dataset) != found:
         missing = f"selection: {len(dataset)} of {found} faces"
+    if unreadable:
+        missing = missing or f"split '{dataset.split}': {len(dataset)} of {len(dataset)} faces"
+        missing += f", {sum(map(bool, reasons))} of them left out, whose pictures cannot be read: "
+        missing += some_names(list(unreadable))
     return EvaluationResult(
         model=model or type(detector).__name__,
         dataset=next((name for name in DATASETS if DATASETS[name] is type(dataset)), type(dataset).__name__),
@@ -135,9 +152,10 @@ def evaluate(
         rows=rows,
         masks=dict(dataset.subsets),
         expected_subset_faces=dict(dataset.published_subset_sizes),
-        image_ids=tuple(dataset.image_ids[index] for index in dataset.indices()),
+        image_ids=image_ids,
         landmark_names=dataset.scheme.names,
         missed_faces=missed_faces,
+        unreadable=unreadable,
     )
 
 
@@ -157,8 +175,12 @@ def check_evaluation(
         )
     for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
         check_at_least(name, number, least)
-    if dataset.protocol.frame == "crop":
-        check_choice("normalizer", dataset.normalizer_name, dataset.scheme.normalizer_names)
+    if dataset.protocol.frame == "crop" and dataset.normalizer_name not in dataset.scheme.normalizer_names:
+        raise InputError(
+            f"Expected 'normalizer' to be one of {', '.join(dataset.scheme.normalizer_names)}, which can be measured "
+            f"in the crop, as protocol '{dataset.protocol.name}' does (got '{dataset.normalizer_name}', a length in "
+            "the image that the annotation gives). Give one of them, or another protocol."
+        )
     for threshold in thresholds or ():
         check_threshold(threshold)
     if device is not None:
@@ -166,18 +188,27 @@ def check_evaluation(
 
 
 def _judge(
-    detector: "LandmarkDetector", dataset: LandmarkDataset, batch_size: int, num_workers: int, progress: bool
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Name of a row -> errors of landmarks [N, K] and landmarks [N, K, 2] in pixels of the image, on the CPU."""
+    detector: "LandmarkDetector",
+    dataset: LandmarkDataset,
+    faces: Any,
+    batch_size: int,
+    num_workers: int,
+    progress: bool,
+) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
+    """Name of a row -> errors of landmarks [N, K] and landmarks [N, K, 2] in pixels of the image, on the CPU.
+
+    Second, why each picture cannot be read, "" for those that can. ``faces`` are those of ``dataset``, or of a wrapper.
+    """
     K = detector.scheme.num_landmarks
     device = next((tensor.device for tensor in detector.parameters()), torch.device("cpu"))
     kinds = {"initial": "initial"} if detector.refiner is None else {"initial": "initial", "refined": "pos"}
     errors: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
     landmarks: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    reasons: list[str] = []
     in_crop = dataset.protocol.frame == "crop"
     height, width = detector.input_size
     whole_pixels = getattr(getattr(detector, "codec", None), "decode_name", None) == "hrnet"
-    loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
+    loader = DataLoader(faces, batch_size=batch_size, num_workers=num_workers)
     bar = tqdm(total=len(dataset), desc="evaluate", unit="face", disable=None if progress else True)
     with bar, _eval_mode(detector), torch.inference_mode(), short_worker_errors():
         for batch in loader:
@@ -194,6 +225,7 @@ def _judge(
                 distance = batch.normalizer.double()
             # A face without the eye corners that it is measured by is not judged.
             visibility = visibility * (distance.isfinite() & (distance > 0))[:, None]
+            reasons += batch.get("unreadable", B * [""])
             for kind, field_name in kinds.items():
                 preds = getattr(output, field_name).cpu().double()
                 # The public HRNet code's decode ends in the image, in whole pixels.
@@ -203,10 +235,26 @@ def _judge(
                 preds = preds / preds.new_tensor([width, height]) if in_crop else landmarks[kind][-1]
                 errors[kind].append(landmark_errors(preds, target, distance, visibility))
             bar.update(B)
-    return {kind: (torch.cat(errors[kind]), torch.cat(landmarks[kind])) for kind in kinds}
+    # What stands in for a picture that cannot be read has other landmarks.
+    strangers = torch.tensor([bool(reason) for reason in reasons])
+    for kind in kinds:
+        landmarks[kind] = [torch.cat(landmarks[kind]).masked_fill(strangers[:, None, None], torch.nan)]
+    return {kind: (torch.cat(errors[kind]), torch.cat(landmarks[kind])) for kind in kinds}, reasons
 
 
-def _check_faces(detector: "LandmarkDetector", dataset: LandmarkDataset) -> None:
+def _readable(dataset: LandmarkDataset) -> Any:
+    try:
+        from lgcn.engine.unreadable import ReadableFaces
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "lightning":
+            raise
+        raise InputError(
+            "on_corrupt='skip' needs 'lightning', which is not installed: pip install 'lgcn[train]'"
+        ) from error
+    return ReadableFaces(dataset)
+
+
+def _check_faces(detector: "LandmarkDetector", dataset: Sequence[Data]) -> None:
     """Looks at the first face; pictures that are not cropped would only fail to stack, without a word why."""
     if len(dataset) == 0:
         raise InputError("Expected 'dataset' to hold faces (got an empty one).")

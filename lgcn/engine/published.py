@@ -1,7 +1,7 @@
 """Figures of other systems as they were published: copied, not measured here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -194,3 +194,45 @@ PUBLISHED: tuple[PublishedFigures, ...] = (
 def published_figures(dataset: str) -> list[PublishedFigures]:
     """What has been published for a dataset, by its name; empty where nothing is known here."""
     return [figures for figures in PUBLISHED if figures.dataset == dataset]
+
+
+_CSV_COLUMNS = {
+    "300w_valid": ("ibug300w", "full"),
+    "300w_valid_common": ("ibug300w", "common"),
+    "300w_valid_challenge": ("ibug300w", "challenging"),
+    "300w_test": ("ibug300w", "private"),
+    "wflw_test": ("wflw", "test"),
+    "wflw_test_largepose": ("wflw", "pose"),
+    "wflw_test_expression": ("wflw", "expression"),
+    "wflw_test_illumination": ("wflw", "illumination"),
+    "wflw_test_makeup": ("wflw", "make-up"),
+    "wflw_test_occlusion": ("wflw", "occlusion"),
+    "wflw_test_blur": ("wflw", "blur"),
+    "aflw_test": ("aflw19", "test"),
+}
+"""Name of a file of the public HRNet code without ``face_landmarks_`` and ``.csv`` -> its dataset and column."""
+
+
+def published_figures_of_csv(splits: Mapping[str, str]) -> list[PublishedFigures]:
+    """What has been published for files of the public HRNet code, which are known by their names.
+
+    Args:
+        splits: name of a csv file -> the split that its column is called by.
+
+    Returns:
+        The figures of the files' datasets, each under the name of the split; subsets keep their names.
+    """
+    renamed: dict[str, dict[str, str]] = {}
+    for name, split in splits.items():
+        known = _CSV_COLUMNS.get(name.removeprefix("face_landmarks_").removesuffix(".csv"))
+        if known is not None:
+            renamed.setdefault(known[0], {})[known[1]] = split
+    found = []
+    for dataset, names in renamed.items():
+        for each in published_figures(dataset):
+            nme, fr, auc = (
+                {names.get(column, column): value for column, value in figures.items()}
+                for figures in (each.nme, each.fr, each.auc)
+            )
+            found.append(replace(each, nme=nme, fr=fr, auc=auc))
+    return found

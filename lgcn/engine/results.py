@@ -92,6 +92,8 @@ class EvaluationResult:
     """Of the K landmarks."""
     missed_faces: int | None = None
     """Faces that no detected box overlaps, cropped by their landmarks; None where boxes are not a detector's."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Picture that was left out, as in ``image_ids`` -> why it cannot be read."""
 
     @cached_property
     def subsets(self) -> dict[str, dict[str, EvaluationRow]]:

@@ -10,6 +10,7 @@ import torch_geometric
 
 from lgcn import __version__
 from lgcn.engine.results import EvaluationResult, EvaluationRow
+from lgcn.metrics import cumulative_error_distribution
 
 ROW_TITLES = {"initial": "initial (heatmap)", "refined": "refined (graph)"}
 
@@ -17,6 +18,7 @@ NORMALIZER_TITLES = {
     "inter_ocular": "the distance between the outer eye corners",
     "inter_pupil": "the distance between the pupils or eye centres",
     "box": "sqrt(width x height) of the tight landmark box",
+    "box_size": "the size of the face's box as the annotation gives it",
 }
 
 
@@ -56,7 +58,16 @@ def facts_of(result: EvaluationResult) -> dict[str, str]:
             f"of a face detector; {result.missed_faces} of {len(result.image_ids)} faces that it missed are cropped by "
             "their landmarks"
         )
+    if result.unreadable:
+        pictures = f"{len(result.unreadable)} picture{'s' if len(result.unreadable) > 1 else ''}"
+        facts["left out"] = f"{pictures} that cannot be read: {some_names(list(result.unreadable))}"
     return facts
+
+
+def some_names(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many there are besides."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{rest}"
 
 
 def warning_of(result: EvaluationResult) -> str | None:
@@ -87,6 +98,7 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
         "num_faces": result.num_faces,
         "expected_faces": result.expected_faces,
         "missed_faces": result.missed_faces,
+        "unreadable": result.unreadable,
         "warning": result.warning,
         "protocol": result.protocol.name,
         "protocol_description": result.protocol.description,
@@ -114,18 +126,22 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def result_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
-    """A row of CSV for the whole split and for each subset, of each set of landmarks; same keys in every row."""
-    same = {
+def _conditions(result: EvaluationResult) -> dict[str, object]:
+    """The columns that every row of CSV begins with."""
+    return {
         "model": result.model,
         "dataset": result.dataset,
         "split": result.split,
         "protocol": result.protocol.name,
         "normalizer": result.normalizer,
     }
+
+
+def result_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
+    """A row of CSV for the whole split and for each subset, of each set of landmarks; same keys in every row."""
     parts = {"": result.rows, **result.subsets}
     return [
-        {**same, "subset": name, "num_faces": result.num_judged(name or None), "landmarks": kind}
+        {**_conditions(result), "subset": name, "num_faces": result.num_judged(name or None), "landmarks": kind}
         | {figure: "" if value is None else f"{value:.6g}" for figure, value in _row_to_dict(row).items()}
         | {f"nme_p{percent}": "" if value is None else f"{value:.6g}" for percent, value in _percentiles(row).items()}
         for name, rows in parts.items()
@@ -137,7 +153,7 @@ def faces_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
     """A row of CSV for each face, in the order of the dataset: NME in per cent, and 0 or 1 for each subset."""
     errors = {kind: (100 * row.errors).tolist() for kind, row in result.rows.items()}
     return [
-        {"model": result.model, "split": result.split, "face": index, "image_id": image_id}
+        {**_conditions(result), "face": index, "image_id": image_id}
         | {f"nme_{kind}": "" if math.isnan(each[index]) else f"{each[index]:.6g}" for kind, each in errors.items()}
         | {name: int(mask[index]) for name, mask in result.masks.items()}
         for index, image_id in enumerate(result.image_ids)
@@ -148,9 +164,31 @@ def landmarks_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
     """A row of CSV for each landmark: its NME in per cent."""
     errors = {kind: row.per_landmark.tolist() for kind, row in result.rows.items()}
     return [
-        {"model": result.model, "split": result.split, "landmark": index, "name": name}
+        {**_conditions(result), "landmark": index, "name": name}
         | {f"nme_{kind}": "" if math.isnan(each[index]) else f"{each[index]:.6g}" for kind, each in errors.items()}
         for index, name in enumerate(result.landmark_names)
+    ]
+
+
+def curve_to_rows(
+    result: EvaluationResult, kind: str, threshold: float, subset: str = "", num_points: int = 201
+) -> list[dict[str, object]]:
+    """Rows of CSV, a point of a cumulative error distribution each: the part of the faces whose NME is at most that.
+
+    Args:
+        result: of the split.
+        kind: of landmarks, a key of ``result.rows``.
+        threshold: the last NME, a fraction; the first is 0.
+        subset: of the split; "" is all of it.
+        num_points: evenly apart.
+    """
+    errors = (result.subsets[subset] if subset else result.rows)[kind].errors
+    at = threshold * torch.arange(num_points, dtype=torch.float64) / (num_points - 1)
+    curve = cumulative_error_distribution(errors.double().cpu(), at)
+    same = {**_conditions(result), "subset": subset, "landmarks": kind}
+    return [
+        {**same, "nme": f"{100 * nme:.6g}", "faces": f"{faces:.6g}"}
+        for nme, faces in zip(at.tolist(), curve.tolist(), strict=True)
     ]
 
 

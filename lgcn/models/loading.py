@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lgcn.checks import InputFileError
+from lgcn.checks import InputError, InputFileError
 from lgcn.models.config import DetectorConfig
 
 CONFIG_NAME = "config.json"
@@ -46,6 +46,25 @@ def load_pretrained(source: str | Path, **download: Any) -> tuple[DetectorConfig
     raise InputFileError(
         f"Expected 'model' to be one of {', '.join(SHIPPED_MODELS) or '(no models are shipped)'}, a folder with "
         f"{CONFIG_NAME} and {WEIGHTS_NAME}, a .ckpt file of 'lgcn fit' or a hub id 'owner/name' (got '{source}')."
+    )
+
+
+def shipped_model(scheme: str) -> str:
+    """Name of the shipped model that detects the landmarks of a scheme.
+
+    Raises:
+        InputError: listing the shipped models, if there is none.
+    """
+    schemes = {
+        name: json.loads((_SHIPPED / name / CONFIG_NAME).read_text(encoding="utf-8"))["scheme"]
+        for name in SHIPPED_MODELS
+    }
+    for name, own in schemes.items():
+        if own == scheme:
+            return name
+    shipped = ", ".join(f"{name} ({own})" for name, own in schemes.items()) or "none"
+    raise InputError(
+        f"Expected a model of the scheme '{scheme}' (none is shipped; shipped are: {shipped}). Give one of your own."
     )
 
 

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from PIL import Image
 
 import lgcn
+from lgcn.backbones import TimmBackbone
 from lgcn.cli.main import main
 from lgcn.datasets import write_pts
-from lgcn.models import LandmarkDetector, create_detector
+from lgcn.models import SHIPPED_MODELS, LandmarkDetector, create_detector
 
 NUM_FACES = 3
 
@@ -153,6 +155,25 @@ def test_a_broken_picture_leaves_no_json(
     assert not file.exists()
 
 
+def test_on_request_a_broken_picture_is_left_out_and_named_everywhere(
+    model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "lfpw" / "testset"
+    shutil.copytree(root / "lfpw" / "testset", folder)
+    (folder / "image_0.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    options = ["--on-corrupt", "skip", "--output", str(out), "--json", str(tmp_path / "figures.json")]
+    assert evaluate(model, tmp_path, *options, split="lfpw/testset") == 0
+    printed = capsys.readouterr().out
+    name = "lfpw/testset/image_0.png"
+    assert f"left out:   1 picture that cannot be read: {name}" in printed
+    assert f"1 of them left out, whose pictures cannot be read: {name}. These figures cannot be compared" in printed
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["num_faces"] == NUM_FACES - 1
+    assert list(figures["unreadable"]) == [name] and name in figures["warning"]
+    assert f"- left out: 1 picture that cannot be read: {name}" in (out / "evaluation.md").read_text()
+
+
 @pytest.fixture(scope="module")
 def wflw_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("wflw_model")
@@ -263,9 +284,18 @@ def test_the_folder_holds_everything_of_several_models_and_splits(
     with (out / "landmarks.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 4 * 68
     with (out / "ced.csv").open(newline="") as file:
-        curves = next(csv.reader(file))
-    assert curves[0] == "nme" and len(curves) == 1 + 2 * 2 * 2
+        points = list(csv.DictReader(file))
+    conditions = ("model", "split", "landmarks", "protocol", "normalizer")
+    curves = {tuple(point[column] for column in conditions) for point in points}
+    assert len(curves) == 2 * 2 * 2 and len(points) == 201 * len(curves)
+    assert (str(other), "private", "refined", "official", "inter_ocular") in curves
+    for name in ("faces.csv", "landmarks.csv", *(path.name for path in out.glob("ced*.csv"))):
+        with (out / name).open(newline="") as file:
+            named = {(row["model"], row["protocol"], row["normalizer"]) for row in csv.DictReader(file)}
+        assert named <= {(model, "zero_based", "inter_ocular"), (str(other), "official", "inter_ocular")}, name
     page = (out / "evaluation.md").read_text()
+    headings = re.findall("^## .*", page, flags=re.MULTILINE)
+    assert len(set(headings)) == len(headings)
     pictures = re.findall(r"!\[.*\]\((.*)\)", page)
     assert len(pictures) == 1 + 4 + 4
     for name in pictures:
@@ -302,6 +332,103 @@ def test_outputs_that_cannot_be_written_are_noticed_before_the_work(
     monkeypatch.setattr(LandmarkDetector, "from_pretrained", never)
     assert evaluate(model, root, option, "/proc/self/new/place") == 2
     assert f"Expected '{option}' to be writable" in capsys.readouterr().err
+
+
+def write_csv(file: Path, columns: int, num_landmarks: int) -> None:
+    """Two faces in the layout of the public HRNet code, their scale, box size and centre made up."""
+    (file.parent / "images").mkdir(exist_ok=True)
+    generator = np.random.default_rng(0)
+    lines = [",".join(f"column_{number}" for number in range(1 + columns + 2 * num_landmarks))]
+    for number in range(2):
+        picture = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(file.parent / "images" / f"{number}.png")
+        points = generator.uniform(20, 80, size=2 * num_landmarks).round(3).tolist()
+        lines.append(",".join(map(str, [f"{number}.png", 0.3, *([60.0] if columns == 4 else []), 50, 50, *points])))
+    file.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "protocol", "normalizer"),
+    [
+        ("aflw19", "hrnet", "box_size"),
+        ("aflw19", "pipnet", "box"),
+        ("cofw29", "adnet", "inter_pupil"),
+        ("cofw29", "hrnet", "inter_ocular"),
+    ],
+)
+def test_the_protocol_knows_the_normalizer_of_a_scheme(
+    scheme: str, protocol: str, normalizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_detector(scheme=scheme, backbone="test_efficientnet", input_size=(64, 64)).save_pretrained(tmp_path / "m")
+    of_aflw = scheme == "aflw19"
+    write_csv(tmp_path / "face_landmarks_aflw_test.csv", 4 if of_aflw else 3, 19 if of_aflw else 29)
+    dataset = "aflw19" if of_aflw else "hrnet_csv"
+    options = ["--model", str(tmp_path / "m"), "--dataset", dataset, "--root", str(tmp_path), "--split", "test"]
+    options += ["--json", str(tmp_path / "figures.json"), "--protocol", protocol]
+    assert main(["evaluate", *options]) == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["normalizer"] == normalizer
+    assert "the distance of that name" not in capsys.readouterr().out
+    assert main(["evaluate", *options, "--normalizer", "inter_ocular"]) == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["normalizer"] == "inter_ocular"
+
+
+def test_a_public_hrnet_is_evaluated_as_its_own_code_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As docs/checkpoints.md tells it, with a file of made-up weights in the layout of HR18-WFLW.pth."""
+    state = TimmBackbone("hrnet_w18", 98).state_dict()
+    names = {name: name.removeprefix("net.").replace("head.head.", "head.") for name in state}
+    torch.save({names[name]: value for name, value in state.items()}, tmp_path / "HR18-WFLW.pth")
+    create_detector(
+        scheme="wflw98",
+        backbone="hrnet_w18",
+        backbone_weights=str(tmp_path / "HR18-WFLW.pth"),
+        codec={"decode": "hrnet", "activation": "clamp"},
+        use_refiner=False,
+        protocol="hrnet",
+        input_size=(64, 64),
+    ).save_pretrained(tmp_path / "model")
+    write_wflw(tmp_path)
+    options = ["--dataset", "wflw", "--root", str(tmp_path), "--split", "test", "--protocol", "hrnet"]
+    assert main(["evaluate", "--model", str(tmp_path / "model"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "protocol:   hrnet" in printed and "refined" not in printed
+    assert "FR@0.10 %" in printed and "FR@0.08 %" in printed
+
+
+def test_a_csv_of_the_public_hrnet_code_is_known_by_its_name(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(tmp_path / "face_landmarks_300w_valid.csv", 3, 68)
+    options = ["--dataset", "hrnet_csv", "--root", str(tmp_path), "--split", "valid", "--published"]
+    assert main(["evaluate", "--model", model, *options]) == 0
+    printed = capsys.readouterr().out
+    row = next(line for line in printed.splitlines() if line.startswith("LGCN 2022 (the paper) (published)"))
+    assert row.split()[-2:] == ["official", "3.38"]
+
+
+def test_no_shipped_model_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "face_landmarks_cofw_test.csv", 3, 29)
+    assert main(["evaluate", "--dataset", "hrnet_csv", "--root", str(tmp_path), "--split", "test"]) == 2
+    error = capsys.readouterr().err
+    assert "Expected '--model' for the dataset 'hrnet_csv'" in error and "of the scheme 'cofw29'" in error
+    assert all(name in error for name in SHIPPED_MODELS) and error.count("\n") == 1
+
+
+def test_the_default_model_prints_seven_columns_on_real_pictures(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shared / "data" / "wflw_standin"
+    if not root.is_dir():
+        pytest.skip(f"no faces in WFLW's layout at '{root}'")
+    assert main(["evaluate", "--dataset", "wflw", "--root", str(root), "--split", "test"]) == 0
+    printed = capsys.readouterr().out
+    assert "model:      lgcn-98" in printed
+    header = next(line for line in printed.splitlines() if line.startswith("NME % (inter_ocular)"))
+    assert header.split()[3:] == ["protocol", "Test", "Pose", "Expr.", "Illum.", "Make-up", "Occlu.", "Blur"]
+    for title in ("initial (heatmap)", "refined (graph)"):
+        rows = [line.split() for line in printed.splitlines() if line.startswith(title) and "zero_based" in line]
+        assert len(rows) == 3 and all(len(row) == 10 for row in rows)
+        # The model card's figure, give or take another machine's arithmetic.
+        assert float(rows[0][3]) == pytest.approx(2.51, abs=0.1)
 
 
 def test_evaluate_on_real_faces(model: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:

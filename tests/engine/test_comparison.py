@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from lgcn.datasets import DATASETS
+from lgcn.datasets.hrnet_csv import PUBLISHED as HRNET_CSV
+from lgcn.datasets.hrnet_csv import SUBSET_NAMES
 from lgcn.engine.comparison import NOTE, comparison_tables
-from lgcn.engine.published import PUBLISHED, PublishedFigures, published_figures
+from lgcn.engine.published import PUBLISHED, PublishedFigures, published_figures, published_figures_of_csv
 from lgcn.engine.report import report_markdown
 from lgcn.engine.results import EvaluationResult, EvaluationRow
-from lgcn.engine.tables import faces_to_rows, landmarks_to_rows, result_to_dict, result_to_rows
+from lgcn.engine.tables import curve_to_rows, faces_to_rows, landmarks_to_rows, result_to_dict, result_to_rows
 from lgcn.protocols import PROTOCOLS, get_protocol
 
 WFLW_COLUMNS = ("test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
@@ -117,6 +119,21 @@ def test_several_models_name_their_rows_and_protocols() -> None:
     assert cells(text, "yours: refined (graph)")[0] == "official"
 
 
+def test_models_whose_protocols_have_other_thresholds_or_normalizers_share_tables() -> None:
+    yours = make_result(model="yours", protocol=get_protocol("adnet"), normalizer="inter_pupil", thresholds=(0.10,))
+    yours.rows["refined"].fr.pop(0.08)
+    tables = {table.title: table.as_text() for table in comparison_tables([yours, make_result()])}
+    assert list(tables)[1:] == ["FR@0.10 %", "AUC@0.10", "FR@0.08 %", "AUC@0.08"]
+    fr = tables["FR@0.08 %"]
+    assert cells(fr, "yours: refined (graph)") == ["adnet,", "inter_pupil", "-"]
+    assert cells(fr, "mine: refined (graph)") == ["hrnet,", "inter_ocular", "20.00"]
+
+
+def test_no_column_but_one_of_a_split_keeps_a_name_of_the_code() -> None:
+    result = make_result(masks={name: mask(0) for name in SUBSET_NAMES.values()})
+    assert all(column[0].isupper() for column in comparison_tables([result])[0].columns)
+
+
 def test_published_rows_are_marked_and_keep_their_digits() -> None:
     published = [
         PublishedFigures("A", "wflw", "a", {"test": 4.5, "pose": 7.123}, {"test": 2.1}, {"test": 0.5892}, "spiga"),
@@ -148,6 +165,22 @@ def test_what_is_published_is_plausible_and_names_known_things() -> None:
     assert not published_figures("coco_keypoints")
 
 
+def test_files_of_the_public_hrnet_code_have_the_published_figures_of_what_is_in_them() -> None:
+    splits = {"face_landmarks_300w_valid.csv": "valid", "face_landmarks_300w_test.csv": "test", "mine.csv": "mine"}
+    own = next(each for each in published_figures_of_csv(splits) if each.system.startswith("LGCN"))
+    assert own.nme == {"valid": 3.38, "common": 2.95, "challenging": 5.15}
+    assert (own.fr, own.auc) == ({"test": 0.50}, {"test": 0.6024})
+    pose = published_figures_of_csv({"face_landmarks_wflw_test_largepose.csv": "x.csv"})
+    assert {each.dataset for each in pose} == {"wflw"} and pose[0].nme["x.csv"] == 7.57
+    assert not published_figures_of_csv({"mine.csv": "mine"})
+    names = [name for name in HRNET_CSV if not name.endswith("train")]
+    for name in names:
+        dataset = "ibug300w" if name.startswith("300w") else "wflw"
+        if not name.startswith("aflw"):
+            assert any("x" in each.nme for each in published_figures_of_csv({f"face_landmarks_{name}.csv": "x"})), name
+            assert all(each.dataset == dataset for each in published_figures_of_csv({f"{name}.csv": "x"}))
+
+
 def test_the_papers_own_figures_are_there_with_all_their_columns() -> None:
     own = next(each for each in published_figures("wflw") if each.system.startswith("LGCN"))
     for figures, whole in ((own.nme, 4.24), (own.fr, 2.68), (own.auc, 0.5892)):
@@ -176,6 +209,17 @@ def test_json_and_csv_hold_subsets_percentiles_and_landmarks() -> None:
     assert len({tuple(row) for row in rows}) == 1
     assert float(rows[0]["nme"]) == pytest.approx(8.1) and rows[-1]["nme"] == ""
     assert all(row["protocol"] == "hrnet" for row in rows)
+
+    for each in (
+        *(rows, faces_to_rows(result), landmarks_to_rows(result)),
+        curve_to_rows(result, "refined", 0.12, "pose", num_points=4),
+    ):
+        assert {(row["protocol"], row["normalizer"], row["dataset"]) for row in each} == {
+            ("hrnet", "inter_ocular", "wflw")
+        }
+    curve = curve_to_rows(result, "refined", 0.12, "pose", num_points=4)
+    # The two faces of the subset have 0.75 and 10 %.
+    assert [(row["nme"], row["faces"]) for row in curve] == [("0", "0"), ("4", "0.5"), ("8", "0.5"), ("12", "1")]
 
     faces = faces_to_rows(result)
     assert [face["image_id"] for face in faces] == list(result.image_ids)

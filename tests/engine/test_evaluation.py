@@ -148,6 +148,39 @@ def test_an_error_in_a_worker_is_one_clear_line(tmp_path: Path) -> None:
     assert "\n" not in str(in_worker.value)
 
 
+def test_pictures_that_cannot_be_read_are_left_out_on_request_and_named(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path)
+    detector = make_detector(dataset)
+    for name in ("0.png", "3.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    result = evaluate(detector, dataset, batch_size=2, progress=False, on_corrupt="skip")
+    row = result.rows["initial"]
+    assert row.errors.isnan().tolist() == [True, False, False, True, False]
+    assert row.landmarks is not None and row.landmarks.isnan().all(dim=(1, 2)).tolist() == row.errors.isnan().tolist()
+    assert row.nme == pytest.approx(100 * (5 / 60 + 5 / 80 + 5 / 120) / 3, abs=1e-3)
+    assert result.num_faces == 3
+    assert (
+        result.warning == "split 'all': 5 of 5 faces, 2 of them left out, whose pictures cannot be read: 0.png, 3.png"
+    )
+    text = format_result(result)
+    assert "left out:   2 pictures that cannot be read: 0.png, 3.png" in text and "WARNING: INCOMPLETE split" in text
+    unreadable = result_to_dict(result)["unreadable"]
+    assert list(unreadable) == ["0.png", "3.png"]
+    assert all(str(tmp_path / name) in reason for name, reason in unreadable.items())
+    with pytest.raises(InputError, match="'on_corrupt' to be one of stop, skip"):
+        evaluate(detector, dataset, progress=False, on_corrupt="ignore")
+
+
+def test_a_face_detector_does_not_miss_what_nobody_can_read(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, protocol="detector")
+    detector = make_detector(dataset)
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    with pytest.raises(InputFileError, match="3.png"):
+        crop_faces(dataset, detector, lambda image: torch.empty(0, 4))
+    assert crop_faces(dataset, detector, lambda image: torch.empty(0, 4), on_corrupt="skip") == 4
+    assert evaluate(detector, dataset, progress=False, on_corrupt="skip").num_faces == 4
+
+
 def test_subsets_are_judged_in_the_same_run_and_follow_a_selection(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path)
     dataset._subsets = {"near": torch.tensor([True, True, False, False, False])}
@@ -212,7 +245,7 @@ def test_errors_in_the_crop_are_those_of_the_stretched_face(tmp_path: Path) -> N
 def test_a_normalizer_that_only_the_annotation_knows_cannot_be_measured_in_the_crop(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, protocol="pipnet")
     dataset.normalizer_name = "box_size"
-    with pytest.raises(InputError, match="'normalizer' to be one of eyes, box"):
+    with pytest.raises(InputError, match=r"'normalizer' to be one of eyes, box.*got 'box_size'.*another protocol\."):
         evaluate(make_detector(dataset), dataset, progress=False)
 
 
@@ -261,8 +294,8 @@ def test_two_faces_of_a_picture_are_searched_for_once(tmp_path: Path) -> None:
     pos = plain.pos[:2] + torch.tensor([[[0.0, 0.0]], [[60.0, 40.0]]])
     dataset = LandmarkDataset(tmp_path, ["0.png", "0.png"], pos, SCHEME, protocol="detector")
     both = dataset.bbox.clone()
-    boxes, found = match_found_boxes(dataset, lambda image: both.flip(0) + 1, progress=False)
-    assert torch.equal(boxes, both + 1) and found.all()
+    boxes, missed = match_found_boxes(dataset, lambda image: both.flip(0) + 1, progress=False)
+    assert torch.equal(boxes, both + 1) and not missed.any()
 
 
 def test_a_selection_is_not_mistaken_for_the_whole(dataset: LandmarkDataset) -> None:

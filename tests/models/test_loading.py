@@ -207,6 +207,13 @@ def test_a_model_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> 
         LandmarkDetector.from_pretrained("owner/nothing")
 
 
+def test_the_shipped_model_of_a_scheme() -> None:
+    assert loading.shipped_model("ibug68") == "lgcn-68"
+    assert loading.shipped_model("wflw98") == "lgcn-98"
+    with pytest.raises(InputError, match=r"'cofw29'.*lgcn-68 \(ibug68\), lgcn-98 \(wflw98\)"):
+        loading.shipped_model("cofw29")
+
+
 @pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_a_shipped_model_needs_nothing_but_the_package(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
