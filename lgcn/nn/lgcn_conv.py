@@ -26,7 +26,7 @@ def graph_centres(pos: Tensor, edge_index: Any, mask: Tensor | None = None) -> T
     that no edge passes. Where nodes stand in another order, several graphs have one centre.
 
     Args:
-        pos: [..., N, 2], finite.
+        pos: [..., N, 2], 0 where a node is missing.
         edge_index: [2, E], or another layout of PyG's.
         mask: [..., N], False where a node is missing.
     """
@@ -39,11 +39,11 @@ def graph_centres(pos: Tensor, edge_index: Any, mask: Tensor | None = None) -> T
     passing = passing.index_add(0, torch.maximum(one, other), each, alpha=-1).cumsum(0)
     # Graphs begin behind the nodes where others end; the last node ends one, and is rolled to the front.
     graph = (passing == 0).roll(1).cumsum(0) - 1
-    there = torch.ones_like(pos[..., :1]) if mask is None else mask.unsqueeze(-1).to(pos.dtype)
-    count = torch.zeros_like(there).index_add(-2, graph, there).index_select(-2, graph)
-    # Shares of the mean, since a sum would overflow in half precision.
-    share = pos * (there / count.clamp_min(1))
-    return torch.zeros_like(share).index_add(-2, graph, share).index_select(-2, graph)
+    there = torch.ones_like(pos[..., :1]) if mask is None else mask.unsqueeze(-1).expand(*pos.shape[:-1], 1)
+    # At least in single precision, in which sums neither overflow nor come to a standstill.
+    each_pos = torch.cat([pos, there.to(pos.dtype)], dim=-1).to(torch.promote_types(pos.dtype, torch.float32))
+    total = torch.zeros_like(each_pos).index_add(-2, graph, each_pos)
+    return (total[..., :2] / total[..., 2:].clamp_min(1)).index_select(-2, graph).to(pos.dtype)
 
 
 def _ends(edge_index: Any) -> tuple[Tensor, Tensor]:
@@ -147,8 +147,8 @@ class LGCNConv(MessagePassing):
         confidence: Tensor | None = None,
         edge_weight: Tensor | None = None,
         mask: Tensor | None = None,
-        origin: Tensor | None = None,
         return_connectivity: bool = False,
+        origin: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Runs the layer.
 
@@ -163,8 +163,8 @@ class LGCNConv(MessagePassing):
             mask: [N] or [B, N], False where a node is missing: nobody's neighbour, whoever gives the weights, and its
                 output is 0. What stands there is not read. Its edges weigh 0, which ``aggr="add"`` cannot tell from
                 no edges; a mean still counts them.
-            origin: [N, 2] or [B, N, 2], :func:`graph_centres` where they are known already.
             return_connectivity: return ``(out, (edge_index, edge_weight))``.
+            origin: [N, 2] or [B, N, 2], :func:`graph_centres` where they are known already.
 
         Raises:
             InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
@@ -217,7 +217,10 @@ class LGCNConv(MessagePassing):
         check_shape("pos", pos, "... N 2", N=num_nodes)
         with full_precision(pos.device.type):
             pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
-            pos = pos - (graph_centres(pos, edge_index, mask) if origin is None else origin)
+            if origin is None:
+                origin = graph_centres(pos, edge_index, mask)
+            check_shape("origin", origin, "... N 2", N=num_nodes)
+            pos = pos - origin
             weight = self.lin_neighbor.weight[:, self.in_channels :]
             return pos.to(weight.dtype) @ weight.t()
 

@@ -140,7 +140,7 @@ def test_a_centre_is_that_of_a_graph_and_of_the_nodes_that_are_there() -> None:
     # 0-1-2 in no order, 3 alone, 4 with a loop, 5-6.
     edge_index = torch.tensor([[2, 0, 4, 6, 1], [0, 2, 4, 5, 2]])
     there = torch.tensor([[True, True, False, True, True, False, False], [True] * 7])
-    centres = graph_centres(pos, edge_index, there)
+    centres = graph_centres(pos.masked_fill(~there.unsqueeze(-1), 0.0), edge_index, there)
     assert_close(centres[0, :3], pos[0, :2].mean(dim=0).expand(3, 2))
     assert torch.equal(centres[0, 3:5], pos[0, 3:5])
     assert centres[0, 5:].eq(0).all()
@@ -148,8 +148,11 @@ def test_a_centre_is_that_of_a_graph_and_of_the_nodes_that_are_there() -> None:
     assert_close(graph_centres(pos, edge_index)[1], centres[1])
     assert torch.equal(graph_centres(pos[0], edge_index[:, :0]), pos[0])
     assert graph_centres(pos[:, :0], edge_index[:, :0]).shape == (2, 0, 2)
-    half = graph_centres(torch.full((99, 2), 1000.0, dtype=torch.float16), complete_edge_index(99))
-    torch.testing.assert_close(half, torch.full_like(half, 1000.0), rtol=0.1, atol=0)
+    assert_close(graph_centres(pos, edge_index, there[1]), graph_centres(pos, edge_index))
+    for dtype in (torch.float16, torch.bfloat16):
+        many = torch.full((3000, 2), 1000.0, dtype=dtype)
+        line = torch.stack([torch.arange(2999), torch.arange(1, 3000)])
+        assert torch.equal(graph_centres(many, line), many)
 
 
 def test_batch_equals_loop_equals_shared_edge_list() -> None:
