@@ -136,20 +136,37 @@ def _print_figures(
     weights: Sequence["Tensor"], titles: Sequence[str], scheme: "LandmarkScheme", chosen: Sequence[int], strongest: int
 ) -> None:
     """How far the weights of each face are from uniform, how far from those of the first face, and the strongest."""
-    from lgcn.visualization.connectivity import uniform_weight
     from lgcn.visualization.edge_grid import strongest_into
 
+    signed = any((weight < 0).any() for weight in weights)
     for title, weight in zip(titles, weights, strict=True):
-        uniform = uniform_weight(weight)
-        times = weight[weight > 0] / uniform
-        neighbours = weight.xlogy(weight).sum(dim=1).neg().exp().mean()
-        print(
-            f"{title}: e_ij from {times.min():.2g} to {times.max():.3g} times the uniform weight "
-            f"1/{round(1 / uniform)} (median {times.median():.2g}), as good as {neighbours:.1f} equal neighbours"
-        )
+        print(f"{title}: {_describe_signed(weight) if signed else _describe(weight)}")
         if weight is not weights[0]:
-            moved = (weight - weights[0]).abs().sum(dim=1).mean() / 2
-            print(f"  {moved:.1%} of the weight lies on other edges than in {titles[0]}")
+            change = (weight - weights[0]).abs().sum()
+            if signed:
+                print(f"  changed by {change / weights[0].abs().sum():.1%} of the size of {titles[0]}'s weights")
+            else:
+                print(f"  {change / (2 * len(weight)):.1%} of the weight lies on other edges than in {titles[0]}")
         for i in chosen:
             edges = zip(*(each.tolist() for each in strongest_into(i, weight, strongest)), strict=True)
             print(f"  into {scheme.names[i]}: {', '.join(f'{scheme.names[j]} {e:.3f}' for j, e in edges)}")
+
+
+def _describe(weight: "Tensor") -> str:
+    """What weights [K, K] of 0 and more are like."""
+    from lgcn.visualization.connectivity import uniform_weight
+
+    uniform = uniform_weight(weight)
+    times = weight[weight > 0] / uniform
+    neighbours = weight.xlogy(weight).sum(dim=1).neg().exp().mean()
+    return (
+        f"e_ij from {times.min():.2g} to {times.max():.3g} times the uniform weight 1/{round(1 / uniform)} "
+        f"(median {times.median():.2g}), as good as {neighbours:.1f} equal neighbours"
+    )
+
+
+def _describe_signed(weight: "Tensor") -> str:
+    """What weights [K, K] of both signs are like."""
+    edges = weight[weight != 0]
+    negative = (edges < 0).float().mean()
+    return f"e_ij from {edges.min():.3g} to {edges.max():.3g} (median {edges.median():.2g}), {negative:.1%} negative"

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from lgcn.checks import InputError, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
+from lgcn.precision import full_precision
 
 # Below so many, calling operations costs more than what they do.
 _FEW_NODES = 512
@@ -24,33 +25,68 @@ def for_all_images(edge_weight: Tensor, images: int, landmarks: int) -> Tensor:
     return edge_weight.expand(images, -1, -1)
 
 
-def mean_displacement(pos: Tensor, edge_weight: Tensor, sums_to_one: bool = False) -> Tensor:
-    r"""The shape features a node receives, :math:`\sum_j e_{ij} \mathbf{q}_{ij}`, [B, K, 2].
+def without_missing(edge_weight: Tensor, mask: Tensor) -> Tensor:
+    """Weights [B, K, K] that are 0 on all edges of landmarks that ``mask`` [B, K] says are missing."""
+    return edge_weight.masked_fill(~(mask.unsqueeze(-1) & mask.unsqueeze(-2)), 0.0)
+
+
+def toward_centre(pos: Tensor, mask: Tensor | None = None) -> Tensor:
+    """From each position to the mean of those that are there, [B, K, 2]; 0 where one is missing.
+
+    Only differences of positions enter a layer. Sums of these are as exact far from the origin as near it. The mean
+    drops out of them, and no gradient goes through it.
+    """
+    if mask is None:
+        return pos.detach().mean(dim=-2, keepdim=True) - pos
+    there = mask.unsqueeze(-1)
+    pos = pos.masked_fill(~there, 0.0)
+    share = there / there.sum(dim=-2, keepdim=True).clamp_min(1)
+    mean = (pos.detach() * share.to(pos.dtype)).sum(dim=-2, keepdim=True)
+    return (mean - pos).masked_fill(~there, 0.0)
+
+
+def mean_displacement(
+    pos: Tensor, edge_weight: Tensor, sums_to_one: bool = False, mask: Tensor | None = None
+) -> Tensor:
+    r"""The shape features a node receives, :math:`\sum_j e_{ij} \mathbf{q}_{ij}`, [B, K, 2], not rounded by autocast.
 
     Args:
         pos: [B, K, 2].
-        edge_weight: [B, K, K], row i holds the weights of i's neighbours.
+        edge_weight: [B, K, K], row i holds the weights of i's neighbours; 0 at those that are missing.
         sums_to_one: whether each row is known to do so.
+        mask: [B, K], False where a landmark is missing.
     """
-    if sums_to_one:
-        # The sign stands where it is cheap: a factor would go through all K x K gradients.
-        return torch.baddbmm(pos, edge_weight, -pos)
-    return edge_weight.sum(dim=-1, keepdim=True) * pos - edge_weight @ pos
+    with full_precision(pos.device.type):
+        away = toward_centre(pos, mask)
+        dtype = torch.promote_types(pos.dtype, edge_weight.dtype)
+        away, edge_weight = away.to(dtype), edge_weight.to(dtype)
+        if sums_to_one:
+            # The sign stands where it is cheap: a factor would go through all K x K gradients.
+            return torch.baddbmm(away, edge_weight, away, beta=-1)
+        return edge_weight @ away - edge_weight.sum(dim=-1, keepdim=True) * away
 
 
-def receive(x: Tensor, pos: Tensor, edge_weight: Tensor, sums_to_one: bool = False) -> tuple[Tensor, Tensor]:
+def receive(
+    x: Tensor, pos: Tensor, edge_weight: Tensor, sums_to_one: bool = False, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Sums of x over the neighbours, [B, K, C], and :func:`mean_displacement`, by one product, and one on the way back.
+
+    Two under autocast, which rounds the first.
 
     Args:
         x: [B, K, C].
         pos: [B, K, 2].
-        edge_weight: [B, K, K], row i holds the weights of i's neighbours.
+        edge_weight: [B, K, K], row i holds the weights of i's neighbours; 0 at those that are missing.
         sums_to_one: whether each row is known to do so.
+        mask: [B, K], False where a landmark is missing.
     """
-    parts = [x, -pos] if sums_to_one else [x, -pos, torch.ones_like(pos[..., :1])]
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.bmm(edge_weight, x), mean_displacement(pos, edge_weight, sums_to_one, mask)
+    away = toward_centre(pos, mask)
+    parts = [x, away] if sums_to_one else [x, away, torch.ones_like(away[..., :1])]
     received = torch.bmm(edge_weight, torch.cat(parts, dim=-1))
-    total, away = received[..., : x.shape[-1]], received[..., x.shape[-1] :]
-    return total, pos + away if sums_to_one else torch.addcmul(away[..., :2], away[..., 2:], pos)
+    total, ends = received[..., : x.shape[-1]], received[..., x.shape[-1] :]
+    return total, ends - away if sums_to_one else torch.addcmul(ends[..., :2], ends[..., 2:], away, value=-1)
 
 
 class DenseLGCNConv(nn.Module):
@@ -118,7 +154,7 @@ class DenseLGCNConv(nn.Module):
             confidence: [B, K], in [0, 1]; needed where no ``edge_weight`` is given.
             edge_weight: [B, K, K], used as it is instead of the connectivity; row i holds the weights of i's
                 neighbours.
-            mask: [B, K], False where a landmark is missing: nobody's neighbour for the connectivity, and its
+            mask: [B, K], False where a landmark is missing: nobody's neighbour, whoever gives the weights, and its
                 output is 0. What stands there is not read.
             displacement: [B, K, 2], :func:`mean_displacement` where it is known already; then ``pos`` is not read.
             return_connectivity: return ``(out, edge_weight)``.
@@ -139,20 +175,26 @@ class DenseLGCNConv(nn.Module):
             sums_to_one = mask is None and self.connectivity.sums_to_one
         else:
             edge_weight = for_all_images(edge_weight, images, landmarks)
+            edge_weight = edge_weight if mask is None else without_missing(edge_weight, mask)
         if displacement is not None:
             check_shape("displacement", displacement, "B K 2", B=images, K=landmarks)
         elif self.shape_features:
             if pos is None:
                 raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or shape_features=False.")
             check_shape("pos", pos, "B K 2", B=images, K=landmarks)
-            pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
-        out = self._convolve(x, edge_weight, pos, displacement, sums_to_one)
+        out = self._convolve(x, edge_weight, pos, displacement, sums_to_one, mask)
         if mask is not None:
             out = out * mask.unsqueeze(-1)
         return (out, edge_weight) if return_connectivity else out
 
     def _convolve(
-        self, x: Tensor, edge_weight: Tensor, pos: Tensor | None, displacement: Tensor | None, sums_to_one: bool
+        self,
+        x: Tensor,
+        edge_weight: Tensor,
+        pos: Tensor | None,
+        displacement: Tensor | None,
+        sums_to_one: bool,
+        mask: Tensor | None,
     ) -> Tensor:
         weight = self.lin_neighbor.weight
         eager_inference = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
@@ -166,7 +208,7 @@ class DenseLGCNConv(nn.Module):
             received = torch.bmm(edge_weight, sent)
         else:
             assert pos is not None
-            received, displacement = receive(sent, pos, edge_weight, sums_to_one)
+            received, displacement = receive(sent, pos, edge_weight, sums_to_one, mask)
         if few:
             # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
             parts = [x, received] if displacement is None else [x, received, displacement]

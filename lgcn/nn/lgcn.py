@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver
 
-from lgcn.checks import InputError, check_choice, check_images, check_mask, check_shape
+from lgcn.checks import InputError, check_choice, check_edges, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, for_all_images, mean_displacement
-from lgcn.nn.lgcn_conv import LGCNConv
+from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, for_all_images, mean_displacement, without_missing
+from lgcn.nn.lgcn_conv import LGCNConv, graph_centres, without_missing_ends
 from lgcn.nn.masked_norm import batch_norm_of
 
 NORMS = {"batch_norm": nn.BatchNorm1d, "layer_norm": nn.LayerNorm}
@@ -106,8 +106,8 @@ class LGCN(nn.Module):
     def forward(
         self,
         x: Tensor,
-        pos: Tensor,
-        confidence: Tensor,
+        pos: Tensor | None = None,
+        confidence: Tensor | None = None,
         edge_index: Tensor | None = None,
         landmark_id: Tensor | None = None,
         mask: Tensor | None = None,
@@ -118,10 +118,10 @@ class LGCN(nn.Module):
 
         Args:
             x: [B, K, C] where dense, else [N, C] (or [B, N, C]: B images that share one edge list).
-            pos: [B, K, 2] or [N, 2], the initial positions, which every layer sees.
-            confidence: [B, K] or [N], finite, in [0, 1] as a rule.
+            pos: [B, K, 2] or [N, 2], the initial positions, which every layer with shape features sees.
+            confidence: [B, K] or [N], finite, in [0, 1] as a rule; needed where no ``edge_weight`` is given.
             edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1; sparse only.
-            landmark_id: [N]; sparse only.
+            landmark_id: [N]; sparse only, needed where no ``edge_weight`` is given.
             mask: [B, K] or [N], False where a landmark is missing: as if it were not there, and its output is 0.
                 What stands there is not read.
             edge_weight: [B, K, K] or [E], used as it is instead of the connectivity.
@@ -131,42 +131,89 @@ class LGCN(nn.Module):
             InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
                 while compiling).
         """
-        where: dict[str, Any]
-        weight: Tensor
-        if self.dense:
-            if edge_index is not None or landmark_id is not None:
-                raise InputError("Expected no 'edge_index' and no 'landmark_id' for a dense LGCN (see LGCN.twin).")
-            # Before the weights are computed, so that the error names what is wrong.
-            check_shape("x", x, "B K C", C=self.in_channels)
-            check_shape("pos", pos, "B K 2", B=x.shape[0], K=x.shape[1])
-            check_shape("confidence", confidence, "B K", B=x.shape[0], K=x.shape[1])
-            if edge_weight is None:
-                weight = self.connectivity.dense(confidence, mask)
-            else:
-                weight = for_all_images(edge_weight, x.shape[0], x.shape[1])
-            there = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
-            known = mask is None and edge_weight is None and self.connectivity.sums_to_one
-            where = {"displacement": mean_displacement(there, weight, known) if any(self.shape_features) else None}
-        else:
-            if edge_index is None or landmark_id is None:
-                raise InputError("Expected 'edge_index' [2, E] and 'landmark_id' [N] for a sparse LGCN (got None).")
-            check_shape("x", x, "... N C", C=self.in_channels)
-            check_shape("pos", pos, "... N 2", N=x.shape[-2])
-            check_shape("confidence", confidence, "... N", N=x.shape[-2])
-            check_shape("landmark_id", landmark_id, "N", N=x.shape[-2])
-            if mask is not None:
-                check_mask("mask", mask, "... N", N=x.shape[-2])
-            check_images(
-                x.shape[:-2], pos=(pos, 2), confidence=(confidence, 1), edge_weight=(edge_weight, 1), mask=(mask, 1)
-            )
-            if edge_weight is None:
-                weight = self.connectivity(landmark_id, confidence, edge_index, mask)
-            else:
-                weight = edge_weight
-            where = {"edge_index": edge_index}
+        if pos is None and any(self.shape_features):
+            raise InputError("Expected 'pos' for shape features (got None). Or build with shape_features=False.")
+        run = self._on_complete_graphs if self.dense else self._on_edge_list
+        weight, where = run(x, pos, confidence, edge_index, landmark_id, mask, edge_weight)
+        # What is missing is cleared here, once: it weighs nothing from now on, and the layers need no mask.
+        x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
         for i, conv in enumerate(self.convs):
-            x = conv(x if i == 0 else self._between(i - 1, x, mask), pos=pos, edge_weight=weight, mask=mask, **where)
+            x = conv(x if i == 0 else self._between(i - 1, x, mask), edge_weight=weight, **where)
+        x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
         return (x, weight) if return_connectivity else x
+
+    def _on_complete_graphs(
+        self,
+        x: Tensor,
+        pos: Tensor | None,
+        confidence: Tensor | None,
+        edge_index: Tensor | None,
+        landmark_id: Tensor | None,
+        mask: Tensor | None,
+        edge_weight: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Weights [B, K, K], and what else all layers take."""
+        if edge_index is not None or landmark_id is not None:
+            raise InputError("Expected no 'edge_index' and no 'landmark_id' for a dense LGCN (see LGCN.twin).")
+        # Before the weights are computed, so that the error names what is wrong.
+        check_shape("x", x, "B K C", C=self.in_channels)
+        images, landmarks = x.shape[:2]
+        if pos is not None:
+            check_shape("pos", pos, "B K 2", B=images, K=landmarks)
+        if confidence is not None:
+            check_shape("confidence", confidence, "B K", B=images, K=landmarks)
+        if mask is not None:
+            check_mask("mask", mask, "B K", B=images, K=landmarks)
+        if edge_weight is not None:
+            weight = for_all_images(edge_weight, images, landmarks)
+            weight = weight if mask is None else without_missing(weight, mask)
+        elif confidence is not None:
+            weight = self.connectivity.dense(confidence, mask)
+        else:
+            raise InputError("Expected 'confidence' [B, K], or 'edge_weight' [B, K, K] (got None).")
+        if pos is None or not any(self.shape_features):
+            return weight, {}
+        known = mask is None and edge_weight is None and self.connectivity.sums_to_one
+        return weight, {"displacement": mean_displacement(pos, weight, known, mask)}
+
+    def _on_edge_list(
+        self,
+        x: Tensor,
+        pos: Tensor | None,
+        confidence: Tensor | None,
+        edge_index: Tensor | None,
+        landmark_id: Tensor | None,
+        mask: Tensor | None,
+        edge_weight: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Weights [E] or [B, E], and what else all layers take."""
+        if edge_index is None or (landmark_id is None and edge_weight is None):
+            raise InputError("Expected 'edge_index' [2, E] and 'landmark_id' [N] for a sparse LGCN (got None).")
+        check_shape("x", x, "... N C", C=self.in_channels)
+        nodes = x.shape[-2]
+        if pos is not None:
+            check_shape("pos", pos, "... N 2", N=nodes)
+        if confidence is not None:
+            check_shape("confidence", confidence, "... N", N=nodes)
+        if landmark_id is not None:
+            check_shape("landmark_id", landmark_id, "N", N=nodes)
+        if mask is not None:
+            check_mask("mask", mask, "... N", N=nodes)
+        check_images(
+            x.shape[:-2], pos=(pos, 2), confidence=(confidence, 1), edge_weight=(edge_weight, 1), mask=(mask, 1)
+        )
+        if edge_weight is not None:
+            check_edges("edge_index", edge_index, nodes)
+            check_shape("edge_weight", edge_weight, "... E", E=edge_index.shape[1])
+            weight = edge_weight if mask is None else without_missing_ends(edge_weight, edge_index, mask)
+        elif landmark_id is not None and confidence is not None:
+            weight = self.connectivity(landmark_id, confidence, edge_index, mask)
+        else:
+            raise InputError("Expected 'confidence' [N], or 'edge_weight' [E] (got None).")
+        if pos is None or not any(self.shape_features):
+            return weight, {"edge_index": edge_index}
+        pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
+        return weight, {"edge_index": edge_index, "pos": pos, "origin": graph_centres(pos, edge_index, mask)}
 
     def _between(self, layer: int, x: Tensor, mask: Tensor | None) -> Tensor:
         norm = self.norms[layer]

@@ -6,12 +6,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MLP
+from torch_geometric.nn import MLP, BatchNorm
 
-from lgcn.checks import InputError, check_at_least, check_choice, check_options, check_shape
+from lgcn.checks import InputError, check_at_least, check_choice, check_mask, check_options, check_shape
 from lgcn.graph import SAMPLING_MODES, sample_features
 from lgcn.nn.connectivity import CONNECTIVITIES
 from lgcn.nn.lgcn import LGCN
+from lgcn.nn.masked_norm import batch_norm_of
 from lgcn.precision import full_precision
 from lgcn.typing import Size
 
@@ -150,7 +151,9 @@ class LandmarkRefiner(nn.Module):
             frozen.later_lgcns[step] = lgcn.frozen()
         return frozen
 
-    def node_features(self, features: Tensor, pos: Tensor, confidence: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
+    def node_features(
+        self, features: Tensor, pos: Tensor, confidence: Tensor, step: int = 0, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """h^0 of eq. 2, [B, K, C'], and the positions p as fractions of the input, [B, K, 2]."""
         height, width = self.input_size
         p = (pos + 0.5) / pos.new_tensor([width, height])
@@ -158,11 +161,10 @@ class LandmarkRefiner(nn.Module):
             p = p - 0.5 / pos.new_tensor([features.shape[-1], features.shape[-2]])
         visual_mlp, _ = self._parts(step)
         sampled = sample_features(features, pos, self.input_size, self.sampling)
-        # Its batch normalisation takes rows.
-        visual = visual_mlp(sampled.flatten(0, 1))
+        visual = _see(visual_mlp, sampled, mask)
         if self.visual_act_last:
             visual = visual_mlp.act(visual)
-        parts = [p, visual.unflatten(0, pos.shape[:2])]
+        parts = [p, visual]
         if self.landmark_embedding is not None:
             parts.append(self.landmark_embedding.weight.expand(pos.shape[0], -1, -1))
         if self.confidence_feature:
@@ -202,7 +204,7 @@ class LandmarkRefiner(nn.Module):
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
         given = pos
         if mask is not None:
-            check_shape("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
+            check_mask("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
             pos = pos.masked_fill(~mask.unsqueeze(-1), 0.0)
             confidence = confidence.masked_fill(~mask, 0.0)
         height, width = self.input_size
@@ -210,7 +212,7 @@ class LandmarkRefiner(nn.Module):
         origin = 0.5 if self.coordinates == "pixel" else 0.0
         steps: list[tuple[Tensor, Tensor]] = []
         for step in range(self.num_steps):
-            x, p = self.node_features(features, pos, confidence, step)
+            x, p = self.node_features(features, pos, confidence, step, mask)
             _, lgcn = self._parts(step)
             # Autocast would round positions, here and in every layer: in bfloat16 by half a pixel of a 256-pixel input.
             with full_precision(pos.device.type):
@@ -228,3 +230,15 @@ class LandmarkRefiner(nn.Module):
         if step == 0 or self.share_steps:
             return self.visual_mlp, self.lgcn
         return self.later_visual_mlps[step - 1], cast(LGCN, self.later_lgcns[step - 1])
+
+
+def _see(visual_mlp: MLP, sampled: Tensor, mask: Tensor | None) -> Tensor:
+    """What the visual MLP makes of features [B, K, C]; batch statistics are of the landmarks that are there."""
+    norms = [norm.module for norm in visual_mlp.norms if isinstance(norm, BatchNorm) and norm.module.training]
+    if mask is None or not norms:
+        # Its batch normalisation takes rows.
+        return visual_mlp(sampled.flatten(0, 1)).unflatten(0, sampled.shape[:2])
+    x = sampled
+    for lin, norm in zip(visual_mlp.lins[:-1], norms, strict=True):
+        x = batch_norm_of(norm, visual_mlp.act(lin(x)), mask.unsqueeze(-1))
+    return visual_mlp.lins[-1](x)

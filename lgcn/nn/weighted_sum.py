@@ -13,14 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lgcn.precision import full_precision
 
 
 def has_sparse_product(x: Tensor, weight: Tensor, edge_index: Tensor) -> bool:
     """Whether :func:`weighted_sum` works on these.
 
-    It takes x [N, C] and weights [E] of one precision, single or double, on a CPU with MKL, and no compiler sees
-    through it. Indices are looked at, since a sparse product would read whatever lies at a wrong one.
+    It takes x [N, C] and weights [E] of one precision, single or double, on a CPU with MKL, and neither a compiler nor
+    the transforms of torch.func see through it. Indices are looked at, since a sparse product would read whatever lies
+    at a wrong one.
     """
     return (
         x.device.type == "cpu"
@@ -30,10 +32,15 @@ def has_sparse_product(x: Tensor, weight: Tensor, edge_index: Tensor) -> bool:
         and edge_index.dtype == torch.long
         and edge_index.shape == (2, len(weight))
         and torch.backends.mkl.is_available()
+        and not torch._C._are_functorch_transforms_active()
         and edge_index.numel() > 0
-        and int(edge_index.min()) >= 0
-        and int(edge_index.max()) < len(x)
+        and _are_indices(edge_index, len(x))
     )
+
+
+def _are_indices(edge_index: Tensor, size: int) -> bool:
+    least, most = torch.aminmax(edge_index)
+    return int(least) >= 0 and int(most) < size
 
 
 def weighted_sum(x: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
@@ -48,7 +55,9 @@ def weighted_sum(x: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
         [N, C].
     """
     _silence_torch()
-    return _WeightedSum.apply(x, weight, edge_index[0], edge_index[1])
+    # Autocast would round what has_sparse_product has found to be of one precision.
+    with full_precision("cpu"):
+        return _WeightedSum.apply(x, weight, edge_index[0], edge_index[1])
 
 
 class _WeightedSum(torch.autograd.Function):
@@ -58,17 +67,23 @@ class _WeightedSum(torch.autograd.Function):
         return _matrix(receiver, neighbour, weight, len(x))[0] @ x
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight, neighbour, receiver = ctx.saved_tensors
         grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_x = _matrix(neighbour, receiver, weight, len(x))[0] @ grad
-        if ctx.needs_input_grad[1]:
-            zeros, order = _matrix(receiver, neighbour, torch.zeros_like(weight), len(x))
-            grad_weight = torch.sparse.sampled_addmm(zeros, grad.contiguous(), x.t(), beta=0.0).values()
-            if order is not None:
-                grad_weight = torch.empty_like(grad_weight).index_copy_(0, order, grad_weight)
+        if torch.is_grad_enabled():
+            # Gradients of gradients are wanted: through messages PyTorch finds its own way.
+            messages = grad.index_select(0, receiver)
+            grad_x = torch.zeros_like(x).index_add(0, neighbour, weight.unsqueeze(-1) * messages)
+            grad_weight = (messages * x.index_select(0, neighbour)).sum(dim=-1)
+            return grad_x, grad_weight, None, None
+        with full_precision("cpu"):
+            if ctx.needs_input_grad[0]:
+                grad_x = _matrix(neighbour, receiver, weight, len(x))[0] @ grad
+            if ctx.needs_input_grad[1]:
+                zeros, order = _matrix(receiver, neighbour, torch.zeros_like(weight), len(x))
+                grad_weight = torch.sparse.sampled_addmm(zeros, grad.contiguous(), x.t(), beta=0.0).values()
+                if order is not None:
+                    grad_weight = torch.empty_like(grad_weight).index_copy_(0, order, grad_weight)
         return grad_x, grad_weight, None, None
 
 

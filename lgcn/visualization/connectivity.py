@@ -5,11 +5,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lgcn.checks import InputError, check_at_least, check_shape
+from lgcn.checks import InputError, check_at_least, check_finite, check_shape
 from lgcn.images import ImageLike
 from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme, get_scheme
@@ -41,6 +40,10 @@ def draw_connectivity(
     self loops, 1 / K with them), and grey where there is no edge. All pictures share one scale of widths and one
     of colours.
 
+    Where some weights are negative, as a raw :class:`lgcn.nn.AdjacencyConnectivity` may learn them, edges are as
+    strong as :math:`|e_{ij}|` is large and have one colour for each sign, and the colours of the heat maps are linear
+    and white at 0.
+
     Args:
         images: one picture, or a list of them: path, Pillow image, uint8 array [H, W, 3] or tensor [3, H, W], RGB.
         faces: one face of each picture, as :class:`lgcn.predict.LandmarkPredictor` returns them if called with
@@ -56,8 +59,8 @@ def draw_connectivity(
         A figure made without pyplot, which nothing has to close: ``figure.savefig(path, dpi=200)``.
 
     Raises:
-        InputError: for a face without connectivity or of another scheme, weights that are negative or not
-            finite, a landmark that the scheme has not (near names are listed), or nothing to draw.
+        InputError: for a face without connectivity or of another scheme, weights that are not finite, a landmark
+            that the scheme has not (near names are listed), or nothing to draw.
     """
     scheme = get_scheme(scheme)
     pictures: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
@@ -139,9 +142,5 @@ def _check_weights(face: Face, scheme: LandmarkScheme) -> Tensor:
         )
     weight = face.connectivity.detach().cpu().double()
     check_shape("connectivity of a face", weight, "K K", K=scheme.num_landmarks)
-    if not (torch.isfinite(weight).all() and (weight >= 0).all()):
-        raise InputError(
-            "Expected weights of 0 or more in 'connectivity', such as a softmax gives (got "
-            f"{weight.min():.3g} to {weight.max():.3g})."
-        )
+    check_finite("connectivity of a face", weight)
     return weight

@@ -18,6 +18,7 @@ from lgcn.visualization.page import GAP, LINE, PAGE, SMALL_FONT, Page
 # Told apart by people with any of the common colour blindnesses (Okabe and Ito 2008).
 _RECEIVING = "#56d9ff"
 _EDGE = "#ffe14d"
+_NEGATIVE_EDGE = "#ff6ec7"
 _DARK = "#404040"
 # Of the pictures, which are grey: bright and coloured edges stand out.
 _BRIGHTNESS = 0.75
@@ -48,7 +49,10 @@ class EdgeGrid:
         self.uniform = uniform
         self.edges = [[strongest_into(i, weight, strongest) for i in chosen] for weight in weights]
         self.chosen = chosen
-        self.largest = max((float(weight[0]) for row in self.edges for _, weight in row if len(weight)), default=0.0)
+        self.signed = any((weight < 0).any() for weight in weights)
+        self.largest = max(
+            (float(weight[0].abs()) for row in self.edges for _, weight in row if len(weight)), default=0.0
+        )
         self.side = min(max((PAGE - LINE) / len(chosen) - GAP, _PANELS[0]), _PANELS[1])
         self.width = LINE + max(len(chosen) * (self.side + GAP), _LEGEND)
         self.height = LINE + len(faces) * (self.side + GAP) + LINE
@@ -81,34 +85,39 @@ class EdgeGrid:
         share = weight.flip(0) / max(self.largest, 1e-300)
         if lines:
             _add_lines(axes, lines, share.tolist())
-        axes.scatter(ends[:, 0], ends[:, 1], s=(0.04 * points) ** 2, facecolors=_EDGE, **dots)
+        axes.scatter(ends[:, 0], ends[:, 1], s=(0.04 * points) ** 2, facecolors=_colours(share.tolist()), **dots)
         axes.scatter(x[i], y[i], s=(0.06 * points) ** 2, facecolors=_RECEIVING, **dots)
 
     def _draw_legend(self, axes: Axes) -> None:
-        """Lines of a few widths and what they stand for, in multiples of the uniform weight."""
+        """Lines of a few widths and what they stand for: multiples of the uniform weight, or weights of both signs."""
         axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), facecolor=_DARK)
         axes.spines[:].set_visible(False)
-        largest = self.largest / self.uniform
-        round_values = (factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5))
-        samples = [value for value in round_values if value <= 1.001 * largest][-3:]
+        unit = 1.0 if self.signed else self.uniform
+        round_values = (factor * 10.0**power for power in range(-9, 10) for factor in (1, 2, 5))
+        samples = [value for value in round_values if value <= 1.001 * self.largest / unit][-3:]
+        if self.signed:
+            samples = samples[-2:] + [-value for value in samples[-2:]]
         inch = 1 / (self.width - LINE - GAP)
-        words = f"edge weight, × 1/{round(1 / self.uniform)} (uniform):"
-        left = max(0.0, 0.5 - inch * (1.75 + 0.65 * len(samples)) / 2)
+        words = "edge weight:" if self.signed else f"edge weight, × 1/{round(1 / self.uniform)} (uniform):"
+        room, step = (0.8, 0.78) if self.signed else (1.75, 0.65)
+        left = max(0.0, 0.5 - inch * (room + step * len(samples)) / 2)
         style: dict[str, Any] = {"fontsize": SMALL_FONT, "va": "center", "color": "white"}
         axes.text(left, 0.5, words, **style)
         for number, value in enumerate(samples):
-            place = left + (1.75 + 0.65 * number) * inch
-            _add_lines(axes, [[(place, 0.5), (place + 0.3 * inch, 0.5)]], [value * self.uniform / self.largest])
-            axes.text(place + 0.38 * inch, 0.5, f"{value:g} ×", **style)
+            place = left + (room + step * number) * inch
+            _add_lines(axes, [[(place, 0.5), (place + 0.3 * inch, 0.5)]], [value * unit / self.largest])
+            axes.text(
+                place + 0.38 * inch, 0.5, f"{value:g}".replace("-", "−") if self.signed else f"{value:g} ×", **style
+            )
 
 
 def strongest_into(i: int, weight: Tensor, strongest: int) -> tuple[Tensor, Tensor]:
-    """Neighbours of landmark i [n] and their weights [n], strongest first."""
+    """Neighbours of landmark i [n] and their weights [n], strongest first, whatever their signs."""
     row = weight[i].clone()
     row[i] = 0.0
-    top = row.topk(min(strongest, len(row)))
-    edges = top.values > 0
-    return top.indices[edges], top.values[edges]
+    top = row.abs().topk(min(strongest, len(row)))
+    neighbours = top.indices[top.values > 0]
+    return neighbours, row[neighbours]
 
 
 def _crop(pixels: Tensor, face: Face) -> tuple[np.ndarray, _Extent, _Extent]:
@@ -125,11 +134,17 @@ def _crop(pixels: Tensor, face: Face) -> tuple[np.ndarray, _Extent, _Extent]:
     return grey.numpy(), (left - 0.5, right + 0.5, bottom + 0.5, top - 0.5), frame
 
 
+def _colours(weight: Sequence[float]) -> list[str]:
+    """One for each sign."""
+    return [_EDGE if each >= 0 else _NEGATIVE_EDGE for each in weight]
+
+
 def _add_lines(axes: Axes, lines: list[Any], share: list[float]) -> None:
-    """Lines as wide and as opaque as their share [0, 1] of the largest weight."""
-    widths = np.maximum(0.5, _WIDEST_EDGE * np.asarray(share))
-    opacity = 0.35 + 0.65 * np.asarray(share)
-    drawn = LineCollection(lines, colors=_EDGE, linewidths=widths, alpha=opacity, capstyle="round", zorder=2)
+    """Lines as wide and as opaque as their share [-1, 1] of the largest weight is large, coloured by its sign."""
+    size = np.abs(share)
+    widths = np.maximum(0.5, _WIDEST_EDGE * size)
+    opacity = 0.35 + 0.65 * size
+    drawn = LineCollection(lines, colors=_colours(share), linewidths=widths, alpha=opacity, capstyle="round", zorder=2)
     # Agg would move it to whole pixels.
     drawn.set_snap(False)
     axes.add_collection(drawn, autolim=False)

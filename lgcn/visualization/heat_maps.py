@@ -8,14 +8,16 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from lgcn.schemes import Contour, LandmarkScheme
 from lgcn.visualization.page import FONT, GAP, LINE, PAGE, SMALL_FONT, TEXT, Page
 
-# Blue below the uniform weight, red above, white at it; told apart by people with any of the common colour blindnesses.
+# Blue below the uniform weight (below 0 where some weights are negative), red above, white at it; told apart by people
+# with any of the common colour blindnesses.
 _COLOURS = "RdBu_r"
 _NO_EDGE = "#8c8c8c"
 
@@ -42,6 +44,8 @@ class HeatMaps:
         self.regions = _regions(scheme, most=round(48 / columns))
         self.order = [k for region in self.regions for k in region.indices]
         self.weights = [weight[self.order][:, self.order].numpy() for weight in weights]
+        self.signed = any((weight < 0).any() for weight in self.weights)
+        self.largest = max(float(abs(weight).max()) for weight in self.weights)
         # As far below the uniform weight as above it, so that white is the middle of the bar.
         self.reach = max(2.0, *(float(weight.max()) / self.uniform for weight in weights))
         # 0.56 of its size is the mean width of a letter.
@@ -54,7 +58,7 @@ class HeatMaps:
 
     def draw(self, page: Page, x: float, y: float) -> None:
         least = self.uniform / self.reach
-        norm = LogNorm(least, self.uniform * self.reach)
+        norm = Normalize(-self.largest, self.largest) if self.signed else LogNorm(least, self.uniform * self.reach)
         colours = colormaps[_COLOURS].with_extremes(bad=_NO_EDGE)
         left = x + LINE + self.names_room
         for number, (weight, title) in enumerate(zip(self.weights, self.titles, strict=True)):
@@ -62,7 +66,7 @@ class HeatMaps:
             place = (left + column * (self.side + 2 * GAP), y + LINE + row * (LINE + self.side + GAP))
             page.text(place[0] + self.side / 2, place[1] - LINE / 2, title, self.side)
             axes = page.axes(*place, self.side, self.side)
-            shown = np.ma.masked_array(np.maximum(weight, least), mask=weight == 0)
+            shown = np.ma.masked_array(weight if self.signed else np.maximum(weight, least), mask=weight == 0)
             axes.imshow(shown, norm=norm, cmap=colours, interpolation="nearest", aspect="auto")
             axes.autoscale(False)
             self._label(axes, names_below=number + self.columns >= len(self.weights), names_left=column == 0)
@@ -91,21 +95,33 @@ class HeatMaps:
         marks: dict[str, Any] = {"marker": "<", "s": 9, "color": TEXT, "linewidths": 0, "clip_on": False}
         axes.scatter([1 + 0.03 / self.side] * len(rows), rows, transform=axes.get_yaxis_transform(), **marks)
 
-    def _draw_bar(self, page: Page, axes: Axes, norm: LogNorm, colours: Any) -> None:
-        """The bar of colours, pointed where there are smaller weights than it shows, marked at the uniform weight."""
+    def _draw_bar(self, page: Page, axes: Axes, norm: Normalize, colours: Any) -> None:
+        """The bar of colours, pointed where there are smaller weights than it shows, marked where it is white."""
         least = self.uniform / self.reach
-        lower = any((weight[weight > 0] < least).any() for weight in self.weights)
+        lower = not self.signed and any((weight[weight > 0] < least).any() for weight in self.weights)
         bar = page.figure.colorbar(ScalarMappable(norm, colours), cax=axes, extend="min" if lower else "neither")
+        if self.signed:
+            self._name_weights(bar)
+        else:
+            self._name_multiples(bar)
+        bar.ax.tick_params(labelsize=SMALL_FONT, length=2, pad=2, labelcolor=TEXT)
+        bar.ax.axhline(0.0 if self.signed else self.uniform, color="black", linewidth=1.2)
+        bar.outline.set_linewidth(0.4)
+        bar.ax.set_title("$e_{ij}$", fontsize=FONT, pad=4, color=TEXT)
+
+    def _name_weights(self, bar: Colorbar) -> None:
+        """Round weights of both signs beside the bar."""
+        bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+
+    def _name_multiples(self, bar: Colorbar) -> None:
+        """Multiples and fractions of the uniform weight beside the bar."""
         steps = [factor * 10.0**power for power in range(6) for factor in (1, 3)] if self.reach >= 3 else [1.0, 2.0]
         steps = [step for step in steps if step <= self.reach * 1.001]
         multiples = sorted({1 / step for step in steps} | set(steps))
         bar.ax.yaxis.set_major_locator(FixedLocator([self.uniform * multiple for multiple in multiples]))
         bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.set_ticklabels([_tick_name(multiple, self.uniform) for multiple in multiples])
-        bar.ax.tick_params(labelsize=SMALL_FONT, length=2, pad=2, labelcolor=TEXT)
-        bar.ax.axhline(self.uniform, color="black", linewidth=1.2)
-        bar.outline.set_linewidth(0.4)
-        bar.ax.set_title("$e_{ij}$", fontsize=FONT, pad=4, color=TEXT)
 
 
 def _regions(scheme: LandmarkScheme, most: int) -> list[Contour]:

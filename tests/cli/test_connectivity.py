@@ -78,6 +78,27 @@ def test_both_figures_are_written_and_the_weights_are_printed(
     assert printed.err.startswith("lgcn: note: written: ") and printed.err.count("\n") == 1
 
 
+def test_a_graph_of_negative_weights_is_drawn_and_described(
+    connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refiner = {"connectivity": "adjacency", "connectivity_options": {"normalization": "raw"}}
+    detector = create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), refiner=refiner)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(detector.refiner.lgcn.connectivity.weight)
+    detector.save_pretrained(tmp_path / "signed")
+    out = tmp_path / "out"
+    words = ["--output", out, "--dpi", 60, "--landmarks", "chin", "--model", tmp_path / "signed"]
+    assert connectivity(photos / "a.png", *words) == 0
+    assert names(out) == ["connectivity_edges.png", "connectivity_heat_map.png"]
+    first, chin, _, change, *_ = capsys.readouterr().out.splitlines()
+    least, most, share = map(float, re.findall(r"from (\S+) to (\S+) .median .*, (\S+)% negative", first)[0])
+    assert least < 0 < most and 40 < share < 60
+    weights = list(map(float, re.findall(r" (-?\d\.\d{3})(?:,|$)", chin)))
+    assert len(weights) == 5 and min(weights) < 0
+    assert sorted(map(abs, weights), reverse=True) == list(map(abs, weights))
+    assert "changed by 0.0% of the size of a.png, face 0's weights" in change, "one matrix for all faces"
+
+
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_without_landmarks_there_is_the_heat_map_alone(
     ending: str, start: bytes, connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -111,6 +111,60 @@ def test_one_error_names_the_argument(layer: str, wrong: dict[str, Tensor], mess
     assert "\n" not in str(raised.value)
 
 
+WEIGHTS = {"edge_weight": torch.rand(B, K, K)}
+# Beside a mask that fits nothing stands a weight that fits: nothing else looks at the mask.
+BESIDE_WEIGHTS: dict[str, tuple[dict[str, Tensor | None], str]] = {
+    "a mask of another B": ({**WEIGHTS, "mask": ones(3, K)}, r"'mask' .*B=2, K=6 \(got \[3, 6\]\)"),
+    "a mask of another K": ({**WEIGHTS, "mask": ones(B, K - 1)}, r"'mask' .*B=2, K=6 \(got \[2, 5\]\)"),
+    "a mask of numbers": ({**WEIGHTS, "mask": torch.ones(B, K)}, r"'mask' .*booleans \(got torch.float32\)"),
+    "no positions": ({"pos": None}, r"'pos' .*\(got None\)"),
+    "no confidences": ({"confidence": None}, r".*'confidence' .*\(got None\)"),
+}
+
+
+@pytest.mark.parametrize("layer", DENSE)
+@pytest.mark.parametrize(("wrong", "message"), BESIDE_WEIGHTS.values(), ids=list(BESIDE_WEIGHTS))
+def test_masks_beside_weights_and_what_is_left_out(layer: str, wrong: dict[str, Tensor | None], message: str) -> None:
+    with pytest.raises(InputError, match=f"^Expected {message}"):
+        LAYERS[layer](**{**good(layer), **wrong})
+
+
+@pytest.mark.parametrize("layer", SPARSE)
+@pytest.mark.parametrize("name", ["pos", "confidence", "landmark_id"])
+def test_what_is_left_out_on_an_edge_list(layer: str, name: str) -> None:
+    with pytest.raises(InputError, match=rf"^Expected .*'{name}' .*\(got None\)"):
+        LAYERS[layer](**{**good(layer), name: None})
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_where_weights_are_given_no_confidence_is_needed(layer: str) -> None:
+    given = good(layer)
+    given["edge_weight"] = torch.rand(B, K, K) if layer in DENSE else torch.rand(E)
+    expected = LAYERS[layer](**given)
+    for name in ("confidence", "landmark_id"):
+        given.pop(name, None)
+    assert torch.equal(LAYERS[layer](**given), expected)
+
+
+def test_a_stack_without_shape_features_needs_no_positions() -> None:
+    lgcn = LGCN(C, [4, 2], LearnableConnectivity(K), shape_features=False, dense=True)
+    given = good("LGCN-dense")
+    expected = lgcn(**given)
+    assert torch.equal(lgcn(given["x"], confidence=given["confidence"]), expected)
+    sparse = lgcn.twin()
+    given = good("LGCN")
+    expected = sparse(**given)
+    given.pop("pos")
+    assert torch.equal(sparse(**given), expected)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(B, K), torch.ones(B, K, dtype=torch.int)])
+def test_a_mask_of_numbers_for_a_refiner(mask: Tensor) -> None:
+    refiner = LandmarkRefiner(K, C, (8, 8), visual_channels=[4], hidden_channels=[4])
+    with pytest.raises(InputError, match="^Expected 'mask' to hold booleans .*mask > 0"):
+        refiner(torch.rand(B, C, 4, 4), torch.rand(B, K, 2), torch.rand(B, K), mask)
+
+
 @pytest.mark.parametrize("layer", ["LGCNConv", "LGCN-dense"])
 def test_nothing_is_checked_in_a_compiled_region(layer: str) -> None:
     given = good(layer)

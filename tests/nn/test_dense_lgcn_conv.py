@@ -111,6 +111,22 @@ def test_masked_equals_dropped(name: str) -> None:
     assert out[~mask].eq(0).all()
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["learnable", "adjacency"])
+def test_faces_may_lie_anywhere(name: str, masked: bool) -> None:
+    landmarks = random_landmarks(3, K, C)
+    offsets = torch.tensor([1000.0, 7000.0, -900.0]).view(3, 1, 1)
+    landmarks = landmarks._replace(pos=50 * landmarks.pos + offsets)
+    mask = torch.rand(3, K) < 0.7 if masked else None
+    raw = {"normalization": "raw"} if name == "adjacency" else {}
+    for channels in (3, 64):  # the sums first, and the products first
+        for grad in (True, False):
+            conv = randomize(DenseLGCNConv(C, channels, build_connectivity(name, K, **raw)))
+            exact = copy.deepcopy(conv).double()(*(each.double() for each in landmarks), mask=mask)
+            with torch.set_grad_enabled(grad):
+                assert_close(conv(*landmarks, mask=mask), exact.float())
+
+
 def test_a_landmark_alone_keeps_only_itself() -> None:
     landmarks = random_landmarks(2, K, C, torch.float64)
     conv = build(LearnableConnectivity(K))

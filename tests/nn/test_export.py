@@ -50,6 +50,16 @@ def pictures(count: int) -> tuple[Tensor, ...]:
     return torch.randn(count, C, 8, 12), pos, torch.rand(count, K)
 
 
+def far(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """With positions in pixels of a large picture: the one of two channels."""
+    return tuple(50 * each + 1000 if each.shape[-1:] == (2,) else each for each in inputs)
+
+
+def with_weights(inputs: tuple[Tensor | None, ...], weight: Tensor) -> tuple[Tensor | None, ...]:
+    """With a mask, and edge weights behind it, as a stack takes them."""
+    return (*masked(inputs), weight)
+
+
 def conv(connectivity: str | None = "learnable") -> LGCNConv:
     return LGCNConv(C, 4, None if connectivity is None else build_connectivity(connectivity, K))
 
@@ -75,7 +85,20 @@ COMPILED: dict[str, tuple[Callable[[], nn.Module], Callable[[int], tuple[Tensor 
     "LGCN-dense-frozen": (lambda: lgcn(True, norm="batch_norm").frozen(), images),
     "LGCN-dense-frozen-mask": (lambda: lgcn(True).frozen(), lambda count: masked(images(count))),
     "LandmarkRefiner-frozen": (lambda: refiner().frozen(), pictures),
+    "LGCNConv-far": (conv, lambda count: far(layer_nodes(count))),
+    "LGCN-dense-frozen-far": (lambda: lgcn(True).frozen(), lambda count: far(images(count))),
+    "LGCN-dense-edge_weight-mask": (
+        lambda: lgcn(True),
+        lambda count: with_weights(images(count), torch.rand(count, K, K)),
+    ),
+    "LGCN-sparse-edge_weight-mask": (
+        lambda: lgcn(False),
+        lambda count: with_weights(nodes(count), torch.rand(count * K * (K - 1))),
+    ),
 }
+for name in ("adjacency", "topology", "uniform"):
+    COMPILED[f"LGCN-dense-frozen-{name}"] = (lambda name=name: lgcn(True, name).frozen(), images)
+    COMPILED[f"LGCN-sparse-{name}"] = (lambda name=name: lgcn(False, name), nodes)
 
 
 @pytest.mark.parametrize("case", COMPILED.values(), ids=list(COMPILED))
@@ -155,25 +178,83 @@ def test_a_frozen_refiner_is_exported_for_any_number_of_images() -> None:
         assert_close(exported.module()(*inputs), module(*inputs))
 
 
-@pytest.mark.parametrize("case", ["LGCN", "LandmarkRefiner"])
-def test_onnx_runtime_agrees_for_any_number_of_images(case: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_bare_layer_is_exported_for_any_size(sparse: bool, frozen: bool) -> None:
+    connectivity = build_connectivity("learnable", K)
+    connectivity = randomize(connectivity).frozen() if frozen else randomize(connectivity)
+    module = (LGCNConv if sparse else DenseLGCNConv)(C, 4, connectivity).eval()
+    inputs = layer_nodes if sparse else images
+    exported = torch.export.export(module, tuple(inputs(2)), dynamic_shapes=sizes_of("conv" if sparse else "dense"))
+    for count in (1, 5):
+        tensors = far(tuple(inputs(count)))
+        assert_close(exported.module()(*tensors), module(*tensors))
+
+
+def sizes_of(kind: str) -> dict[str, dict[int, object]]:
+    """The axes that are free, of each input."""
+    if kind == "dense":
+        return free("x", "pos", "confidence")
+    if kind == "dense-mask":
+        return free("x", "pos", "confidence", "mask")
+    if kind == "refiner":
+        return free("features", "pos", "confidence")
+    order = ("x", "edge_index", "pos", "landmark_id", "confidence")
+    if kind == "sparse":
+        order = ("x", "pos", "confidence", "edge_index", "landmark_id")
+    count, edges = torch.export.Dim("N"), torch.export.Dim("E")
+    return {name: {1: edges} if name == "edge_index" else {0: count} for name in order}
+
+
+def images_and_masks(count: int) -> tuple[Tensor, ...]:
+    return (*images(count), torch.rand(count, K) < 0.7)
+
+
+class Masked(nn.Module):
+    """A stack with the mask in the fourth place."""
+
+    def __init__(self, lgcn: LGCN) -> None:
+        super().__init__()
+        self.lgcn = lgcn
+
+    def forward(self, x: Tensor, pos: Tensor, confidence: Tensor, mask: Tensor) -> Tensor:
+        return self.lgcn(x, pos, confidence, mask=mask)
+
+
+ONNX: dict[str, tuple[Callable[[], nn.Module], Callable[[int], tuple[Tensor, ...]], str]] = {
+    "LGCN": (lambda: lgcn(True, norm="batch_norm").frozen(), images, "dense"),
+    "LGCN-far": (lambda: lgcn(True).frozen(), lambda count: far(images(count)), "dense"),
+    "LGCN-mask": (lambda: Masked(lgcn(True).frozen()), images_and_masks, "dense-mask"),
+    "LGCN-sparse-far": (lambda: lgcn(False).frozen(), lambda count: far(nodes(count)), "sparse"),
+    "LGCNConv": (lambda: conv().eval(), layer_nodes, "conv"),
+    "DenseLGCNConv": (lambda: DenseLGCNConv(C, 4, LearnableConnectivity(K)).eval(), images, "dense"),
+    "LandmarkRefiner": (lambda: refiner().frozen(), pictures, "refiner"),
+    "adjacency": (lambda: lgcn(True, "adjacency").frozen(), images, "dense"),
+    "topology": (lambda: lgcn(True, "topology").frozen(), images, "dense"),
+    "uniform": (lambda: lgcn(True, "uniform").frozen(), images, "dense"),
+}
+
+
+@pytest.mark.parametrize("case", ONNX)
+def test_onnx_runtime_agrees_for_any_size(case: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    if case == "LGCN":
-        module, inputs, names = randomize(lgcn(True, norm="batch_norm")).frozen(), images, ("x", "pos", "confidence")
-    else:
-        module, inputs, names = randomize(refiner()).frozen(), pictures, ("features", "pos", "confidence")
+    build, inputs, kind = ONNX[case]
+    module, sizes = randomize(build()), sizes_of(kind)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     path = tmp_path / "model.onnx"
-    program = torch.onnx.export(module, tuple(inputs(2)), dynamo=True, dynamic_shapes=free(*names), verbose=False)
+    program = torch.onnx.export(module, tuple(inputs(2)), dynamo=True, dynamic_shapes=sizes, verbose=False)
     program.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [given.name for given in session.get_inputs()] == list(names)
-    assert {given.shape[0] for given in session.get_inputs()} == {"B"}
+    given = session.get_inputs()
+    # What a connectivity does not read is no input.
+    assert [each.name for each in given] == [name for name in sizes if name in {each.name for each in given}]
+    assert all(isinstance(each.shape[next(iter(sizes[each.name]))], str) for each in given)
     for count in (1, 5):
         tensors = tuple(inputs(count))
-        fed = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
-        assert_close(torch.from_numpy(session.run(None, fed)[0]), module(*tensors))
+        fed = {name: tensor.numpy() for name, tensor in zip(sizes, tensors, strict=True)}
+        out = session.run(None, {each.name: fed[each.name] for each in given})[0]
+        assert_close(torch.from_numpy(out), module(*tensors))
 
 
 def free(*names: str) -> dict[str, dict[int, object]]:

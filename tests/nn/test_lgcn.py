@@ -98,6 +98,32 @@ def test_equals_the_literal_transcription(options: dict[str, object], dense: boo
     assert_same_gradients(lgcn, literal)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dense", [False, True])
+def test_faces_may_lie_anywhere(dense: bool, masked: bool) -> None:
+    landmarks = random_landmarks(3, 68, C)
+    offsets = torch.tensor([1000.0, 7000.0, -900.0]).view(3, 1, 1)
+    landmarks = landmarks._replace(pos=50 * landmarks.pos + offsets)
+    mask = torch.rand(3, 68) < 0.7 if masked else None
+    lgcn = LGCN(C, CHANNELS, LearnableConnectivity(68), dense=dense)
+    batch = landmarks.graph()
+    nodes = tuple(landmarks) if dense else (batch.x, batch.pos, batch.confidence, batch.edge_index, batch.landmark_id)
+    mask = mask if dense or mask is None else mask.flatten()
+    exact = copy.deepcopy(lgcn).double()(*(n.double() if n.is_floating_point() else n for n in nodes), mask=mask)
+    assert_close(lgcn(*nodes, mask=mask), exact.float())
+    # The gradients of the weights are made of positions too.
+    found, expected = (
+        torch.autograd.grad(module(*given, mask=mask).square().sum(), list(module.connectivity.parameters()))
+        for module, given in (
+            (lgcn, nodes),
+            (copy.deepcopy(lgcn).double(), [n.double() if n.is_floating_point() else n for n in nodes]),
+        )
+    )
+    scale = max(float(other.abs().max()) for other in expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double() / scale, other / scale, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("dense", [False, True])
 def test_equals_the_literal_transcription_in_the_size_of_the_paper(dense: bool) -> None:
     landmarks = random_landmarks(2, 98, 66)

@@ -6,12 +6,22 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 from torch_geometric.explain.algorithm.utils import set_masks
-from torch_geometric.nn import Sequential
+from torch_geometric.nn import MeanAggregation, Sequential, SumAggregation
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
 from lgcn.nn import AdjacencyConnectivity, LearnableConnectivity, LGCNConv
-from tests.nn.inputs import Graph, assert_close, assert_same_gradients, graphs, literal_of, random_landmarks, randomize
+from lgcn.nn.lgcn_conv import graph_centres
+from tests.nn.inputs import (
+    Graph,
+    Landmarks,
+    assert_close,
+    assert_same_gradients,
+    graphs,
+    literal_of,
+    random_landmarks,
+    randomize,
+)
 from tests.nn.literal import LiteralLGCNConv
 
 
@@ -66,6 +76,12 @@ def test_bad_input() -> None:
         LGCNConv(3, 4)(graph.x, graph.edge_index, graph.pos, *rest)
     with pytest.raises(InputError, match="'aggr' to be 'add' or 'mean' with shape features.*got 'max'"):
         LGCNConv(3, 4, aggr="max")
+    with pytest.raises(InputError, match=r"'aggr' to be 'add' or 'mean' .*got \['add', 'max'\]"):
+        LGCNConv(3, 4, aggr=["add", "max"])
+    with pytest.raises(InputError, match=r"'aggr' to give as many channels .*got \['add', 'max'\].*mode"):
+        LGCNConv(3, 4, aggr=["add", "max"], shape_features=False)
+    with pytest.raises(InputError, match="'aggr' to be one of PyG's .got 'maximum'"):
+        LGCNConv(3, 4, aggr="maximum")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -101,6 +117,42 @@ def test_any_graph(graph: Graph) -> None:
 
     moved = run(conv, graph._replace(pos=graph.pos + torch.tensor([3.0, -5.0])))
     assert_close(moved, out)  # q_ij does not know where the face is
+
+
+def far(landmarks: Landmarks, *offsets: float) -> Landmarks:
+    """Faces of 50 pixels, image by image at another place."""
+    return landmarks._replace(pos=50 * landmarks.pos + torch.tensor(offsets).view(-1, 1, 1))
+
+
+@pytest.mark.parametrize("offsets", [(1000.0, 1000.0, 1000.0), (0.0, 7000.0, -900.0)])
+def test_graphs_of_a_batch_may_lie_anywhere(offsets: tuple[float, ...]) -> None:
+    batch = far(random_landmarks(3, 20, 4), *offsets).graph()
+    conv = randomize(LGCNConv(4, 8, LearnableConnectivity(20)))
+    nodes = (batch.x, batch.edge_index, batch.pos, batch.landmark_id, batch.confidence)
+    exact = copy.deepcopy(conv).double()(*(each.double() if each.is_floating_point() else each for each in nodes))
+    assert_close(conv(*nodes), exact.float())
+    conv.register_message_forward_hook(lambda module, inputs, out: None)  # by messages instead of a sparse product
+    assert_close(conv(*nodes), exact.float())
+
+
+def test_a_centre_is_that_of_a_graph_and_of_the_nodes_that_are_there() -> None:
+    pos = torch.rand(2, 7, 2, dtype=torch.float64)
+    # 0-1-2 in no order, 3 alone, 4 with a loop, 5-6.
+    edge_index = torch.tensor([[2, 0, 4, 6, 1], [0, 2, 4, 5, 2]])
+    there = torch.tensor([[True, True, False, True, True, False, False], [True] * 7])
+    centres = graph_centres(pos.masked_fill(~there.unsqueeze(-1), 0.0), edge_index, there)
+    assert_close(centres[0, :3], pos[0, :2].mean(dim=0).expand(3, 2))
+    assert torch.equal(centres[0, 3:5], pos[0, 3:5])
+    assert centres[0, 5:].eq(0).all()
+    assert_close(centres[1, 5:], pos[1, 5:].mean(dim=0).expand(2, 2))
+    assert_close(graph_centres(pos, edge_index)[1], centres[1])
+    assert torch.equal(graph_centres(pos[0], edge_index[:, :0]), pos[0])
+    assert graph_centres(pos[:, :0], edge_index[:, :0]).shape == (2, 0, 2)
+    assert_close(graph_centres(pos, edge_index, there[1]), graph_centres(pos, edge_index))
+    for dtype in (torch.float16, torch.bfloat16):
+        many = torch.full((3000, 2), 1000.0, dtype=dtype)
+        line = torch.stack([torch.arange(2999), torch.arange(1, 3000)])
+        assert torch.equal(graph_centres(many, line), many)
 
 
 def test_batch_equals_loop_equals_shared_edge_list() -> None:
@@ -157,6 +209,17 @@ def test_mean_over_the_neighbours() -> None:
     degree = torch.zeros(9).index_add(0, graph.edge_index[1], torch.ones_like(weight)).clamp(min=1)
     expected = literal(graph.x, graph.pos, graph.edge_index, weight / degree[graph.edge_index[1]])
     assert_close(conv(graph.x, graph.edge_index, graph.pos, edge_weight=weight), expected)
+
+
+def test_aggregations_are_given_by_name_or_as_modules() -> None:
+    graph = random_graph()
+    for name, module in (("add", SumAggregation()), ("mean", MeanAggregation())):
+        conv = randomize(LGCNConv(3, 4, LearnableConnectivity(5), aggr=name))
+        other = LGCNConv(3, 4, LearnableConnectivity(5), aggr=module)
+        other.load_state_dict(conv.state_dict())
+        assert_close(run(other, graph), run(conv, graph))
+    several = LGCNConv(3, 4, LearnableConnectivity(5), False, aggr=["add", "max"], aggr_kwargs={"mode": "sum"})
+    assert run(several, graph).shape == (9, 4)
 
 
 def test_the_weights_need_not_sum_to_1() -> None:

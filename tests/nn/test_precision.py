@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lgcn.nn import CONNECTIVITIES, LGCN, Connectivity, LearnableConnectivity
+from lgcn.nn import CONNECTIVITIES, LGCN, Connectivity, DenseLGCNConv, LearnableConnectivity, LGCNConv
 from tests.nn.inputs import build_connectivity, random_landmarks, randomize
 
 K, C = 6, 4
@@ -106,3 +106,52 @@ def test_what_autocast_rounds_does_not_stay(frozen: bool) -> None:
             connectivity.dense(confidence)  # the first call, whose table is kept
         after = connectivity.dense(confidence)
     torch.testing.assert_close(after, expected, rtol=0, atol=1e-6)
+
+
+@both_forms
+def test_batch_norm_over_a_mask_in_training_under_autocast(dense: bool) -> None:
+    lgcn, tensors = stack("learnable", dense, norm="batch_norm"), inputs(dense)
+    there = torch.ones(2, K, dtype=torch.bool)
+    there[0, 2] = there[1, 4] = False
+    there = there if dense else there.flatten()
+    exact = copy.deepcopy(lgcn)
+    expected = exact(*tensors, mask=there)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = lgcn(*tensors, mask=there)
+    assert_near(out, expected)
+    for name, buffer in lgcn.named_buffers():
+        if "running" in name:
+            assert_near(buffer, exact.get_buffer(name))
+    out.float().square().sum().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in lgcn.parameters())
+
+
+def bare(dense: bool) -> DenseLGCNConv | LGCNConv:
+    return randomize((DenseLGCNConv if dense else LGCNConv)(C, 8, LearnableConnectivity(K)))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+@both_forms
+def test_autocast_rounds_no_position(dense: bool, grad: bool, masked: bool) -> None:
+    lgcn, conv = stack("learnable", dense), bare(dense)
+    x, pos, confidence, *where = inputs(dense)
+    # Faces of 50 pixels, far from the origin and from each other; what is rounded is rounded at the origin too.
+    far = 50 * pos + torch.tensor([1000.0, 4000.0]).view(2, 1, 1).expand(2, K, 2).reshape_as(pos)
+    near = far - far.floor().view(2, -1).amin(dim=1).view(2, 1, 1).expand(2, K, 2).reshape_as(pos)
+    mask = (torch.rand(confidence.shape) < 0.7) if masked else None
+    with torch.set_grad_enabled(grad), torch.autocast("cpu", dtype=torch.bfloat16):
+        for pos in (near, far):
+            ends = (
+                lgcn(x, pos, confidence, *where, mask=mask),
+                (
+                    conv(x, pos, confidence, mask=mask)
+                    if dense
+                    else conv(x, where[0], pos, where[1], confidence, mask=mask)
+                ),
+            )
+            if pos is near:
+                expected = ends
+    for one, other in zip(ends, expected, strict=True):
+        scale = float(other.detach().abs().max())
+        assert (one.float() - other.float()).abs().max() < 0.005 * scale

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import subgraph
 
-from lgcn.nn import LGCN
+from lgcn.nn import LGCN, DenseLGCNConv, LGCNConv
 from tests.nn.connectivity.test_base import CASES, build, named
 from tests.nn.inputs import Graph, Landmarks, assert_close, graphs, random_landmarks, randomize
 
@@ -117,6 +117,80 @@ def test_dense_masking_equals_dropping_and_nothing_is_read_there(case: Case, ima
             edge_index = (pairs if itself else pairs[pairs[:, 0] != pairs[:, 1]]).t()
             graph = Graph(K, torch.arange(K), edge_index, *(tensor[image] for tensor in landmarks))
             assert_close(masked[image, kept], run(sparse, without(graph, there[image])))
+
+
+def weights_and_edges(graph: Graph, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of edges, NaN where one of a missing node is, and which edges are there."""
+    weight = torch.randn(graph.edge_index.shape[1], dtype=torch.float64)
+    kept = there[graph.edge_index].all(dim=0)
+    return unread(kept, weight), kept
+
+
+@pytest.mark.parametrize("shape_features", [True, False])
+@settings(max_examples=25, deadline=None)
+@given(graph=graphs(C), data=st.data())
+def test_masking_nodes_equals_dropping_them_where_weights_are_given(
+    shape_features: bool, graph: Graph, data: st.DataObject
+) -> None:
+    there = data.draw(booleans(len(graph.x)))
+    torch.manual_seed(0)
+    weight, kept = weights_and_edges(graph, there)
+    x, pos, small = unread(there, graph.x), unread(there, graph.pos), without(graph, there)
+    conv = randomize(LGCNConv(C, 2, shape_features=shape_features)).double()
+    flipped = LGCNConv(C, 2, shape_features=shape_features, flow="target_to_source").double()
+    flipped.load_state_dict(conv.state_dict())
+    lgcn = stack(("uniform", {}), graph.num_landmarks, norm="layer_norm", shape_features=shape_features)
+    expected = conv(small.x, small.edge_index, small.pos, edge_weight=weight[kept])
+    both = [
+        (conv(x, graph.edge_index, pos, edge_weight=weight, mask=there), expected),
+        (flipped(x, graph.edge_index.flip(0), pos, edge_weight=weight, mask=there), expected),
+        (
+            lgcn(x, pos, edge_index=graph.edge_index, edge_weight=weight, mask=there),
+            lgcn(small.x, small.pos, edge_index=small.edge_index, edge_weight=weight[kept]),
+        ),
+    ]
+    for masked, dropped in both:
+        assert masked[~there].eq(0).all()
+        assert_close(masked[there], dropped)
+
+
+@pytest.mark.parametrize("shape_features", [True, False])
+@settings(max_examples=25, deadline=None)
+@given(images=st.integers(1, 3), data=st.data())
+def test_dense_masking_equals_dropping_where_weights_are_given(
+    shape_features: bool, images: int, data: st.DataObject
+) -> None:
+    K = 5
+    there = data.draw(booleans(images * K)).view(images, K)
+    torch.manual_seed(0)
+    x, pos, _ = random_landmarks(images, K, C, torch.float64)
+    weight = torch.randn(images, K, K, dtype=torch.float64)
+    pairs = there.unsqueeze(-1) & there.unsqueeze(-2)
+    hidden, unseen, unknown = unread(there, x), unread(there, pos), unread(pairs, weight)
+    conv = randomize(DenseLGCNConv(C, 2, shape_features=shape_features)).double()
+    lgcn = stack(("uniform", {}), K, dense=True, norm="layer_norm", shape_features=shape_features)
+    for layer in (conv, lgcn):
+        masked = layer(hidden, unseen, edge_weight=unknown, mask=there)
+        assert masked[~there].eq(0).all()
+        for image in range(images):
+            own = there[image]
+            few = weight[image][own][:, own]
+            dropped = layer(x[image, None, own], pos[image, None, own], edge_weight=few)
+            assert_close(masked[image, own], dropped[0])
+
+
+def test_one_matrix_or_list_of_weights_serves_images_with_masks_of_their_own() -> None:
+    x, pos, _ = random_landmarks(3, 6, C, torch.float64)
+    there = torch.rand(3, 6) < 0.6
+    adjacency = torch.rand(6, 6, dtype=torch.float64)
+    receiver, neighbour = adjacency.nonzero().t()
+    edges, weight = torch.stack([neighbour, receiver]), adjacency.flatten()
+    dense = stack(("uniform", {}), 6, dense=True)
+    expected, returned = dense(x, pos, edge_weight=adjacency, mask=there, return_connectivity=True)
+    assert torch.equal(returned, adjacency * there.unsqueeze(-1) * there.unsqueeze(-2))
+    out, returned = dense.twin()(x, pos, edge_index=edges, edge_weight=weight, mask=there, return_connectivity=True)
+    assert returned.shape == (3, 36)
+    assert_close(out, expected)
 
 
 @every_connectivity

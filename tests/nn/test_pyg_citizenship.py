@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data
 from torch_geometric.explain import Explainer, GNNExplainer
-from torch_geometric.explain.algorithm import CaptumExplainer, ExplainerAlgorithm
+from torch_geometric.explain.algorithm import AttentionExplainer, CaptumExplainer, ExplainerAlgorithm
 from torch_geometric.explain.config import ModelConfig
 from torch_geometric.nn import Sequential, summary
 from torch_geometric.utils import sort_edge_index
 
+from lgcn.checks import InputError
 from lgcn.nn import CONNECTIVITIES, LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
 from tests.nn.inputs import Graph, assert_close, build_connectivity, random_landmarks, randomize
 
@@ -95,6 +96,25 @@ def test_gnn_explainer_finds_the_edges_that_a_node_listens_to(build: Callable[[i
 
 
 @explained
+def test_attention_explainer_shows_the_weights_of_edges(build: Callable[[int], nn.Module]) -> None:
+    graph = random_graph()
+    model = randomize(build(2))
+    before = run(model, graph)
+    mask = explain(model, graph, AttentionExplainer(), index=3)
+    if build is MODELS["LGCNConv-edge_weight"]:
+        weight = graph.confidence[graph.edge_index[0]]
+    else:
+        layer = model.lgcn if build is Stack else model
+        weight = layer.connectivity(graph.landmark_id, graph.confidence, graph.edge_index)
+    reached = graph.edge_index[1] == 3
+    assert reached.any()
+    assert_close(mask[reached], weight[reached])
+    # Of the others the explainer keeps some, and none that is not between the nodes that node 3 hears of.
+    assert_close(mask[mask != 0], weight[mask != 0])
+    assert torch.equal(run(model, graph), before)
+
+
+@explained
 def test_captum_explainer_shares_an_output_among_the_edges(build: Callable[[int], nn.Module]) -> None:
     pytest.importorskip("captum", reason="needs captum")
     graph = random_graph()
@@ -155,6 +175,9 @@ def test_transposed_sparse_matrices_of_torch(layout: torch.layout) -> None:
     there = torch.arange(NODES) != 2
     rest = (graph.pos, graph.landmark_id, graph.confidence, None, there)
     assert_close(conv(graph.x, adjacency, *rest), conv(graph.x, graph.edge_index, *rest))
+    # Weights that are given count as little where a node is missing.
+    given = {"edge_weight": weight, "mask": there}
+    assert_close(conv(graph.x, adjacency, graph.pos, **given), conv(graph.x, in_order, graph.pos, **given))
 
 
 def test_layouts_that_cannot_be_used_are_named() -> None:
@@ -162,6 +185,12 @@ def test_layouts_that_cannot_be_used_are_named() -> None:
     # PyG's own words: no layer of its takes the columns first.
     with pytest.raises(ValueError, match=r"invalid layout 'torch.sparse_csc'"):
         run(conv, graph, as_adjacency(graph.edge_index, torch.sparse_csc))
+    entries = torch.ones(graph.edge_index.shape[1])
+    adjacency = torch.sparse_coo_tensor(graph.edge_index.flip(0), entries, (NODES, NODES))
+    for given in ({"landmark_id": graph.landmark_id, "confidence": graph.confidence}, {"edge_weight": entries}):
+        with pytest.raises(InputError, match="'edge_index' to be coalesced .*Use .coalesce"):
+            conv(graph.x, adjacency, graph.pos, **given)
+        assert not adjacency.is_coalesced()
     # One list of edges serves the connectivity and all layers.
     with pytest.raises(ValueError, match="'edge_index' to have shape .2, E."):
         run(Stack(2), graph, as_adjacency(graph.edge_index, torch.sparse_csr))

@@ -301,6 +301,28 @@ def test_missing_landmarks_are_not_read_and_stay(steps: int) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in refiner.parameters())
 
 
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES.names())
+def test_statistics_in_training_are_of_the_landmarks_that_are_there(connectivity: str) -> None:
+    features, pos, confidence = inputs(3, torch.float64)
+    refiner = randomize(build(visual_norm="batch_norm", norm="batch_norm", connectivity=connectivity)).double().train()
+    refiner.visual_mlp.norms[0].module.momentum = 1.0
+    mask = torch.rand(3, K) < 0.6
+    mask[0] = torch.arange(K) != 1
+    elsewhere = torch.where(mask.unsqueeze(-1), pos, torch.tensor([30.0, 20.0]))
+    for start in (pos, elsewhere, torch.where(mask.unsqueeze(-1), pos, torch.nan)):
+        out = refiner(features, start, confidence, mask)
+        if start is pos:
+            expected = out
+        assert_close(out[mask], expected[mask])
+    # What the norm sees: hidden units of the landmarks that are there, and of no other.
+    (hidden, _), (norm,) = refiner.visual_mlp.lins, refiner.visual_mlp.norms
+    seen = hidden(sample_features(features, pos, SIZE)[mask]).relu()
+    assert_close(norm.module.running_mean, seen.mean(dim=0))
+    assert_close(norm.module.running_var, seen.var(dim=0))
+    refiner(features, pos, confidence)
+    assert_close(norm.module.running_mean, hidden(sample_features(features, pos, SIZE)).relu().mean(dim=(0, 1)))
+
+
 def test_coordinates_of_cells() -> None:
     features, _, confidence = inputs()
     cells = torch.tensor([[[0, 0], [11, 7], [3, 2], [5, 5], [1, 6]]]).expand(2, -1, -1)

@@ -40,6 +40,32 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(lambda x, weight: weighted_sum(x, weight, edge_index), inputs)
 
 
+def test_gradients_of_gradients() -> None:
+    x, weight, edge_index = graph()
+    inputs = (x.requires_grad_(), weight.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda x, weight: weighted_sum(x, weight, edge_index), inputs)
+
+
+def test_transforms_of_functions() -> None:
+    conv, (x, edge_index, pos, landmark_id, confidence) = layer_inputs()
+    weight = conv.connectivity(landmark_id, confidence, edge_index).detach()
+
+    def total(x: Tensor, pos: Tensor) -> Tensor:
+        return conv(x, edge_index, pos, edge_weight=weight).square().sum()
+
+    inputs = (x.requires_grad_(), pos.requires_grad_())
+    expected = torch.autograd.grad(total(*inputs), inputs)
+    torch.testing.assert_close(torch.func.grad(total, argnums=(0, 1))(*inputs), expected)
+    many = torch.stack([x, 2 * x]).detach()
+    each = torch.func.vmap(torch.func.grad(total), in_dims=(0, None))(many, pos.detach())
+    torch.testing.assert_close(each[0], expected[0])
+    hessian = torch.func.hessian(total)(x.detach(), pos.detach())
+    product = torch.autograd.grad(torch.autograd.grad(total(*inputs), x, create_graph=True)[0].sum(), x)[0]
+    torch.testing.assert_close(hessian.sum(dim=(0, 1)), product)
+    _, tangent = torch.func.jvp(total, (x.detach(), pos.detach()), (torch.ones_like(x), torch.zeros_like(pos)))
+    torch.testing.assert_close(tangent, expected[0].sum())
+
+
 @pytest.mark.parametrize("wrong", [-1, 9])
 def test_indices_out_of_range_are_never_given_to_the_sparse_product(wrong: int) -> None:
     x, weight, edge_index = graph()
@@ -96,7 +122,7 @@ def test_a_layer_whose_messages_are_watched_sends_them() -> None:
 
 def test_a_layer_with_messages_of_its_own_sends_them() -> None:
     class Silent(LGCNConv):
-        def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
+        def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
             return torch.zeros_like(x_j)
 
     conv, inputs = layer_inputs()

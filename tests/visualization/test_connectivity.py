@@ -80,6 +80,47 @@ def test_edges_are_as_opaque_as_they_are_strong() -> None:
     assert 0.3 < weakest < middle < strongest == 1
 
 
+SIGNED = torch.tensor([[0.0, -0.7, 0.2, 0.1], [0.4, 0.0, 0.3, 0.3], [-0.05, 0.05, 0.0, 1.4], [0.5, 0.5, 0.0, 0.0]])
+
+
+def test_edges_of_negative_weight_are_as_strong_and_of_another_colour() -> None:
+    figure = draw_connectivity(IMAGE, face(SIGNED), SCHEME, ["a", "c"], strongest=2, heat_map=False)
+    of_a, of_c = map(edges_of, panels(figure))
+    a, b, c, d = (tuple(point) for point in POS.tolist())
+    assert set(of_a) == {(b, a), (c, a)} and (d, c) in of_c
+    assert of_a[b, a] / of_a[c, a] == pytest.approx(0.7 / 0.2)
+    assert of_c[d, c] / of_a[b, a] == pytest.approx(1.4 / 0.7)
+    pixels = drawn(figure)
+    first = panels(figure)[0]
+
+    def colour_between(one: tuple[float, ...], other: tuple[float, ...]) -> np.ndarray:
+        column, row = first.transData.transform(((one[0] + other[0]) / 2, (one[1] + other[1]) / 2))
+        return pixels[len(pixels) - int(row) - 1, int(column)]
+
+    red, green, blue = colour_between(a, b)
+    assert red > blue > green, "pink: negative"
+    red, green, blue = colour_between(a, c)
+    assert min(red, green) > blue, "yellow: positive"
+    legend = [text.get_text() for text in figure.axes[-1].texts]
+    assert legend == ["edge weight:", "0.5", "1", "−0.5", "−1"]
+    _check_layout(figure)
+
+
+def test_negative_weights_have_colours_that_are_linear_and_white_at_0() -> None:
+    figure = draw_connectivity([IMAGE, IMAGE], [face(SIGNED), face()], SCHEME)
+    for axes, weight in zip(maps(figure), (SIGNED, WEIGHT), strict=True):
+        (image,) = axes.images
+        assert (image.norm.vmin, image.norm.vmax) == pytest.approx((-1.4, 1.4)), "of all pictures"
+        assert np.allclose(image.cmap(float(image.norm(0)))[:3], 0.97, atol=0.01)
+        shown = torch.from_numpy(image.get_array().filled(0)).float()
+        assert torch.allclose(shown, weight[ORDER, :][:, ORDER])
+    bar = figure.axes[-1]
+    drawn(figure)
+    assert {"0.0", "1.0", "−1.0"} <= {label.get_text() for label in bar.get_yticklabels()}
+    assert any(np.allclose(line.get_ydata(), 0) for line in bar.lines)
+    _check_layout(figure)
+
+
 def test_the_landmarks_lie_where_they_are_in_the_picture() -> None:
     image = torch.zeros_like(IMAGE)
     image[:, 80:101, 90:111] = 255
@@ -258,9 +299,8 @@ def test_bad_input_is_named() -> None:
         draw_connectivity(IMAGE, face(), "ibug68")
     with pytest.raises(InputError, match=r"'connectivity of a face' .*K=4 .got \[3, 3\]"):
         draw_connectivity(IMAGE, face(torch.eye(3)), SCHEME)
-    for wrong in (-WEIGHT, WEIGHT / 0):
-        with pytest.raises(InputError, match="'connectivity'"):
-            draw_connectivity(IMAGE, face(wrong), SCHEME)
+    with pytest.raises(InputError, match=r"'connectivity of a face' to be finite .got nan at \[0, 0\]"):
+        draw_connectivity(IMAGE, face(WEIGHT / 0), SCHEME)
     with pytest.raises(InputError, match="2 pictures, 1 faces"):
         draw_connectivity([IMAGE, IMAGE], [face()], SCHEME)
     with pytest.raises(InputError, match="0 faces"):
