@@ -122,7 +122,7 @@ class LandmarkDataset(Dataset):
         distances = distances or {}
         self.normalizer_name = check_choice(
             "normalizer",
-            normalizer or self.protocol.normalizer or self.scheme.default_normalizer,
+            normalizer or self.protocol.normalizer_of(self.scheme.name) or self.scheme.default_normalizer,
             (*self.scheme.normalizer_names, *distances),
         )
         distance = (

@@ -118,7 +118,7 @@ class HRNetCSV(LandmarkDataset):
                 corner = numbers[:, 2:4] + origin - side / 2
             rect = to_boxes(corner, side, where)
             distances = {"box_size": torch.from_numpy(numbers[:, 1])}
-            normalizer = normalizer or protocol.normalizer or "box_size"
+            normalizer = normalizer or protocol.normalizer_of(scheme.name) or "box_size"
         subsets, self._strangers = _subsets_beside(path, rows)
         pictures = "images/" if (root / "images").is_dir() else ""
         super().__init__(

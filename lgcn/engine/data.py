@@ -14,9 +14,10 @@ from torch_geometric.transforms import BaseTransform, Compose
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_options
 from lgcn.datasets import LandmarkDataset, get_dataset
+from lgcn.engine.readable import ReadableFaces
 from lgcn.engine.seeding import SeededDataset, mix_seed
 from lgcn.engine.sharing import PaddedFaces, SeededSampler, Share
-from lgcn.engine.unreadable import ReadableFaces, ReportUnreadable
+from lgcn.engine.unreadable import ReportUnreadable
 from lgcn.protocols import Protocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms import ColorJitter, CropToInput, RandomAffineCrop, RandomOcclusion
@@ -214,7 +215,7 @@ class LandmarkDataModule(LightningDataModule):
         build = get_dataset(self.dataset)
         fixed = ("root", "split", "transform", "protocol", "normalizer")
         check_options("dataset option", self.dataset_options, build, given=fixed)
-        names = {"protocol": self.protocol.name, "normalizer": self.protocol.normalizer}
+        names = {"protocol": self.protocol.name, "normalizer": self.protocol.normalizer_of(self.scheme.name)}
         faces = build(self.root, split=split, **names, **self.dataset_options)
         if faces.scheme.name != self.scheme.name:
             raise InputError(

@@ -14,6 +14,7 @@ from lgcn.checks import InputError, check_at_least, check_choice, check_device, 
 from lgcn.codecs import truncate_to_image
 from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.engine.found_boxes import ON_CORRUPT, FindFaces, match_found_boxes
+from lgcn.engine.readable import ReadableFaces
 from lgcn.engine.results import EvaluationResult, EvaluationRow
 from lgcn.engine.tables import some_names
 from lgcn.engine.workers import short_worker_errors
@@ -115,7 +116,7 @@ def evaluate(
     check_evaluation(detector, dataset, batch_size, num_workers, device, thresholds)
     thresholds = tuple(thresholds or dataset.protocol.thresholds)
     skips = check_choice("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
-    faces = _readable(dataset) if skips else dataset
+    faces: Any = ReadableFaces(dataset) if skips else dataset
     _check_faces(detector, faces)
     if device is not None:
         detector.to(check_device(device))
@@ -240,18 +241,6 @@ def _judge(
     for kind in kinds:
         landmarks[kind] = [torch.cat(landmarks[kind]).masked_fill(strangers[:, None, None], torch.nan)]
     return {kind: (torch.cat(errors[kind]), torch.cat(landmarks[kind])) for kind in kinds}, reasons
-
-
-def _readable(dataset: LandmarkDataset) -> Any:
-    try:
-        from lgcn.engine.unreadable import ReadableFaces
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "lightning":
-            raise
-        raise InputError(
-            "on_corrupt='skip' needs 'lightning', which is not installed: pip install 'lgcn[train]'"
-        ) from error
-    return ReadableFaces(dataset)
 
 
 def _check_faces(detector: "LandmarkDetector", dataset: Sequence[Data]) -> None:

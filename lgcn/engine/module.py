@@ -147,7 +147,8 @@ class LandmarkModule(LightningModule):
             height, width = self.detector.input_size
             side = target.new_tensor([width, height])
             target = target / side
-            scheme, name = self.detector.scheme, self.detector.protocol.normalizer
+            scheme = self.detector.scheme
+            name = self.detector.protocol.normalizer_of(scheme.name)
             distance = normalizing_distance(target, scheme, name, visibility)
             landmarks = [pos / side for pos in (output.pos, output.initial)]
         else:

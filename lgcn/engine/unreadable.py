@@ -1,57 +1,20 @@
-"""Pictures that cannot be read or cropped: a run goes on without them if it is told to, and says which they are."""
+"""What :class:`lgcn.engine.readable.ReadableFaces` leaves out of a training run, counted and named."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from torch.utils.data import Dataset
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch
 from tqdm import tqdm
-
-from lgcn.checks import InputFileError
-from lgcn.engine.sharing import without_landmarks
 
 LOG_NAME = "unreadable.txt"
 
 
-class ReadableFaces(Dataset[Data]):
-    """A dataset that gives a stand-in where a picture cannot be read, or a face's box not be cropped by.
-
-    The stand-in is the next face that can be read, with ``visibility`` 0: batches keep their size and normalisation
-    layers see a face, while losses and metrics count nothing of it. Every item has ``unreadable``, "" or why it
-    could not be read itself, which names the file.
-
-    Args:
-        faces: items whose reading may raise :class:`InputFileError`, as a :class:`lgcn.datasets.LandmarkDataset` does.
-    """
-
-    def __init__(self, faces: Sequence[Data]) -> None:
-        self.faces = faces
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def __getitem__(self, index: int) -> Data:
-        """Raises :class:`InputFileError` if no picture at all can be read."""
-        reason = ""
-        for step in range(len(self.faces)):
-            try:
-                face = self.faces[(index + step) % len(self.faces)]
-            except InputFileError as error:
-                reason = reason or " ".join(str(error).split())
-                continue
-            if reason:
-                face = without_landmarks(face)
-            face.unreadable = reason
-            return face
-        raise InputFileError(f"Expected pictures that can be read (got none among {len(self.faces)}). {reason}")
-
-
 class ReportUnreadable(Callback):
-    """Counts the pictures and boxes that :class:`ReadableFaces` left out, and says so at the end of every epoch.
+    """Counts the pictures and boxes that were left out, and says so at the end of every epoch.
 
     One line on stderr gives their number, ``<log dir>/unreadable.txt`` gets a line for each of them and epoch, and
     ``data/unreadable`` goes to the log. Does nothing unless the data module says ``on_corrupt="skip"``.

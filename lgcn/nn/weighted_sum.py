@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lgcn.checks import is_transformed
 from lgcn.precision import full_precision
 
 
@@ -32,7 +33,7 @@ def has_sparse_product(x: Tensor, weight: Tensor, edge_index: Tensor) -> bool:
         and edge_index.dtype == torch.long
         and edge_index.shape == (2, len(weight))
         and torch.backends.mkl.is_available()
-        and not torch._C._are_functorch_transforms_active()
+        and not is_transformed()
         and edge_index.numel() > 0
         and _are_indices(edge_index, len(x))
     )

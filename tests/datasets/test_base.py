@@ -160,3 +160,14 @@ def test_missing_pictures_are_found_without_reading(root: Path) -> None:
     assert dataset.completeness().message == "split 'all': 2 faces (missing pictures: 1, such as 'gone/2.png')"
     with pytest.raises(InputFileError, match=r"gone/2\.png"):
         dataset[1]
+
+
+def test_the_protocol_knows_the_normalizer_of_a_scheme(tmp_path: Path) -> None:
+    pos = torch.rand(2, 29, 2)
+    names = {
+        protocol: LandmarkDataset(tmp_path, ["a", "b"], pos, "cofw29", protocol=protocol).normalizer_name
+        for protocol in ("hrnet", "adnet", "slpt")
+    }
+    assert names == {"hrnet": "inter_ocular", "adnet": "inter_pupil", "slpt": "inter_pupil"}
+    given = LandmarkDataset(tmp_path, ["a", "b"], pos, "cofw29", protocol="adnet", normalizer="inter_ocular")
+    assert given.normalizer_name == "inter_ocular"

@@ -12,7 +12,7 @@ from lgcn.checks import InputError, InputFileError
 from lgcn.cli.main import main
 from lgcn.datasets import WFLW
 from lgcn.engine import LandmarkDataModule, LandmarkModule, LossOptions, ReportUnreadable
-from lgcn.engine.unreadable import ReadableFaces
+from lgcn.engine.readable import ReadableFaces
 from lgcn.models import DetectorConfig
 from lgcn.protocols import get_protocol
 from lgcn.transforms import CropToInput
@@ -36,6 +36,7 @@ class Faces:
 
 def test_the_next_readable_face_stands_in_and_counts_nowhere() -> None:
     faces = ReadableFaces(Faces(1, 4))  # type: ignore[arg-type]
+    assert len(list(faces)) == 5
     items = [faces[index] for index in range(len(faces))]
     assert [int(item.y[0, 0]) for item in items] == [0, 2, 2, 3, 0]
     assert [float(item.visibility.sum()) for item in items] == [3, 0, 3, 3, 0]
