@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lgcn.engine.seeding import seeded_draws
 from lgcn.nn import LandmarkRefiner
-from lgcn.nn.connectivity import CONNECTIVITIES, Connectivity, UniformConnectivity
+from lgcn.nn.connectivity import CONNECTIVITIES, AdjacencyConnectivity, Connectivity, UniformConnectivity
 from lgcn.schemes import LandmarkScheme
 
 
@@ -69,8 +69,36 @@ class GatedConnectivity(Connectivity):
         return self.gamma * confidence.clamp_min(1e-3).log()
 
 
+class RawGatedConnectivity(AdjacencyConnectivity):
+    r"""A raw learned matrix times what the confidences say: :math:`e_{ij} = a_{ij} c_j`.
+
+    Weights of any sign and size make a linear regression of each landmark on the others, which a mean of the others,
+    as a softmax makes it, is not.
+
+    Args:
+        num_landmarks: K.
+        own: also times :math:`1 - c_i`, so that sure landmarks are left where they are.
+    """
+
+    def __init__(self, num_landmarks: int, own: bool = False) -> None:
+        super().__init__(num_landmarks, normalization="raw")
+        self.own = own
+
+    def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
+        score = super().edge_score(id_i, id_j, confidence_i, confidence_j) * confidence_j
+        return score * (1 - confidence_i) if self.own else score
+
+    def pair_score(self, confidence: Tensor) -> Tensor:
+        score = super().pair_score(confidence) * confidence.unsqueeze(1)
+        return score * (1 - confidence).unsqueeze(2) if self.own else score
+
+
 # Known here alone: what is added to the package's registry would be there for all who import it.
-OWN: dict[str, type[Connectivity]] = {"isolated": IsolatedConnectivity, "gated": GatedConnectivity}
+OWN: dict[str, type[Connectivity]] = {
+    "isolated": IsolatedConnectivity,
+    "gated": GatedConnectivity,
+    "raw_gated": RawGatedConnectivity,
+}
 
 
 @dataclass(frozen=True)
@@ -110,6 +138,10 @@ def _gated(of: str) -> dict[str, Any]:
     return {"connectivity": "gated", "connectivity_options": {"of": of}}
 
 
+def _raw_gated(own: bool) -> dict[str, Any]:
+    return {"connectivity": "raw_gated", "connectivity_options": {"own": own}}
+
+
 VARIANTS: dict[str, Variant] = {
     "isolated": Variant("no graph (each landmark by itself)", {"connectivity": "isolated"}),
     "uniform": Variant("uniform", {"connectivity": "uniform"}),
@@ -136,6 +168,14 @@ CAUSES: dict[str, Variant] = {
     "faster": Variant("learnable, connectivity learns 10 times as fast", _learnable(), faster=10.0),
     "shuffled": Variant("learnable, confidences of another face", _learnable(), confidence="shuffled"),
     "oracle": Variant("learnable, confidences from the true errors", _learnable(), confidence="oracle"),
+    "raw_learnable": Variant("learnable, raw", _learnable(normalization="raw")),
+    "raw_gated": Variant("raw learned matrix x confidence of the neighbour", _raw_gated(own=False)),
+    "raw_gated_own": Variant("raw learned matrix x c_j (1 - c_i)", _raw_gated(own=True)),
+    "raw_gated_oracle": Variant(
+        "raw learned matrix x c_j (1 - c_i), c from the true errors",
+        _raw_gated(own=True),
+        confidence="oracle",
+    ),
     "self_scored": Variant("learnable, a node weighs itself too", _learnable(self_loops="scored")),
     "self_adjacency": Variant(
         "learned matrix, a node weighs itself too",

@@ -170,8 +170,8 @@ def weight_figures(refiner: SampledRefiner, tested: dict[str, Outputs], variant:
     mean = weight.mean(dim=0)
     moved = (weight - mean).abs().sum(dim=-1).mean() / mean.abs().sum(dim=-1).mean() / 2
     unsure = confidence <= confidence.quantile(0.25, dim=1, keepdim=True)
-    got = (weight * unsure.unsqueeze(1)).sum(dim=(1, 2)).mean()
-    expected = (mean * unsure.unsqueeze(1)).sum(dim=(1, 2)).mean()
+    got = (weight.abs() * unsure.unsqueeze(1)).sum(dim=(1, 2)).mean()
+    expected = (mean.abs() * unsure.unsqueeze(1)).sum(dim=(1, 2)).mean()
     return {"moved": moved.item(), "unsure": (got / expected).item()}
 
 

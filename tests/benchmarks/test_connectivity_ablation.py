@@ -13,7 +13,15 @@ from torch_geometric.data import Data
 
 from benchmarks.ablation.degradations import Blur, Darkness, FacePatch, OneOf
 from benchmarks.ablation.outputs import DECODES, Extraction, Outputs, extract, load_tested, shard_name, shards
-from benchmarks.ablation.refiners import CAUSES, VARIANTS, GatedConnectivity, SampledRefiner, Variant, build
+from benchmarks.ablation.refiners import (
+    CAUSES,
+    VARIANTS,
+    GatedConnectivity,
+    RawGatedConnectivity,
+    SampledRefiner,
+    Variant,
+    build,
+)
 from benchmarks.ablation.report import calibration, interval
 from benchmarks.ablation.training import Run, Schedule, inputs, per_face, train, variant_of
 from benchmarks.connectivity_ablation import BEGIN, END, main
@@ -123,6 +131,20 @@ def test_a_gate_multiplies_the_weights_by_the_confidence_of_the_neighbour() -> N
     receiver, neighbour = (~torch.eye(5, dtype=torch.bool)).nonzero().unbind(dim=-1)
     on_edges = gated(torch.arange(5), confidence, torch.stack([neighbour, receiver]))
     torch.testing.assert_close(on_edges, expected[:, receiver, neighbour])
+
+
+def test_a_raw_gate_multiplies_the_matrix() -> None:
+    confidence = torch.rand(3, 5)
+    receiver, neighbour = (~torch.eye(5, dtype=torch.bool)).nonzero().unbind(dim=-1)
+    for own in (False, True):
+        gated = RawGatedConnectivity(5, own)
+        torch.nn.init.normal_(gated.weight)
+        expected = gated.weight * confidence.unsqueeze(1) * (1 - torch.eye(5))
+        if own:
+            expected = expected * (1 - confidence).unsqueeze(2)
+        torch.testing.assert_close(gated.dense(confidence), expected)
+        on_edges = gated(torch.arange(5), confidence, torch.stack([neighbour, receiver]))
+        torch.testing.assert_close(on_edges, expected[:, receiver, neighbour])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
