@@ -17,7 +17,9 @@ from lgcn.schemes import LandmarkScheme
 class SampledRefiner(LandmarkRefiner):
     """A refiner of one step that is given the features at the initial landmarks, [B, C, K, 1], instead of a map."""
 
-    def node_features(self, features: Tensor, pos: Tensor, confidence: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
+    def node_features(
+        self, features: Tensor, pos: Tensor, confidence: Tensor, step: int = 0, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         height, width = self.input_size
         p = (pos + 0.5) / pos.new_tensor([width, height])
         visual = self.visual_mlp(features.squeeze(-1).transpose(1, 2).flatten(0, 1)).unflatten(0, pos.shape[:2])
