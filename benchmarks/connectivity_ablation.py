@@ -38,6 +38,7 @@ from benchmarks.ablation.report import (
     error_sizes,
     markdown,
     plain,
+    shape_models,
     summary,
     tables,
 )
@@ -77,6 +78,7 @@ def report(args: argparse.Namespace, settings: Extraction, schedule: Schedule) -
         "calibration": calibration(tested["test"]),
         "summary": summary(done, seeds),
         "comparisons": comparisons(done, backbone, seeds),
+        "shape_models": shape_models(tested["test"], trained["trained on"], done, seeds),
     }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from benchmarks.ablation.degradations import CONDITIONS, REGIMES
 from benchmarks.ablation.experiments import EXPERIMENTS, Experiment
 from benchmarks.ablation.outputs import DECODES, PARTS, Outputs
+from benchmarks.ablation.shape_model import NOISE, ShapeModel
 from benchmarks.ablation.training import Run, per_face, variant_of
 
 Figures = dict[Run, dict[str, Any]]
@@ -113,22 +114,47 @@ def comparisons(
             row: dict[str, Any] = {"experiment": name, "first": first, "second": second, "seeds": len(both)}
             for condition in CONDITIONS:
                 initial = backbone[part][experiment.start][condition]
-                difference = torch.tensor(
-                    [
-                        [
-                            x - y
-                            for x, y in zip(
-                                figures[a]["nme"][part][condition],
-                                initial if second == "backbone" else figures[b]["nme"][part][condition],
-                                strict=True,
-                            )
-                        ]
-                        for a, b in both
-                    ]
-                ).double()
-                row[condition] = [difference.mean().item(), *interval(difference, draws)]
+                others = [initial if second == "backbone" else figures[b]["nme"][part][condition] for _, b in both]
+                row[condition] = _paired([figures[a]["nme"][part][condition] for a, _ in both], others, draws)
             rows.append(row)
     return rows
+
+
+def shape_models(
+    tested: dict[str, Outputs], trained: dict[str, Outputs], figures: Figures, seeds: list[int], draws: int = 2000
+) -> list[dict[str, Any]]:
+    """NME of the Gaussian shape model for each start and regime of the experiments, and paired differences.
+
+    ``confidence_minus_type``: what the confidences are worth there. ``confidence_minus_learnable``: against the paper's
+    refiner, where it has been trained.
+    """
+    rows = []
+    for start, regime in dict.fromkeys((each.start, each.regime) for each in EXPERIMENTS.values()):
+        model = ShapeModel(trained[regime], start)
+        nme = {
+            noise: {condition: per_face(outputs, model.refine(outputs, noise)) for condition, outputs in tested.items()}
+            for noise in NOISE
+        }
+        runs = [Run("learnable", regime, start, seed) for seed in seeds]
+        learnable = [figures[run]["nme"]["test"] for run in runs if run in figures]
+        row: dict[str, Any] = {"start": start, "regime": regime, "variance_by_confidence": model.of_confidence.tolist()}
+        row |= {noise: {condition: _mean(each) for condition, each in of.items()} for noise, of in nme.items()}
+        of_others = {"type": [nme["type"]], "learnable": learnable}
+        for name, others in of_others.items():
+            row[f"confidence_minus_{name}"] = {
+                condition: _paired(
+                    [nme["confidence"][condition]] * len(others), [each[condition] for each in others], draws
+                )
+                for condition in (CONDITIONS if others else ())
+            }
+        rows.append(row)
+    return rows
+
+
+def _paired(first: list[list[float]], second: list[list[float]], draws: int) -> list[float]:
+    """Mean of the differences of [S, N] figures and its interval."""
+    difference = torch.tensor(first).double() - torch.tensor(second).double()
+    return [difference.mean().item(), *interval(difference, draws)]
 
 
 def interval(difference: Tensor, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
@@ -169,7 +195,7 @@ def tables(figures: dict[str, Any], seeds: list[int]) -> list[Table]:
                 for row in pairs
             ]
             made.append((f"{experiment.title}: paired differences", ["", *CONDITIONS], body))
-    return made
+    return [*made, *_shape_tables(figures)]
 
 
 def markdown(made: list[Table]) -> str:
@@ -221,6 +247,20 @@ def _calibration_table(figures: dict[str, Any]) -> Table:
     ]
     title = "Confidence and error: NME in tenths of the landmarks, from the least to the most confident"
     return title, ["", "rank correlation", "within a type", *tenths], body
+
+
+def _shape_tables(figures: dict[str, Any]) -> list[Table]:
+    body, pairs = [], []
+    for row in figures["shape_models"]:
+        where = f"{row['start']}, {row['regime']}"
+        body += [[f"{where}: {label}", *(f"{row[noise][c]:.3f}" for c in CONDITIONS)] for noise, label in NOISE.items()]
+        for name, label in (("type", NOISE["type"]), ("learnable", variant_of("learnable").label)):
+            differences = row[f"confidence_minus_{name}"]
+            if differences:
+                what = f"{where}: {NOISE['confidence']} - {label}"
+                pairs.append([what, *(_difference(differences[c]) for c in CONDITIONS)])
+    title = "A Gaussian shape model in place of the graph"
+    return [(title, ["", *CONDITIONS], body), (f"{title}: paired differences", ["", *CONDITIONS], pairs)]
 
 
 def _of(experiment: Experiment, variant: str, seeds: list[int]) -> list[Run]:

@@ -5,10 +5,12 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from benchmarks.ablation.degradations import Blur, Darkness, FacePatch, OneOf
@@ -23,6 +25,7 @@ from benchmarks.ablation.refiners import (
     build,
 )
 from benchmarks.ablation.report import calibration, interval
+from benchmarks.ablation.shape_model import NOISE, ShapeModel
 from benchmarks.ablation.training import Run, Schedule, inputs, per_face, train, variant_of
 from benchmarks.connectivity_ablation import BEGIN, END, main
 from benchmarks.data_loading import draw_faces
@@ -211,6 +214,47 @@ def test_calibration_of_a_perfect_and_of_a_useless_confidence() -> None:
     assert perfect[0]["nme_by_quantile"] == sorted(perfect[0]["nme_by_quantile"], reverse=True)
     outputs.confidence = torch.rand_like(outputs.confidence)
     assert abs(calibration({"clean": outputs})[0]["rank_correlation"]) < 0.05
+
+
+def drawn_shapes(noise: Tensor) -> Outputs:
+    """300 crops of a face of 6 landmarks that bends in one way, turned and scaled, read with errors of a size [6]."""
+    shape = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0], [4.0, 3.0], [2.0, 5.0], [2.0, 1.5]])
+    bend = torch.tensor([[0.3, 0.0], [-0.3, 0.1], [0.2, 0.2], [0.0, -0.3], [0.1, 0.4], [0.2, 0.0]])
+    bend = torch.randn(300, 1, 1) * bend
+    angle, scale = torch.rand(300) - 0.5, 5 + 5 * torch.rand(300, 1, 1)
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
+    target = scale * (shape + bend) @ turn + 50 * torch.rand(300, 1, 2)
+    pos = target + scale * noise.view(-1, 1) * torch.randn(300, 6, 2)
+    # Where the error is small the landmark is confident.
+    confidence = 1 / (1 + (pos - target).norm(dim=2) / scale.squeeze(-1))
+    return Outputs({"softargmax": pos}, {}, confidence, target, torch.ones(300), torch.arange(300))
+
+
+def mean_error(pos: Tensor, outputs: Outputs) -> float:
+    return outputs.errors(pos).mean().item()
+
+
+def test_a_shape_model_gains_most_where_it_knows_most() -> None:
+    torch.manual_seed(0)
+    outputs = drawn_shapes(torch.tensor([0.1, 0.1, 0.1, 0.1, 0.1, 1.0]))
+    model = ShapeModel(outputs, "softargmax")
+    assert model.of_type.argmax() == 5
+    assert model.of_confidence[:5].mean() > 2 * model.of_confidence[5:].mean()
+    initial = mean_error(outputs.pos["softargmax"], outputs)
+    by = {noise: mean_error(model.refine(outputs, noise), outputs) for noise in NOISE}
+    assert by["oracle"] < by["confidence"] < by["type"] < 0.8 * initial
+
+
+def test_a_shape_model_turns_with_the_face_and_leaves_what_is_exact() -> None:
+    torch.manual_seed(0)
+    outputs = drawn_shapes(torch.full((6,), 0.2))
+    model = ShapeModel(outputs, "softargmax")
+    turn = 3 * torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    turned = replace(outputs, pos={"softargmax": outputs.pos["softargmax"] @ turn + 7})
+    expected = model.refine(outputs, "type") @ turn + 7
+    torch.testing.assert_close(model.refine(turned, "type"), expected, rtol=1e-4, atol=1e-3)
+    exact = replace(outputs, pos={"softargmax": outputs.target})
+    torch.testing.assert_close(model.refine(exact, "oracle"), outputs.target, rtol=0, atol=0.02)
 
 
 def test_the_interval_is_that_of_a_mean() -> None:
