@@ -18,7 +18,7 @@ REFORMULATED = (
 )
 COMPILED = ("LGCN compiled", "LGCN frozen compiled", "LGCN ahead of time")
 NUMBER = re.compile(r"\**[-\d]|not seen")
-QUIET = 0.03  # of all cores' time that other processes may have taken
+QUIET = 0.1  # of all cores' time that other processes may have taken, compilers that PyTorch starts among them
 
 
 def document(figures: Figures, commands: Sequence[str]) -> str:
@@ -93,7 +93,7 @@ def header(figures: Figures, commands: Sequence[str]) -> str:
         + (" with uncommitted changes" if first["uncommitted_changes"] else ""),
         f"- **Machine:** {first['cpu']}, {first['cores']} cores, {first['threads']} threads used, "
         f"{first['memory_bytes'] / 2**30:.0f} GiB; {first['cpu_capability']}; {caches}; "
-        f"other processes took {percent(others)} of the time",
+        f"other processes, compilers among them, took {percent(others)} of the time",
         f"- **Versions:** lgcn {first['lgcn']}, {named}; float32",
     ]
     described = [each["environment"] for each in figures.values()]
