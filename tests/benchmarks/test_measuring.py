@@ -15,7 +15,7 @@ def test_resident_memory_is_counted_while_it_is_held() -> None:
     peak = resident_peak_bytes(lambda: torch.ones(size, dtype=torch.uint8))
     if peak is None:
         pytest.skip("needs /proc of Linux")
-    assert size <= peak < 1.3 * size
+    assert 0.95 * size <= peak < 1.3 * size
     assert resident_peak_bytes(lambda: None) < size / 30  # type: ignore[operator]
 
 
