@@ -23,7 +23,7 @@ from torch import Tensor, nn
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.engines import ahead_of_time, compiled
+from benchmarks.engines import compiled
 from benchmarks.measuring import Neighbours, environment, time_calls, write_figures
 from lgcn.models import LandmarkDetector, create_detector
 from lgcn.nn import LandmarkRefiner
@@ -131,8 +131,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             seen.register_forward_pre_hook(lambda _, inputs, to=given: to.append(inputs))
             detector.refiner = seen  # type: ignore[assignment]
             right = detector(pictures).pos
-            if args.backend == "inductor" and "ahead of time" not in runs:
-                runs["ahead of time"] = ahead_of_time(frozen, [each[:1].repeat_interleave(2, 0) for each in given[0]])
             for name, run in runs.items():
                 row = {"refiner": name, "images": images, **time_within(detector, pictures, run, args)}
                 difference = float((run(*given[0]) - right).abs().max())
