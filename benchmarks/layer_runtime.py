@@ -173,7 +173,7 @@ def excess(candidate: Candidate, case: Case, full: bool) -> str | None:
     if numbers > candidate.most_numbers:
         return f"about {4 * numbers / 1e9:.1f} GB on the edges, and shown at smaller sizes"
     if full and candidate.name != "literal" and numbers > MOST_NUMBERS_FULL:
-        return f"about {4 * numbers / 1e9:.0f} GB on the edges; --full has to end within half an hour"
+        return f"about {4 * numbers / 1e9:.0f} GB on the edges; --full has to end"
     return None
 
 
