@@ -22,8 +22,8 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.pages import document, reformulation
 from benchmarks.plots import draw_all
-from benchmarks.tables import document, reformulation
 from lgcn.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]

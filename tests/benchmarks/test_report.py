@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.goals import Goal, goals, times
+from benchmarks.pages import document
 from benchmarks.report import BEGIN, END, commands_of, insert, main, read
-from benchmarks.tables import document, table
+from benchmarks.tables import table
 
 ENVIRONMENT = {
     "time": "2026-01-02T03:04:05+00:00",

@@ -17,14 +17,12 @@ from torch import Tensor
 
 from lgcn.checks import is_transformed
 
-# So many numbers stay near the cores: then all units are taken at once, in the fewest operations.
-_CACHED = 3 << 18
-# PyTorch splits an elementwise operation of more numbers than this among threads. Beyond the caches, several units at
-# a time pay only below it: above, the product that sums over units is split otherwise than the sums that make them,
-# and the cores wait for each other's caches.
-_GRAIN = 32768
-# An accelerator wants large pieces; what it holds stays within 64 MB of single precision.
-_PIECE = 1 << 24
+# Up to so many numbers all units are taken at once, in the fewest operations; they stay near the cores.
+_AT_ONCE = 3 << 18
+# Beyond, a block of units holds no more than this: less, and calling operations is what costs; more, and memory is.
+_BLOCK = 1 << 19
+# An accelerator wants large blocks; what it holds stays within 64 MB of single precision.
+_BLOCK_OF_ACCELERATOR = 1 << 24
 
 _Sums = tuple[Tensor, Tensor, Tensor]
 
@@ -45,9 +43,9 @@ def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Ten
     numbers = receiving.numel() * receiving.shape[-1]
     if torch.compiler.is_compiling():
         return _FusedPairScores.apply(table, receiving, neighbour, weight, bias)
-    if is_transformed() or (table.device.type != "cpu" and numbers <= _PIECE):
+    if is_transformed() or (table.device.type != "cpu" and numbers <= _BLOCK_OF_ACCELERATOR):
         return _as_written(table, receiving, neighbour, weight, bias)
-    if numbers <= _CACHED and not torch.is_grad_enabled():
+    if numbers <= _AT_ONCE and not torch.is_grad_enabled():
         hidden = table.unsqueeze(1) + neighbour.unsqueeze(-2)
         hidden.add_(receiving.unsqueeze(-1)).relu_()
         return torch.addmv(bias, hidden.flatten(1).t(), weight).view(hidden.shape[1:])
@@ -63,13 +61,11 @@ class _PairScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(table, receiving, neighbour, weight)
-        units, images, landmarks = receiving.shape
+        _, images, landmarks = receiving.shape
         # ReLU(x + l) = max(x, -l) + l, and the sum over h of v_h l_h needs no pairs.
         floor = -receiving.unsqueeze(-1)
         score = (weight @ receiving.flatten(1) + bias).view(images, landmarks, 1).repeat(1, 1, landmarks)
-        pairs = max(1, images * landmarks**2)
-        limit = _PIECE if table.device.type != "cpu" else _CACHED if units * pairs <= _CACHED else _GRAIN - 1
-        step = max(1, min(units, limit // pairs))
+        step = _units_at_once(table, images)
         scratch = score.new_empty(step, images, landmarks, landmarks)
         blocks = (each.split(step) for each in (table.unsqueeze(1), neighbour.unsqueeze(-2), floor, weight))
         for of_pair, of_neighbour, least, factor in zip(*blocks, strict=True):
@@ -86,15 +82,12 @@ class _PairScores(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         # With ``create_graph`` gradients are differentiated again; ``is_grads_batched`` comes through an older vmap.
         batched = is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad)
-        sums = _sums_as_written if torch.is_grad_enabled() or batched else _sums_let_through
+        sums = _sums_one_by_one if torch.is_grad_enabled() or batched else _sums_let_through
         return _gradients(sums, grad, *ctx.saved_tensors)
 
 
 class _FusedPairScores(torch.autograd.Function):
-    """The same for a compiler, which makes one loop of the forward pass by itself.
-
-    Of the way back it makes a tensor of H x B x K x K, or loops that run across the memory; on a CPU it is given ours.
-    """
+    """The same for a compiler, which makes one loop of the forward pass, and one of each sum on the way back."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -103,8 +96,14 @@ class _FusedPairScores(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        sums = _opaque_sums if grad.device.type == "cpu" else _sums_as_written
-        return _gradients(sums, grad, *ctx.saved_tensors)
+        return _gradients(_sums_one_by_one, _written_down(grad), *ctx.saved_tensors)
+
+
+def _units_at_once(table: Tensor, images: int) -> int:
+    """How many units a block of [units, B, K, K] has."""
+    units, landmarks, _ = table.shape
+    limit = _BLOCK if table.device.type == "cpu" else _BLOCK_OF_ACCELERATOR
+    return max(1, min(units, limit // max(1, images * landmarks**2)))
 
 
 def _gradients(
@@ -127,33 +126,42 @@ def _sums_let_through(grad: Tensor, table: Tensor, receiving: Tensor, neighbour:
     """
     grad = grad.contiguous()
     images, landmarks, _ = grad.shape
-    over_neighbours, over_receivers = torch.empty_like(receiving), torch.empty_like(neighbour)
-    # Each thread sums over the images that it has written: what another core has read is slow to write again.
-    parts = math.gcd(images, torch.get_num_threads()) if grad.device.type == "cpu" else 1
+    step = _units_at_once(table, images)
+    # Each thread has units of its own, or, of a single unit, images: what another core has read is slow to write again.
+    parts = math.gcd(images, torch.get_num_threads()) if step == 1 and grad.device.type == "cpu" else 1
     over_images = table.new_empty(len(table), parts, landmarks, landmarks)
-    # Overwritten by what the unit lets through: one block less in the caches.
-    hidden = torch.empty_like(grad)
-    of_part = hidden.view(parts, images // parts, landmarks, landmarks)
-    values = (table, neighbour.unsqueeze(-2), receiving.unsqueeze(-1), over_images, over_receivers, over_neighbours)
-    for of_pair, of_neighbour, of_receiver, pair, column, row in zip(*(each.unbind() for each in values), strict=True):
+    over_neighbours, over_receivers = torch.empty_like(receiving), torch.empty_like(neighbour)
+    scratch = grad.new_empty(step, images, landmarks, landmarks)
+    values = (table.unsqueeze(1), neighbour.unsqueeze(-2), receiving.unsqueeze(-1))
+    blocks = (each.split(step) for each in (*values, over_images, over_receivers, over_neighbours))
+    for of_pair, of_neighbour, of_receiver, pair, column, row in zip(*blocks, strict=True):
+        hidden = scratch[: len(of_pair)]
         torch.add(of_pair, of_neighbour, out=hidden)
         hidden.add_(of_receiver)
-        torch.ops.aten.threshold_backward.grad_input(grad, hidden, 0, grad_input=hidden)
-        torch.sum(of_part, dim=1, out=pair)
-        torch.sum(hidden, dim=1, out=column)
-        torch.sum(hidden, dim=2, out=row)
-    return over_images.sum(dim=1), over_neighbours, over_receivers
+        # Overwritten by what the units let through: one block less in the caches.
+        torch.ops.aten.threshold_backward.grad_input(grad.expand_as(hidden), hidden, 0, grad_input=hidden)
+        torch.sum(hidden.unflatten(1, (parts, images // parts)), dim=2, out=pair)
+        torch.sum(hidden, dim=2, out=column)
+        torch.sum(hidden, dim=3, out=row)
+    return over_images.sum(dim=1) if parts > 1 else over_images.squeeze(1), over_neighbours, over_receivers
 
 
-def _sums_as_written(grad: Tensor, table: Tensor, receiving: Tensor, neighbour: Tensor) -> _Sums:
-    hidden = table.unsqueeze(1) + receiving.unsqueeze(-1) + neighbour.unsqueeze(-2)
-    through = torch.where(hidden > 0, grad, 0.0)
-    return through.sum(dim=1), through.sum(dim=3), through.sum(dim=2)
+def _sums_one_by_one(grad: Tensor, table: Tensor, receiving: Tensor, neighbour: Tensor) -> _Sums:
+    """The same as an expression each, so that each can be compiled, differentiated and batched."""
+    pairs, rows, columns = table.unsqueeze(1), receiving.unsqueeze(-1), neighbour.unsqueeze(-2)
+    over_images = torch.where((pairs + rows) + columns > 0, grad, 0.0).sum(dim=1)
+    over_neighbours = torch.where(pairs + (rows + columns) > 0, grad, 0.0).sum(dim=3)
+    rows, columns = rows.transpose(0, 1), columns.transpose(0, 1)
+    over_receivers = torch.where((table + columns) + rows > 0, grad.unsqueeze(1), 0.0).sum(dim=2).transpose(0, 1)
+    return over_images, over_neighbours, over_receivers
 
 
-_opaque_sums = torch.library.custom_op("lgcn::sums_let_through", _sums_let_through, mutates_args=(), device_types="cpu")
+@torch.library.custom_op("lgcn::written_down", mutates_args=())
+def _written_down(values: Tensor) -> Tensor:
+    """A copy that a compiler cannot look into, and so does not compute anew for each unit of each sum."""
+    return values.clone(memory_format=torch.contiguous_format)
 
 
-@_opaque_sums.register_fake
-def _shapes_of_sums(grad: Tensor, table: Tensor, receiving: Tensor, neighbour: Tensor) -> _Sums:
-    return torch.empty_like(table), torch.empty_like(receiving), torch.empty_like(neighbour)
+@_written_down.register_fake
+def _like(values: Tensor) -> Tensor:
+    return torch.empty_like(values, memory_format=torch.contiguous_format)
