@@ -1,5 +1,6 @@
 """What ``benchmarks/layer_runtime.py`` measures: the network of the paper, single layers, and their inputs."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -141,10 +142,11 @@ def _scattered(run: Callable[[Case], Tensor]) -> Callable[[Case], Tensor]:
     return call
 
 
-def layers(landmarks: int) -> Iterator[Candidate]:
+def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
     """One layer of the paper with its connectivity, and what else one would take; the dense one first.
 
-    The others are given every advantage: no dropout, attention without its weights.
+    The others are given every advantage: no dropout, attention without its weights, and a compiler where it makes
+    them faster. Nothing is compiled before its first call.
     """
     dense = DenseLGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse = LGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
@@ -162,6 +164,19 @@ def layers(landmarks: int) -> Iterator[Candidate]:
         table_bytes = dense.connectivity.table().nbytes
     yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal, kept_bytes=table_bytes)
     yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal, kept_bytes=table_bytes)
+    if backend != "none":
+        frozen = copy.deepcopy(dense).eval()
+        frozen.connectivity = dense.connectivity.frozen()
+        quick, quickest = compiled(dense, backend), compiled(frozen, backend)
+        ours = Candidate("DenseLGCNConv compiled", dense, lambda c: quick(*c.dense), 60, literal, is_compiled=True)
+        yield ours
+        yield ours._replace(
+            name="DenseLGCNConv frozen compiled",
+            module=frozen,
+            run=lambda c: quickest(*c.dense),
+            modes=("inference",),
+            kept_bytes=table_bytes,
+        )
     attention = nn.MultiheadAttention(CHANNELS[0], num_heads=4, batch_first=True)
     yield Candidate("MultiheadAttention", attention, lambda c: attend(attention, c.x[..., : CHANNELS[0]]))
     dense_gcn = pyg.DenseGCNConv(IN, CHANNELS[0])
@@ -175,13 +190,24 @@ def layers(landmarks: int) -> Iterator[Candidate]:
     }
     for name, conv in others.items():
         yield Candidate(name, conv, partial(send, conv), 400)
+    if backend != "none":
+        quick_attention, quick_conv = compiled(attention, backend), compiled(others["TransformerConv"], backend)
+        yield Candidate(
+            "MultiheadAttention compiled",
+            attention,
+            lambda c: attend(quick_attention, c.x[..., : CHANNELS[0]]),
+            is_compiled=True,
+        )
+        yield Candidate(
+            "TransformerConv compiled", others["TransformerConv"], partial(send, quick_conv), 400, is_compiled=True
+        )
 
 
-def attend(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:
+def attend(attention: Callable[..., Any], x: Tensor) -> Tensor:
     """Self-attention on [B, K, 64]."""
     return attention(x, x, x, need_weights=False)[0]
 
 
-def send(conv: nn.Module, case: Case) -> Tensor:
+def send(conv: Callable[..., Tensor], case: Case) -> Tensor:
     """A convolution on the edge list."""
     return conv(case.nodes[0], case.edge_index)

@@ -31,6 +31,7 @@ from benchmarks.measuring import (
     available_bytes,
     call_and_peak_bytes,
     environment,
+    in_a_process,
     peak_bytes,
     time_calls,
     write_figures,
@@ -62,7 +63,13 @@ def grid(landmarks: list[int], images: list[int]) -> list[Cell]:
 
 def quick_grid() -> list[Cell]:
     """What the table of goals in ``docs/benchmarks.md`` is made of."""
-    attention = ("DenseLGCNConv", "LGCNConv", "MultiheadAttention", "GATv2Conv", "TransformerConv")
+    attention = ("MultiheadAttention", "MultiheadAttention compiled", "GATv2Conv", "TransformerConv")
+    attention += (
+        "DenseLGCNConv",
+        "DenseLGCNConv compiled",
+        "DenseLGCNConv frozen compiled",
+        "TransformerConv compiled",
+    )
     compiled = ("LGCN compiled", "LGCN frozen compiled", "LGCN ahead of time", "ONNX Runtime")
     fast = ("literal", "LGCN dense", "LGCN dense frozen", *compiled)
     return [
@@ -224,10 +231,11 @@ def _by(rows: list[dict[str, Any]], *keys: str) -> list[tuple[tuple[Any, ...], l
 
 
 def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
-    """Runs everything, and writes what there is after each place, so that a run that is killed leaves that behind."""
-    results: list[dict[str, Any]] = []
-    left_out: list[dict[str, Any]] = []
-    agreed: list[dict[str, Any]] = []
+    """Runs everything, and writes what there is after each place, so that a run that is killed leaves that behind.
+
+    Each K has a process of its own: none finds the heap, and the compiled graphs, that another has left.
+    """
+    found: dict[str, list[dict[str, Any]]] = {"results": [], "left_out": [], "agreement": []}
     described, neighbours, started = environment(), Neighbours(), time.perf_counter()
 
     def figures(complete: bool) -> dict[str, Any]:
@@ -238,57 +246,68 @@ def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
             "settings": settings,
             "network": {"in_channels": IN, "channels": CHANNELS, "dtype": "float32", "device": "cpu"},
             "environment": described,
-            "others_share": neighbours.share,
+            # What a process has taken is known when it has ended.
+            "others_share": neighbours.share if complete else None,
             "seconds": round(time.perf_counter() - started, 1),
-            "results": results,
-            "agreement": agreed,
-            "growth": growth(results),
-            "left_out": left_out,
+            **found,
+            "growth": growth(found["results"]),
         }
 
-    switch_torch_scatter(False)
-    print("group       K    B mode       candidate                      median    IQR/ms        MB    ratio")
-    for landmarks, of_landmarks in groupby(cells, lambda cell: cell.landmarks):
-        torch.manual_seed(args.seed)
-        groups = {
-            "network": list(networks(landmarks, args.backend, args.threads)),
-            "layer": list(layers(landmarks)),
-        }
-        for cell, mode in [(each, mode) for each in of_landmarks for mode in each.modes]:
-            torch.manual_seed(args.seed)
-            case = Case.draw(landmarks, cell.images)
-            judge = Judge(case, mode)
-            baseline: float | None = None  # the first candidate's median, None where it is left out
-            for place, candidate in enumerate(groups[cell.group]):
-                if mode not in candidate.modes or (cell.names is not None and candidate.name not in cell.names):
-                    continue
-                row: dict[str, Any] = {"group": cell.group, "candidate": candidate.name, "mode": mode}
-                row |= {"landmarks": landmarks, "images": cell.images}
-                why = excess(candidate, case, args.full)
-                try:
-                    if why is None:
-                        row |= figure(candidate, case, mode, args, judge)
-                except UnavailableError as error:
-                    why = str(error)
-                if why is not None:
-                    left_out.append({**row, "why": why})
-                    continue
-                if place == 0:
-                    baseline = row["median_s"]
-                if baseline is not None:
-                    key = "literal_over_this" if cell.group == "network" else "this_over_dense_lgcn_conv"
-                    row[key] = baseline / row["median_s"] if cell.group == "network" else row["median_s"] / baseline
-                results.append(row)
-                print(line(row), flush=True)
+    print("group       K    B mode       candidate                          median    IQR/ms        MB    ratio")
+    for _, of_landmarks in groupby(cells, lambda cell: cell.landmarks):
+        for rows in in_a_process(rows_of, args, list(of_landmarks)):
+            for key, row in rows:
+                found[key].append(row)
+                if key == "results":
+                    print(line(row), flush=True)
             write_figures(args.output, figures(complete=False))
-    for k in sorted({cell.landmarks for cell in cells if cell.landmarks <= MOST_LANDMARKS_TWICE}):
-        agreed += agreement(k, args.seed)
-    for row in agreed:
+    for row in found["agreement"]:
         if not row["agrees"]:
             print(f"{row['candidate']} DISAGREES in {row['dtype']}: {row['max_abs_difference']:.1e}")
     measured = figures(complete=True)
     write_figures(args.output, measured)
     return measured
+
+
+def rows_of(args: argparse.Namespace, cells: list[Cell]) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What is found at one K, place by place: rows, and the lists that they belong to."""
+    torch.set_num_threads(args.threads)
+    switch_torch_scatter(False)
+    torch.manual_seed(args.seed)
+    landmarks = cells[0].landmarks
+    groups = {
+        "network": list(networks(landmarks, args.backend, args.threads)),
+        "layer": list(layers(landmarks, args.backend)),
+    }
+    for cell, mode in [(each, mode) for each in cells for mode in each.modes]:
+        torch.manual_seed(args.seed)
+        case = Case.draw(landmarks, cell.images)
+        judge = Judge(case, mode)
+        baseline: float | None = None  # the first candidate's median, None where it is left out
+        rows: list[tuple[str, dict[str, Any]]] = []
+        for place, candidate in enumerate(groups[cell.group]):
+            if mode not in candidate.modes or (cell.names is not None and candidate.name not in cell.names):
+                continue
+            row: dict[str, Any] = {"group": cell.group, "candidate": candidate.name, "mode": mode}
+            row |= {"landmarks": landmarks, "images": cell.images}
+            why = excess(candidate, case, args.full)
+            try:
+                if why is None:
+                    row |= figure(candidate, case, mode, args, judge)
+            except UnavailableError as error:
+                why = str(error)
+            if why is not None:
+                rows.append(("left_out", {**row, "why": why}))
+                continue
+            if place == 0:
+                baseline = row["median_s"]
+            if baseline is not None:
+                key = "literal_over_this" if cell.group == "network" else "this_over_dense_lgcn_conv"
+                row[key] = baseline / row["median_s"] if cell.group == "network" else row["median_s"] / baseline
+            rows.append(("results", row))
+        yield rows
+    if landmarks <= MOST_LANDMARKS_TWICE:
+        yield [("agreement", row) for row in agreement(landmarks, args.seed)]
 
 
 def line(row: dict[str, Any]) -> str:
@@ -298,7 +317,7 @@ def line(row: dict[str, Any]) -> str:
     held = row.get("peak_bytes", row.get("resident_peak_bytes"))
     memory = f"{'-':>9}" if held is None else f"{held / 1e6:9.2f}"
     return (
-        f"{row['group']:8} {row['landmarks']:4} {row['images']:4} {row['mode']:10} {row['candidate']:27} "
+        f"{row['group']:8} {row['landmarks']:4} {row['images']:4} {row['mode']:10} {row['candidate']:31} "
         f"{1e3 * row['median_s']:8.3f} ms {1e3 * (high - low):6.3f} {memory} "
         f"{'-' if ratio is None else f'{ratio:.2f}':>8}" + ("" if row.get("agrees", True) else "  DISAGREES")
     )
@@ -328,7 +347,7 @@ def main() -> int:
         args.landmarks, args.images = list(FULL_LANDMARKS), list(FULL_IMAGES)
     cells = quick_grid() if args.quick else grid(args.landmarks, args.images)
     args.landmarks, args.images = (sorted(set(each)) for each in zip(*(cell[:2] for cell in cells), strict=True))
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)  # what is said of this process holds for those that measure
     measured = measure(args, cells)
     return int(not all(row.get("agrees", True) for row in (*measured["results"], *measured["agreement"])))
 

@@ -3,13 +3,15 @@
 import ctypes
 import gc
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +103,34 @@ def resident_peak_bytes(call: Callable[[], object]) -> int | None:
     before = _status_bytes("VmRSS")
     call()
     return _status_bytes("VmHWM") - before
+
+
+def in_a_process(generate: Callable[..., Iterator[Any]], *args: Any) -> Iterator[Any]:
+    """What a generator yields in a process of its own, which starts with nothing but these arguments.
+
+    Raises:
+        SystemExit: if the process ends before the generator does.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, generate, *args))
+    process.start()
+    sender.close()  # so that the end of the process is the end of the pipe
+    try:
+        while True:
+            yield receiver.recv()
+    except EOFError:
+        pass
+    finally:
+        receiver.close()
+        process.join()
+    if process.exitcode:
+        raise SystemExit(f"Stopped: the process that measured ended with status {process.exitcode}.")
+
+
+def _send(sender: Connection, generate: Callable[..., Iterator[Any]], *args: Any) -> None:
+    for item in generate(*args):
+        sender.send(item)
 
 
 class Neighbours:

@@ -29,12 +29,16 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "ONNX Runtime": ("#636363", ":", "P"),
     "DenseLGCNConv": ("#d55e00", "-", "o"),
     "LGCNConv": ("#e69f00", "-", "s"),
+    "DenseLGCNConv compiled": ("#8c2d04", "--", "^"),
+    "DenseLGCNConv frozen compiled": ("#7a0177", "--", "v"),
     "MultiheadAttention": ("#0072b2", "--", "^"),
     "DenseGCNConv": ("#56b4e9", "--", "v"),
     "GCNConv": ("#009e73", ":", "x"),
     "GraphConv": ("#66c2a4", ":", "+"),
     "GATv2Conv": ("#54278f", "-.", "D"),
     "TransformerConv": ("#9e9ac8", "-.", "P"),
+    "MultiheadAttention compiled": ("#00a0e0", "--", "<"),
+    "TransformerConv compiled": ("#7570b3", "-.", ">"),
     "EdgeConv": ("#969696", ":", "*"),
 }
 GROUPS = {"network": "three layers and their edges", "layer": "one layer"}
