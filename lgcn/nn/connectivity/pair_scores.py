@@ -147,7 +147,11 @@ def _sums_let_through(grad: Tensor, table: Tensor, receiving: Tensor, neighbour:
 
 
 def _sums_one_by_one(grad: Tensor, table: Tensor, receiving: Tensor, neighbour: Tensor) -> _Sums:
-    """The same as an expression each, so that each can be compiled, differentiated and batched."""
+    """The same as an expression each, so that each can be compiled, differentiated and batched.
+
+    They have nothing in common on purpose: of a shared part a compiler would make a tensor of H x B x K x K, and of
+    sums over i and over j in the same order one loop, which reads across the memory.
+    """
     pairs, rows, columns = table.unsqueeze(1), receiving.unsqueeze(-1), neighbour.unsqueeze(-2)
     over_images = torch.where((pairs + rows) + columns > 0, grad, 0.0).sum(dim=1)
     over_neighbours = torch.where(pairs + (rows + columns) > 0, grad, 0.0).sum(dim=3)
