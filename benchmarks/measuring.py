@@ -168,7 +168,8 @@ def available_bytes() -> int:
 def environment() -> dict[str, Any]:
     """Versions and hardware."""
     models = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    changed = _git("status", "--porcelain", "--untracked-files=no")
+    # What a run itself writes changes nothing that it measures.
+    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs")
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": models[0] if models else platform.processor(),
