@@ -169,7 +169,8 @@ def environment() -> dict[str, Any]:
     """Versions and hardware."""
     models = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     # What a run itself writes changes nothing that it measures.
-    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs")
+    written = [f":(exclude,top){folder}" for folder in ("benchmarks/results", "docs")]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": models[0] if models else platform.processor(),
