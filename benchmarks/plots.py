@@ -115,7 +115,9 @@ def shares(share: dict[str, Any]) -> Figure:
         where = [index + (place - (len(sizes) - 1) / 2) * width for index in range(len(refiners))]
         colour = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")[place % 4]
         bars = ax.bar(where, values, 0.92 * width, color=colour, label=f"B = {images}")
-        ax.bar_label(bars, [f"{value:.2g} %" for value in values], padding=2)
+        # Lines of goals may run through a label.
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        ax.bar_label(bars, [f"{value:.2g} %" for value in values], padding=3, bbox=behind)
     for goal, called in ((2, "must be below"), (0.5, "aim")):
         ax.axhline(goal, color="black", linewidth=1, linestyle="--" if goal == 2 else ":")
         text = f"{called} {goal} %"
@@ -125,7 +127,7 @@ def shares(share: dict[str, Any]) -> Figure:
     ax.set_title(f"graph part of {share['settings']['backbone']}, {share['settings']['size']} px", fontsize=10)
     ax.margins(y=0.15)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.55))
     return figure
 
 
