@@ -26,7 +26,7 @@ class UnavailableError(RuntimeError):
 
 
 def compiled(module: nn.Module, backend: str) -> Callable[..., Tensor]:
-    """One graph for B = 1, of which PyTorch always makes a case of its own, and one for every other B."""
+    """One graph for B = 1, of which PyTorch always makes a case of its own, and few for all other B."""
     return torch.compile(module, fullgraph=True, dynamic=True, backend=backend)
 
 

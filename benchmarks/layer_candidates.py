@@ -145,8 +145,8 @@ def _scattered(run: Callable[[Case], Tensor]) -> Callable[[Case], Tensor]:
 def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
     """One layer of the paper with its connectivity, and what else one would take; the dense one first.
 
-    The others are given every advantage: no dropout, attention without its weights, and a compiler where it makes
-    them faster. Nothing is compiled before its first call.
+    The others are given every advantage: no dropout, attention without its weights, and those that
+    could be fastest are there compiled too. Nothing is compiled before its first call.
     """
     dense = DenseLGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse = LGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))

@@ -175,7 +175,8 @@ def compile_table(rows: list[Row]) -> str:
         return ""
     note = (
         "A graph is compiled at each K and mode for B = 1, of which PyTorch makes a case of its own, and once for all "
-        "other B. First calls that compile one:"
+        "other B; in training once more where a sum comes to have more than 4096 terms, which PyTorch's compiler adds "
+        "up in another way. First calls that compile one:"
     )
     return f"{note}\n\n{table(['', '', 'graphs', 'median, s', 'longest, s'], lines)}"
 
