@@ -33,7 +33,12 @@ SLOW = 2.0  # seconds a call; what is slower has warmed up in one
 
 
 def time_calls(
-    call: Callable[[], object], repeats: int, seconds: float, patience: float = PATIENCE, warm_up: int = WARM_UP
+    call: Callable[[], object],
+    repeats: int,
+    seconds: float,
+    patience: float = PATIENCE,
+    warm_up: int = WARM_UP,
+    warm_up_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Median and quartiles of the times of single calls, after a warm-up.
 
@@ -43,12 +48,14 @@ def time_calls(
         seconds: goes on this long at least.
         patience: for how long; then three calls are enough.
         warm_up: calls before the clock starts, of which none begins after a quarter of ``patience``.
+        warm_up_seconds: goes on this long with them at least, unless ``warm_up`` is 0.
     """
-    started = time.perf_counter()
-    for _ in range(warm_up):
-        call()
-        if time.perf_counter() - started > patience / 4:
+    started, called = time.perf_counter(), 0
+    while warm_up and time.perf_counter() - started <= patience / 4:
+        if called >= warm_up and time.perf_counter() - started >= warm_up_seconds:
             break
+        call()
+        called += 1
     times: list[float] = []
     gc.collect()
     gc.disable()

@@ -70,11 +70,11 @@ def check_options(name: str, options: Iterable[str], build: Callable[..., Any], 
 
 
 @cache
-def _axes(shape: str) -> tuple[tuple[str | int, ...], bool]:
-    """The axes of ``"... K 2"`` as letters and numbers, and whether it starts with ``...``."""
+def _axes(shape: str) -> tuple[list[str], dict[str, int], bool]:
+    """The axes of ``"... K 2"``, the sizes of those that are numbers, and whether it starts with ``...``."""
     letters = shape.split()
     open_start = letters[0] == "..."
-    return tuple(int(each) if each.isdigit() else each for each in letters[open_start:]), open_start
+    return letters[open_start:], {each: int(each) for each in letters if each.isdigit()}, open_start
 
 
 def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
@@ -89,14 +89,16 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    letters, open_start = _axes(shape)
+    # Called ten times for each image that goes through a network: written to be quick.
+    letters, numbers, open_start = _axes(shape)
     actual = tensor.shape
-    fits = len(actual) >= len(letters) if open_start else len(actual) == len(letters)
+    more = len(actual) - len(letters)
+    fits = more == 0 or (open_start and more > 0)
     if fits:
-        bound = dict(sizes)
-        for letter, size in zip(letters, actual[len(actual) - len(letters) :], strict=True):
-            expected = letter if isinstance(letter, int) else bound.setdefault(letter, size)
-            fits = fits and expected == size
+        bound = {**numbers, **sizes}
+        for letter, size in zip(letters, actual[more:] if more else actual, strict=True):
+            if bound.setdefault(letter, size) != size:
+                fits = False
     if not fits:
         known = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
         raise InputError(
@@ -130,7 +132,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
     if torch.compiler.is_compiling() or not _has_values(tensor):
         return
     # One sum is several times quicker than asking each number; only what is not finite makes it so (or an overflow).
-    if not math.isfinite(tensor.detach().sum().item()):
+    if not math.isfinite(tensor.sum().item()):
         wrong = (~tensor.isfinite()).nonzero()
         if len(wrong):
             place = wrong[0].tolist()

@@ -30,14 +30,15 @@ def without_missing(edge_weight: Tensor, mask: Tensor) -> Tensor:
     return edge_weight.masked_fill(~(mask.unsqueeze(-1) & mask.unsqueeze(-2)), 0.0)
 
 
-def toward_centre(pos: Tensor, mask: Tensor | None = None) -> Tensor:
-    """From each position to the mean of those that are there, [B, K, 2]; 0 where one is missing.
+def toward_origin(pos: Tensor, mask: Tensor | None = None) -> Tensor:
+    """From each position to one point among them, [B, K, 2]; 0 where a landmark is missing.
 
-    Only differences of positions enter a layer. Sums of these are as exact far from the origin as near it. The mean
-    drops out of them, and no gradient goes through it.
+    Only differences of positions enter a layer. Sums of these are as exact far from the origin of the image as near it.
+    The point drops out of them, and no gradient goes through it: the first landmark, or the mean of those that are
+    there where some may be missing.
     """
     if mask is None:
-        return pos.detach().mean(dim=-2, keepdim=True) - pos
+        return pos.detach()[..., :1, :] - pos
     there = mask.unsqueeze(-1)
     pos = pos.masked_fill(~there, 0.0)
     share = there / there.sum(dim=-2, keepdim=True).clamp_min(1)
@@ -57,9 +58,10 @@ def mean_displacement(
         mask: [B, K], False where a landmark is missing.
     """
     with full_precision(pos.device.type):
-        away = toward_centre(pos, mask)
-        dtype = torch.promote_types(pos.dtype, edge_weight.dtype)
-        away, edge_weight = away.to(dtype), edge_weight.to(dtype)
+        away = toward_origin(pos, mask)
+        if away.dtype != edge_weight.dtype:
+            dtype = torch.promote_types(pos.dtype, edge_weight.dtype)
+            away, edge_weight = away.to(dtype), edge_weight.to(dtype)
         if sums_to_one:
             # The sign stands where it is cheap: a factor would go through all K x K gradients.
             return torch.baddbmm(away, edge_weight, away, beta=-1)
@@ -82,7 +84,7 @@ def receive(
     """
     if torch.is_autocast_enabled(x.device.type):
         return torch.bmm(edge_weight, x), mean_displacement(pos, edge_weight, sums_to_one, mask)
-    away = toward_centre(pos, mask)
+    away = toward_origin(pos, mask)
     parts = [x, away] if sums_to_one else [x, away, torch.ones_like(away[..., :1])]
     received = torch.bmm(edge_weight, torch.cat(parts, dim=-1))
     total, ends = received[..., : x.shape[-1]], received[..., x.shape[-1] :]
@@ -212,8 +214,8 @@ class DenseLGCNConv(nn.Module):
         if few:
             # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
             parts = [x, received] if displacement is None else [x, received, displacement]
-            both = torch.cat([self.lin_self.weight, weight], dim=1)
-            return functional.linear(torch.cat(parts, dim=-1), both, self.lin_self.bias)
+            own = self.lin_self
+            return functional.linear(torch.cat(parts, dim=-1), torch.cat([own.weight, weight], dim=1), own.bias)
         own = self.lin_self(x)
         if sums_first:
             received = received if displacement is None else torch.cat([received, displacement], dim=-1)

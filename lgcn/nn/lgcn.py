@@ -137,8 +137,8 @@ class LGCN(nn.Module):
         weight, where = run(x, pos, confidence, edge_index, landmark_id, mask, edge_weight)
         # What is missing is cleared here, once: it weighs nothing from now on, and the layers need no mask.
         x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
-        for i, conv in enumerate(self.convs):
-            x = conv(x if i == 0 else self._between(i - 1, x, mask), edge_weight=weight, **where)
+        for conv, norm in zip(self.convs, (None, *self.norms), strict=True):
+            x = conv(x if norm is None else self._between(norm, x, mask), edge_weight=weight, **where)
         x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
         return (x, weight) if return_connectivity else x
 
@@ -215,8 +215,8 @@ class LGCN(nn.Module):
         pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
         return weight, {"edge_index": edge_index, "pos": pos, "origin": graph_centres(pos, edge_index, mask)}
 
-    def _between(self, layer: int, x: Tensor, mask: Tensor | None) -> Tensor:
-        norm = self.norms[layer]
+    def _between(self, norm: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+        """What comes between two layers."""
         if not self.training and isinstance(norm, nn.Identity):
             return self.act(x)
         if isinstance(norm, nn.BatchNorm1d):

@@ -1,5 +1,6 @@
 """The benchmark runs, measures every candidate in both modes, and finds that they agree."""
 
+import argparse
 import json
 import math
 import os
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import layer_runtime
 from benchmarks.engines import HAS_TORCH_SCATTER
-from benchmarks.layer_runtime import exponent, growth, quick_grid
+from benchmarks.layer_runtime import Cell, exponent, growth, measure, over_processes, quick_grid
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/layer_runtime.py"
-SMALL = ["-K", "4", "-B", "2", "--repeats", "1", "--seconds", "0", "--threads", "1", "--backend", "eager"]
+ONE_CALL = ["--repeats", "1", "--seconds", "0", "--warm-up", "0"]
+SMALL = ["-K", "4", "-B", "2", *ONE_CALL, "--threads", "1", "--backend", "eager"]
 EVERYWHERE = {"literal", "LGCN sparse", "LGCN dense", "LGCN compiled"}
 INFERENCE_ONLY = {"LGCN dense frozen", "LGCN frozen compiled", "ONNX Runtime", "DenseLGCNConv frozen compiled"}
 WITH_SCATTER = {"literal + torch-scatter", "LGCN sparse + torch-scatter"}
@@ -91,6 +94,31 @@ def test_growth_is_the_slope_on_double_logarithmic_paper() -> None:
     (fitted,) = growth(rows)
     assert fitted["candidate"] == "quadratic" and fitted["landmarks"] == [4, 8, 16]
     assert fitted["exponent"] == pytest.approx(2) and fitted["exponent_at_the_end"] == pytest.approx(2)
+
+
+def test_of_several_processes_the_middle_counts() -> None:
+    place = {"group": "network", "candidate": "LGCN dense", "mode": "inference", "landmarks": 98, "images": 1}
+    rows = [
+        {**place, "median_s": median, "calls": calls, "literal_over_this": ratio, "max_abs_difference": 0.1 / ratio}
+        for median, calls, ratio in ((3.0, 30, 5.0), (1.0, 10, 4.0), (2.0, 20, 9.0))
+    ]
+    alone = {**place, "landmarks": 17, "median_s": 1.0, "agrees": True}
+    first, merged = over_processes([*rows, alone])
+    assert first == alone
+    assert merged["median_s"] == 2 and merged["calls"] == 20 and merged["literal_over_this"] == 5
+    assert merged["max_abs_difference"] == 0.1 / 4 and merged["medians_s"] == [3, 1, 2]
+    assert not over_processes([{**alone, "agrees": agrees} for agrees in (True, False, True)])[0]["agrees"]
+
+
+def test_what_is_noisy_is_measured_in_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_runtime, "NOISY", (4, 2))
+    args = argparse.Namespace(landmarks=[4], images=[1, 2], threads=1, seed=0, backend="none", full=False, processes=2)
+    vars(args).update(repeats=1, seconds=0.0, warm_up=0.0, patience=1.0, output=tmp_path / "figures.json")
+    names = ("literal", "LGCN dense")
+    figures = measure(args, [Cell(4, images, "network", ("inference",), names) for images in (1, 2)])
+    processes = {(row["images"], row["candidate"]): len(row.get("medians_s", [0])) for row in figures["results"]}
+    assert processes == {(images, name): images for images in (1, 2) for name in names}
+    assert len(figures["agreement"]) == len({(row["candidate"], row["mode"]) for row in figures["agreement"]}) > 0
 
 
 def test_quick_grid_has_what_the_goals_are_about() -> None:

@@ -7,7 +7,26 @@ import time
 import pytest
 import torch
 
-from benchmarks.measuring import Neighbours, resident_peak_bytes
+from benchmarks.measuring import Neighbours, resident_peak_bytes, time_calls
+
+
+def test_warm_up_goes_on_until_both_its_calls_and_its_seconds_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def call() -> None:
+        now[0] += 1.0
+
+    def calls(**options: float) -> float:
+        before = now[0]
+        timed = time_calls(call, repeats=2, seconds=0.0, **options)  # type: ignore[arg-type]
+        assert timed["calls"] == 2 and timed["median_s"] == 1
+        return now[0] - before - 2
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    assert calls(warm_up=3) == 3
+    assert calls(warm_up=3, warm_up_seconds=5.0) == 5
+    assert calls(warm_up=0, warm_up_seconds=5.0) == 0
+    assert calls(warm_up=9, patience=16.0) == 5  # the fifth begins when a quarter of the patience is just over
 
 
 def test_resident_memory_is_counted_while_it_is_held() -> None:

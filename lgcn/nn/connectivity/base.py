@@ -44,9 +44,8 @@ class Connectivity(nn.Module, ABC):
             too, but for a softmax, which divides each row by another sum.
     """
 
-    _stranger: Tensor
+    _barrier: Tensor
     _apart: Tensor | None
-    _drawn: Tensor | None
 
     def __init__(
         self,
@@ -167,7 +166,7 @@ class Connectivity(nn.Module, ABC):
         if self.self_loops == "zero" and loop is not None:
             score = score.masked_fill(loop, 0.0)
         if self._apart is not None:
-            near = ~self._apart[id_i, id_j]
+            near = self._barrier[id_i, id_j] == 0
             keep = near if keep is None else keep & near
         if keep is not None and keep.dim() > score.dim():
             score = score.expand_as(keep)
@@ -233,37 +232,43 @@ class Connectivity(nn.Module, ABC):
 
     def _normalize(self, score: Tensor, mask: Tensor | None) -> Tensor:
         """Scores of all pairs, broadcastable to [B, K, K], -> weights."""
-        stranger = self._stranger
+        if mask is None and self.normalization == "softmax" and self._all_have_neighbours:
+            # A sum is several times quicker than filling, and nothing is to be done on the way back.
+            return (score + self._barrier).softmax(dim=-1)
+        stranger = self._barrier < 0
         if mask is not None:
             stranger = stranger | ~(mask.unsqueeze(-1) & mask.unsqueeze(-2))
         if self.normalization == "sigmoid":
             return score.sigmoid().masked_fill(stranger, 0.0)
         if self.normalization == "raw":
             return score.masked_fill(stranger, 0.0)
-        if mask is None and self._all_have_neighbours:
-            return score.masked_fill(stranger, -torch.inf).softmax(dim=-1)
         # A finite floor keeps rows without neighbours free of NaN; clearing the strangers empties them.
         floored = score.masked_fill(stranger, torch.finfo(score.dtype).min)
         return floored.softmax(dim=-1).masked_fill(stranger, 0.0)
 
-    def _restrict(self, apart: Tensor | None, device: torch.device | None = None) -> None:
+    def _restrict(
+        self, apart: Tensor | None, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         """Says which pairs of types [K, K] can never be neighbours, on the CPU; None: all can."""
         # What is decided here can be neither read from a meta device nor lost there.
+        self._apart = apart
         itself = torch.eye(self.num_landmarks, dtype=torch.bool, device="cpu")
         stranger = itself if self.self_loops == "none" else torch.zeros_like(itself)
         stranger = stranger if apart is None else stranger | apart
         self._all_have_neighbours = not bool(stranger.all(dim=-1).any())
-        self._drawn = apart
-        device = device or torch.get_default_device()
-        self.register_buffer("_apart", None if apart is None else apart.to(device), persistent=False)
-        self.register_buffer("_stranger", stranger.to(device), persistent=False)
+        # As low as any type of floating-point numbers goes, but no infinity: averages of that would be NaN. And no
+        # booleans, of which PyTorch and Lightning, which average buffers beside weights, take no average.
+        lowest = torch.tensor(torch.finfo(torch.bfloat16).min, dtype=torch.float32, device="cpu")
+        barrier = torch.where(stranger, lowest, 0.0)
+        device, dtype = device or torch.get_default_device(), dtype or torch.get_default_dtype()
+        self.register_buffer("_barrier", barrier.to(device, dtype), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Connectivity":
-        started_on_meta = self._stranger.is_meta
+        started_on_meta = self._barrier.is_meta
         super()._apply(fn, recurse)
-        if started_on_meta and not self._stranger.is_meta:
-            # No state brings these, as it brings the parameters.
-            self._restrict(self._drawn, self._stranger.device)
+        if started_on_meta and not self._barrier.is_meta:
+            # No state brings it, as it brings the parameters.
+            self._restrict(self._apart, self._barrier.device, self._barrier.dtype)
         return self
 
     def _options(self) -> dict[str, Any]:

@@ -70,6 +70,12 @@ class LearnableConnectivity(Connectivity):
         symmetric: as :class:`Connectivity` has it.
     """
 
+    # Of a frozen one; None where it is not.
+    _frozen_table: Tensor
+    _frozen_of_confidence: Tensor
+    _frozen_weight: Tensor
+    _frozen_bias: Tensor
+
     def __init__(
         self,
         num_landmarks: int,
@@ -126,7 +132,7 @@ class LearnableConnectivity(Connectivity):
         never computes it again is :meth:`frozen`.
         """
         if self._is_frozen:
-            return Constants(*(getattr(self, f"_frozen_{name}") for name in Constants._fields))
+            return Constants(self._frozen_table, self._frozen_of_confidence, self._frozen_weight, self._frozen_bias)
         if torch.compiler.is_compiling() or self._device.type != "cpu" or is_transformed():
             return self._compute_constants()
         if torch.is_grad_enabled():
@@ -186,7 +192,8 @@ class LearnableConnectivity(Connectivity):
         if self._in_pieces:
             return self._pair_score_of_edges(confidence, None)
         table, of_confidence, weight, bias = self.constants()
-        confidence = confidence.to(table.dtype)
+        if confidence.dtype != table.dtype:
+            confidence = confidence.to(table.dtype)
         if not self.use_confidence:
             return _after_first(self.edge_mlp, table.permute(1, 2, 0)).squeeze(-1).unsqueeze(0)
         if len(self.edge_mlp.lins) != 2:

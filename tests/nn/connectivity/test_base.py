@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
@@ -37,9 +38,9 @@ def named(case: tuple[str, dict[str, Any]]) -> str:
 def build(case: tuple[str, dict[str, Any]], landmarks: int = K) -> Connectivity:
     """In eval mode, since batch normalisation in training is of the whole batch."""
     connectivity = randomize(build_connectivity(case[0], landmarks, **case[1])).double().eval()
-    for buffer in connectivity.buffers():
-        if buffer.is_floating_point():
-            buffer.uniform_(0.5, 1.5)  # running statistics
+    for name, buffer in connectivity.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.uniform_(0.5, 1.5)
     return connectivity
 
 
@@ -355,6 +356,14 @@ def test_made_on_the_meta_device(case: tuple[str, dict[str, Any]]) -> None:
     edge_index = complete(connectivity)
     weight = connectivity(torch.arange(K), confidence, edge_index)
     assert torch.equal(weight, expected(torch.arange(K), confidence, edge_index))
+
+
+def test_averages_of_weights_and_buffers(connectivity: Connectivity) -> None:
+    confidence = confidences(2)
+    average = AveragedModel(connectivity, use_buffers=True)
+    for _ in range(3):
+        average.update_parameters(connectivity)
+    assert_close(average.module.dense(confidence), connectivity.dense(confidence))
 
 
 def test_copies(connectivity: Connectivity) -> None:
