@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import lru_cache
 from inspect import signature
 from typing import Any
 
@@ -69,12 +69,17 @@ def check_options(name: str, options: Iterable[str], build: Callable[..., Any], 
             check_choice(name, option, [known for known in parameters if known not in set(given)])
 
 
-@cache
-def _axes(shape: str) -> tuple[list[str], dict[str, int], bool]:
-    """The axes of ``"... K 2"``, the sizes of those that are numbers, and whether it starts with ``...``."""
+@lru_cache(maxsize=4096)
+def _fits(shape: str, actual: torch.Size, **sizes: int) -> bool:
+    """What :func:`check_shape` asks, remembered: networks ask it ten times for each image."""
     letters = shape.split()
-    open_start = letters[0] == "..."
-    return letters[open_start:], {each: int(each) for each in letters if each.isdigit()}, open_start
+    if letters[0] == "...":
+        letters = letters[1:]
+        actual = actual[max(0, len(actual) - len(letters)) :]
+    bound = {**{each: int(each) for each in letters if each.isdigit()}, **sizes}
+    return len(actual) == len(letters) and all(
+        bound.setdefault(letter, size) == size for letter, size in zip(letters, actual, strict=True)
+    )
 
 
 def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
@@ -87,23 +92,11 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     Raises:
         InputError: with the expected and the actual shape.
     """
-    if torch.compiler.is_compiling():
-        return
-    # Called ten times for each image that goes through a network: written to be quick.
-    letters, numbers, open_start = _axes(shape)
-    actual = tensor.shape
-    more = len(actual) - len(letters)
-    fits = more == 0 or (open_start and more > 0)
-    if fits:
-        bound = {**numbers, **sizes}
-        for letter, size in zip(letters, actual[more:] if more else actual, strict=True):
-            if bound.setdefault(letter, size) != size:
-                fits = False
-    if not fits:
+    if not torch.compiler.is_compiling() and not _fits(shape, tensor.shape, **sizes):
         known = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
         raise InputError(
             f"Expected '{name}' to have shape [{', '.join(shape.split())}]"
-            f"{f' with {known}' if known else ''} (got {list(actual)})."
+            f"{f' with {known}' if known else ''} (got {list(tensor.shape)})."
         )
 
 

@@ -1,5 +1,8 @@
 """The paper's graph convolution on complete graphs of K landmarks: matrices instead of edge lists."""
 
+import copy
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -115,6 +118,8 @@ class DenseLGCNConv(nn.Module):
           :obj:`return_connectivity=True`
     """
 
+    _frozen_weight: Tensor | None
+
     def __init__(
         self,
         in_channels: int,
@@ -130,6 +135,7 @@ class DenseLGCNConv(nn.Module):
         self.shape_features = shape_features
         self.lin_self = nn.Linear(in_channels, out_channels, bias=bias)
         self.lin_neighbor = nn.Linear(in_channels + 2 * shape_features, out_channels, bias=False)
+        self.register_buffer("_frozen_weight", None, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -137,6 +143,23 @@ class DenseLGCNConv(nn.Module):
         self.lin_neighbor.reset_parameters()
         if self.connectivity is not None:
             self.connectivity.reset_parameters()
+
+    def frozen(self) -> "DenseLGCNConv":
+        """A copy for inference, see :meth:`Connectivity.frozen`: what is left to compute depends on the image.
+
+        Weights that it loads later count, but not what else is done to its parameters.
+        """
+        frozen = copy.deepcopy(self).eval().requires_grad_(False)
+        if self.connectivity is not None:
+            frozen.connectivity = self.connectivity.frozen()
+        with torch.no_grad():
+            frozen._frozen_weight = frozen._side_by_side()
+        return frozen
+
+    def train(self, mode: bool = True) -> "DenseLGCNConv":
+        if mode:
+            self._frozen_weight = None
+        return super().train(mode)
 
     def forward(
         self,
@@ -198,30 +221,58 @@ class DenseLGCNConv(nn.Module):
         sums_to_one: bool,
         mask: Tensor | None,
     ) -> Tensor:
+        if not (torch.is_grad_enabled() or torch.compiler.is_compiling()) and x.shape[0] * x.shape[1] <= _FEW_NODES:
+            return self._convolve_few(x, edge_weight, pos, displacement, sums_to_one, mask)
         weight = self.lin_neighbor.weight
-        eager_inference = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-        few = eager_inference and x.shape[0] * x.shape[1] <= _FEW_NODES
-        # Sums over neighbours first: one product more of wide features, fewer operations, and none that is skinny.
-        sums_first = few or self.out_channels < 8 or self.in_channels < 2 * self.out_channels
+        # Sums over neighbours first: one product more of wide features, and none that is skinny.
+        sums_first = self.out_channels < 8 or self.in_channels < 2 * self.out_channels
         sent = x if sums_first else x @ weight[:, : self.in_channels].t()
-        if not self.shape_features:
-            received, displacement = torch.bmm(edge_weight, sent), None
-        elif displacement is not None:
-            received = torch.bmm(edge_weight, sent)
-        else:
-            assert pos is not None
-            received, displacement = receive(sent, pos, edge_weight, sums_to_one, mask)
-        if few:
-            # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
-            parts = [x, received] if displacement is None else [x, received, displacement]
-            own = self.lin_self
-            return functional.linear(torch.cat(parts, dim=-1), torch.cat([own.weight, weight], dim=1), own.bias)
+        received, displacement = self._receive(sent, edge_weight, pos, displacement, sums_to_one, mask)
         own = self.lin_self(x)
         if sums_first:
             received = received if displacement is None else torch.cat([received, displacement], dim=-1)
             return torch.addmm(own.flatten(0, 1), received.flatten(0, 1), weight.t()).view_as(own)
         out = own + received
         return out if displacement is None else out + displacement @ weight[:, self.in_channels :].t()
+
+    def _convolve_few(
+        self,
+        x: Tensor,
+        edge_weight: Tensor,
+        pos: Tensor | None,
+        displacement: Tensor | None,
+        sums_to_one: bool,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """One product for the node and its neighbours: more numbers to multiply, fewer operations to call."""
+        received, displacement = self._receive(x, edge_weight, pos, displacement, sums_to_one, mask)
+        parts = [x, received] if displacement is None else [x, received, displacement]
+        own, weight = self.lin_self, self._frozen_weight
+        weight = self._side_by_side() if weight is None else weight
+        return functional.linear(torch.cat(parts, dim=-1), weight, own.bias)
+
+    def _receive(
+        self,
+        sent: Tensor,
+        edge_weight: Tensor,
+        pos: Tensor | None,
+        displacement: Tensor | None,
+        sums_to_one: bool,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Sums over the neighbours of what they send, and of shape features where the layer has them."""
+        if not self.shape_features or displacement is not None:
+            return torch.bmm(edge_weight, sent), displacement if self.shape_features else None
+        assert pos is not None
+        return receive(sent, pos, edge_weight, sums_to_one, mask)
+
+    def _side_by_side(self) -> Tensor:
+        """Weights of the node and of its neighbours, [F_out, 2 F_in (+ 2)]."""
+        return torch.cat([self.lin_self.weight, self.lin_neighbor.weight], dim=1)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._frozen_weight = None
+        super()._load_from_state_dict(*args)
 
     def __repr__(self) -> str:
         return (

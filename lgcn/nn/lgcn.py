@@ -101,6 +101,8 @@ class LGCN(nn.Module):
         """A copy for inference, see :meth:`Connectivity.frozen`: what to compile and to export."""
         frozen = copy.deepcopy(self).eval().requires_grad_(False)
         frozen.connectivity = self.connectivity.frozen()
+        if self.dense:
+            frozen.convs = nn.ModuleList(conv.frozen() for conv in self.convs if isinstance(conv, DenseLGCNConv))
         return frozen
 
     def forward(

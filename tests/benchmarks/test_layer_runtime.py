@@ -70,7 +70,9 @@ def test_every_candidate_is_measured_and_agrees(tmp_path: Path) -> None:
         eager = {"LGCN sparse", "LGCN dense", "DenseLGCNConv", "LGCNConv"}
         keeps = mode == "inference" and name in eager | INFERENCE_ONLY
         if name != "ONNX Runtime" and name not in WITH_SCATTER:
-            assert row.get("kept_bytes", 0) == (32 * 4 * 4 * 4 if keeps else 0)
+            table = 32 * 4 * 4 * 4 if keeps else 0
+            kept = row.get("kept_bytes", 0)
+            assert table < kept < 2e5 if name in INFERENCE_ONLY else kept == table  # frozen: the layers' weights too
     for mode in ("inference", "training"):
         assert rows[mode, "literal"]["literal_over_this"] == 1
         assert rows[mode, "literal"]["peak_bytes"] >= 2 * 4 * 3 * (4 * 2) * 4  # at least the pairs of one-hot types

@@ -53,6 +53,36 @@ def test_size_and_repr() -> None:
     assert conv(landmarks.x, edge_weight=weight.detach()).shape == (2, K, 3)
 
 
+@pytest.mark.parametrize("options", [{}, {"shape_features": False}, {"bias": False}])
+@pytest.mark.parametrize("images", [2, 600 // K])  # few nodes and many are computed in two ways
+def test_frozen_is_a_copy_that_stays(images: int, options: dict[str, bool]) -> None:
+    landmarks = random_landmarks(images, K, C, torch.float64)
+    conv = build(LearnableConnectivity(K), **options)
+    expected, state = conv(*landmarks), copy.deepcopy(conv.state_dict())
+    frozen = conv.frozen()
+    assert not frozen.training and not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert frozen.state_dict().keys() == state.keys()
+    randomize(conv)
+    with torch.no_grad():
+        for copied in (frozen, copy.deepcopy(frozen), pickle.loads(pickle.dumps(frozen))):
+            assert_close(copied(*landmarks), expected)
+        assert_close(frozen.float()(*(each.float() for each in landmarks)), expected.float())
+
+
+def test_a_frozen_layer_computes_with_weights_that_it_loads_or_learns() -> None:
+    x, _, _ = random_landmarks(2, K, C, torch.float64)
+    weight = torch.rand(2, K, K, dtype=torch.float64)
+    other = build(None, shape_features=False)
+    loaded, trained = (build(None, shape_features=False).frozen() for _ in range(2))
+    loaded.load_state_dict(other.state_dict())
+    for mine, theirs in zip(trained.train().parameters(), other.parameters(), strict=True):
+        mine.data.copy_(theirs.data)
+    with torch.no_grad():
+        expected = other(x, edge_weight=weight)
+        assert_close(loaded(x, edge_weight=weight), expected)
+        assert_close(trained.eval()(x, edge_weight=weight), expected)
+
+
 def test_bad_input() -> None:
     x, pos, confidence = random_landmarks(2, K, C)
     conv = DenseLGCNConv(C, 3, LearnableConnectivity(K))

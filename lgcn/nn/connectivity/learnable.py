@@ -200,7 +200,7 @@ class LearnableConnectivity(Connectivity):
             pair = torch.stack(torch.broadcast_tensors(confidence.unsqueeze(-1), confidence.unsqueeze(-2)), dim=-1)
             hidden = table.permute(1, 2, 0) + pair @ of_confidence.flatten(1)
             return _after_first(self.edge_mlp, hidden).squeeze(-1)
-        receiving, neighbour = of_confidence * confidence
+        receiving, neighbour = (of_confidence * confidence).unbind()
         score = pair_scores(table, receiving, neighbour, weight, bias)
         if self.act_last:
             # Its own batch normalisation sees columns.
