@@ -5,8 +5,8 @@
 
 Each script runs in a process of its own, one after the other; nothing else may run meanwhile. The JSON goes to
 ``benchmarks/results``, the plots to ``docs/images``, the tables between the markers of ``docs/benchmarks.md`` and
-``docs/reformulation.md``. ``--quick`` (about 7 minutes) measures what the table of goals needs and no more, ``--full``
-(about 40 minutes) the whole grid.
+``docs/reformulation.md``. ``--quick`` (about a quarter of an hour) measures what the table of goals needs and no more,
+``--full`` (about an hour) the whole grid.
 With ``--from-json`` nothing is measured: tables and plots are made from the JSON that is there. The exit status is 1
 where a script found a disagreement, and then nothing of the docs is changed.
 """

@@ -78,6 +78,21 @@ def test_a_run_leaves_checkpoints_log_configuration_and_model(
     assert torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
+def test_averaged_weights_are_kept_exported_and_gone_on_with(tmp_path: Path, config: str) -> None:
+    runs = tmp_path / "runs"
+    averaging = ["--trainer.callbacks+=lightning.pytorch.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay=0.5"]
+    command = ["fit", "--config", config, "--data.root", faces(tmp_path / "300w"), *averaging]
+    command += ["--trainer.default_root_dir", str(runs)]
+    assert main([*command, "--trainer.max_epochs", "2"]) == 0
+    run = runs / "version_0"
+    best, last = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    name = "detector.refiner.lgcn.convs.0.lin_self.weight"
+    assert not last["state_dict"][name].equal(last["current_model_state"][name])
+    exported = LandmarkDetector.from_pretrained(run / "model").state_dict()
+    assert exported[name.removeprefix("detector.")].equal(best["state_dict"][name])
+    assert main([*command, "--trainer.max_epochs", "3", "--ckpt_path", "last"]) == 0
+
+
 # Others are laid over one of these.
 COMPLETE = [name for name in shipped_configs() if "backbone:" in Path(find_config(name)).read_text()]
 

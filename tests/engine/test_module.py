@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from torch_geometric.data import Batch, Data
 
 from lgcn.checks import InputError
@@ -76,6 +77,27 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(
     assert not module.train().detector.backbone.training
     assert module.detector.refiner is not None
     assert module.detector.refiner.training
+
+
+class Seen(Callback):
+    """What a weight was after each step."""
+
+    def __init__(self) -> None:
+        self.weights: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        self.weights.append(next(module.detector.refiner.parameters()).detach().clone())
+
+
+def test_lightning_can_average_weights_and_buffers(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    module, seen = LandmarkModule(tiny_detector, SOFT), Seen()
+    trained(module, face_root, tmp_path, callbacks=[seen, WeightAveraging(use_buffers=True)])
+    assert module.detector.refiner is not None
+    first, second = seen.weights
+    assert not first.equal(second)
+    torch.testing.assert_close(next(module.detector.refiner.parameters()).detach(), (first + second) / 2)
 
 
 def test_validation_is_measured_in_pixels_of_the_picture(
