@@ -270,6 +270,7 @@ def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
 
     def figures(complete: bool) -> dict[str, Any]:
         settings = {key: value for key, value in vars(args).items() if key != "output"}
+        results = over_processes(found["results"])
         return {
             "benchmark": "layer_runtime",
             "complete": complete,
@@ -280,8 +281,8 @@ def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
             "others_share": neighbours.share if complete else None,
             "seconds": round(time.perf_counter() - started, 1),
             **found,
-            "results": over_processes(found["results"]),
-            "growth": growth(over_processes(found["results"])),
+            "results": results,
+            "growth": growth(results),
         }
 
     print("group       K    B mode       candidate                          median    IQR/ms        MB    ratio")
@@ -368,9 +369,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, help="timed calls at least (default: 15, with --quick or --full 7)")
     parser.add_argument("--seconds", type=float, help="timed seconds at least (default: 1, with --quick or --full 0.3)")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of it at least (default: 1)")
-    parser.add_argument(
-        "--processes", type=int, default=PROCESSES, help=f"for {'K = {}, B = {}'.format(*NOISY)} (default: {PROCESSES})"
-    )
+    where = f"for K = {NOISY[0]}, B = {NOISY[1]} (default: {PROCESSES})"
+    parser.add_argument("--processes", type=int, default=PROCESSES, help=where)
     parser.add_argument("--patience", type=float, help="seconds for one figure (default: 60, with --full 15)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
     parser.add_argument("--backend", default="inductor", help="of torch.compile, 'none' to leave it out")

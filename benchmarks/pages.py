@@ -19,6 +19,7 @@ from benchmarks.tables import (
     scatter_gain,
     shown_images,
     shown_landmarks,
+    spread,
     table,
 )
 
@@ -138,6 +139,7 @@ def _runtime_sections(figures: dict[str, Any] | None) -> list[str]:
     memory_rows = find(rows, group="network", landmarks=landmarks)
     return [
         section("Runtime over the batch size", "![Time over B](images/benchmark_runtime.png)", *over_images),
+        section("Single images, process by process", spread(rows)),
         section("Growth with K", "![Time over K](images/benchmark_growth.png)", note, *grown) if grown else "",
         section(
             "Memory",

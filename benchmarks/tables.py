@@ -159,6 +159,21 @@ def scatter_gain(rows: list[Row]) -> str:
     return table(["", "without, ms", "with, ms", "gain"], lines) or "torch-scatter was not installed."
 
 
+def spread(rows: list[Row]) -> str:
+    """Between which ratios the processes lie that have measured the same place."""
+    lines = []
+    for row in rows:
+        if "medians_s" not in row or "literal_over_this" not in row or row["candidate"] == "literal":
+            continue
+        at = {key: row[key] for key in ("group", "mode", "landmarks", "images")}
+        for literal in find(rows, candidate="literal", **at):
+            # Process by process, in the same order.
+            ratios = [mine / this for mine, this in zip(literal["medians_s"], row["medians_s"], strict=True)]
+            where = f"{row['candidate']}, K = {row['landmarks']}, B = {row['images']}, {MODES[row['mode']]}"
+            lines.append([where, *map(times, (min(ratios), row["literal_over_this"], max(ratios)))])
+    return table(["literal / this, each process by itself", "lowest", "shown", "highest"], lines)
+
+
 def compile_table(rows: list[Row]) -> str:
     """First calls that trace a graph."""
     traced = [row for row in rows if "graphs_compiled" in row]

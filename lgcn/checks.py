@@ -92,7 +92,13 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     Raises:
         InputError: with the expected and the actual shape.
     """
-    if not torch.compiler.is_compiling() and not _fits(shape, tensor.shape, **sizes):
+    if torch.compiler.is_compiling():
+        return
+    try:
+        fits = _fits(shape, tensor.shape, **sizes)
+    except TypeError:  # symbolic sizes, as FX traces them, cannot be remembered
+        fits = _fits.__wrapped__(shape, tensor.shape, **sizes)
+    if not fits:
         known = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
         raise InputError(
             f"Expected '{name}' to have shape [{', '.join(shape.split())}]"

@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.goals import Goal, goals, times
 from benchmarks.pages import document
 from benchmarks.report import BEGIN, END, commands_of, insert, main, read
-from benchmarks.tables import table
+from benchmarks.tables import spread, table
 
 ENVIRONMENT = {
     "time": "2026-01-02T03:04:05+00:00",
@@ -146,6 +146,17 @@ def test_page_shows_hits_misses_and_losses(figures: dict[str, Any]) -> None:
     for line in page.splitlines():
         if line.startswith("|"):
             assert line.count("|") >= 3 and line.endswith("|")
+
+
+def test_ratios_of_single_processes_are_shown_beside_the_middle_one() -> None:
+    place = {"group": "network", "mode": "inference", "landmarks": 98, "images": 1}
+    rows = [
+        {**place, "candidate": "literal", "literal_over_this": 1.0, "medians_s": [8.0, 9.0, 12.0]},
+        {**place, "candidate": "LGCN dense", "literal_over_this": 9.0, "medians_s": [2.0, 1.0, 0.5]},
+        {**place, "candidate": "LGCN dense", "images": 8, "literal_over_this": 5.0},
+    ]
+    assert spread(rows).splitlines()[2:] == ["| LGCN dense, K = 98, B = 1, inference | 4x | 9x | 24x |"]
+    assert spread(rows[2:]) == ""
 
 
 def test_page_says_where_something_else_was_running(figures: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import pickle
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from lgcn.checks import InputError
 from lgcn.nn import CONNECTIVITIES, Connectivity, DenseLGCNConv, LearnableConnectivity, LGCNConv
@@ -81,6 +82,19 @@ def test_a_frozen_layer_computes_with_weights_that_it_loads_or_learns() -> None:
         expected = other(x, edge_weight=weight)
         assert_close(loaded(x, edge_weight=weight), expected)
         assert_close(trained.eval()(x, edge_weight=weight), expected)
+
+
+def test_traced_by_fx_with_symbolic_sizes() -> None:
+    x, pos, _ = random_landmarks(2, K, C)
+    conv, weight = DenseLGCNConv(C, 3), torch.rand(2, K, K)
+
+    def call(x: Tensor, pos: Tensor, weight: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        out = torch.func.functional_call(conv, parameters, (x, pos), {"edge_weight": weight})
+        assert isinstance(out, Tensor)
+        return out
+
+    given = (x, pos, weight, {name: value.detach() for name, value in conv.named_parameters()})
+    assert_close(make_fx(call, tracing_mode="symbolic")(*given)(*given), conv(x, pos, edge_weight=weight))
 
 
 def test_bad_input() -> None:
