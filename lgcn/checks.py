@@ -114,6 +114,13 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def is_plain_inference(tensor: Tensor) -> bool:
+    """Whether values on the CPU are all that is wanted: no gradients, no compiler, no transform, no autocast."""
+    return tensor.is_cpu and not (
+        torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or is_transformed()
+    )
+
+
 def _has_values(tensor: Tensor) -> bool:
     """Whether values can be looked at, and without waiting for them."""
     return tensor.device.type == "cpu" and not is_transformed()

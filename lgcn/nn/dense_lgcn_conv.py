@@ -7,12 +7,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lgcn.checks import InputError, check_mask, check_shape
+from lgcn.checks import InputError, check_mask, check_shape, is_plain_inference
 from lgcn.nn.connectivity import Connectivity
 from lgcn.precision import full_precision
 
 # Below so many, calling operations costs more than what they do.
 _FEW_NODES = 512
+
+
+def are_few(x: Tensor, pos: Tensor, confidence: Tensor, channels: int) -> bool:
+    """Whether these fit together, and are so few at inference that calling operations costs more than what they do."""
+    return (
+        is_plain_inference(x)
+        and confidence.numel() <= _FEW_NODES
+        and x.shape == (*confidence.shape, channels)
+        and pos.shape == (*confidence.shape, 2)
+        and x.dtype == pos.dtype
+        and x.dtype in (torch.float32, torch.float64)
+    )
 
 
 def for_all_images(edge_weight: Tensor, images: int, landmarks: int) -> Tensor:
@@ -94,6 +106,23 @@ def receive(
     return total, ends - away if sums_to_one else torch.addcmul(ends[..., :2], ends[..., 2:], away, value=-1)
 
 
+def join(x: Tensor, pos: Tensor, edge_weight: Tensor) -> Tensor:
+    """All that a frozen layer makes a node's output of: x, the neighbours' x and ways to the origin, and its own way.
+
+    The last four columns do not depend on x: layers that share positions and weights have them in common.
+
+    Args:
+        x: [B, K, C].
+        pos: [B, K, 2].
+        edge_weight: [B, K, K], each row sums to one.
+
+    Returns:
+        [B, K, 2 C + 4].
+    """
+    away = pos[..., :1, :] - pos
+    return torch.cat([x, torch.bmm(edge_weight, torch.cat([x, away], dim=-1)), away], dim=-1)
+
+
 class DenseLGCNConv(nn.Module):
     r"""The twin of :class:`lgcn.nn.LGCNConv` on ``[B, K, C]``: same parameters, same results, no edge list.
 
@@ -154,7 +183,9 @@ class DenseLGCNConv(nn.Module):
         if self.connectivity is not None:
             frozen.connectivity = self.connectivity.frozen()
         with torch.no_grad():
-            frozen._frozen_weight = frozen._side_by_side()
+            weight = frozen._side_by_side()
+            # The displacement is what comes from the neighbours less the node's own, see join.
+            frozen._frozen_weight = torch.cat([weight, -weight[:, -2:]], dim=1) if self.shape_features else weight
         return frozen
 
     def train(self, mode: bool = True) -> "DenseLGCNConv":
@@ -185,6 +216,10 @@ class DenseLGCNConv(nn.Module):
             displacement: [B, K, 2], :func:`mean_displacement` where it is known already; then ``pos`` is not read.
             return_connectivity: return ``(out, edge_weight)``.
         """
+        if mask is None and edge_weight is None and displacement is None:
+            at_once = self._forward_at_once(x, pos, confidence)
+            if at_once is not None:
+                return at_once if return_connectivity else at_once[0]
         check_shape("x", x, "B K C", C=self.in_channels)
         images, landmarks = x.shape[:2]
         if mask is not None:
@@ -237,15 +272,28 @@ class DenseLGCNConv(nn.Module):
         if few:
             # One product for the node and its neighbours: more numbers to multiply, fewer operations to call.
             parts = [x, received] if displacement is None else [x, received, displacement]
+            joined = torch.cat(parts, dim=-1)
             weight = self._frozen_weight
-            weight = self._side_by_side() if weight is None else weight
-            return functional.linear(torch.cat(parts, dim=-1), weight, self.lin_self.bias)
+            weight = self._side_by_side() if weight is None else weight[:, : joined.shape[-1]]
+            return functional.linear(joined, weight, self.lin_self.bias)
         own, weight = self.lin_self(x), self.lin_neighbor.weight
         if sums_first:
             received = received if displacement is None else torch.cat([received, displacement], dim=-1)
             return torch.addmm(own.flatten(0, 1), received.flatten(0, 1), weight.t()).view_as(own)
         out = own + received
         return out if displacement is None else out + displacement @ weight[:, self.in_channels :].t()
+
+    def _forward_at_once(
+        self, x: Tensor, pos: Tensor | None, confidence: Tensor | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """:meth:`forward` of a frozen layer for a few nodes, its weights too; None where it has to look closer."""
+        frozen, connectivity = self._frozen_weight, self.connectivity
+        if frozen is None or connectivity is None or not self.shape_features or pos is None or confidence is None:
+            return None
+        if not connectivity.sums_to_one or not are_few(x, pos, confidence, self.in_channels):
+            return None
+        weight = connectivity.dense(confidence)
+        return functional.linear(join(x, pos, weight), frozen, self.lin_self.bias), weight
 
     def _side_by_side(self) -> Tensor:
         """Weights of the node and of its neighbours, [F_out, 2 F_in (+ 2)]."""

@@ -2,15 +2,18 @@
 
 import copy
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver
 
 from lgcn.checks import InputError, check_choice, check_edges, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, for_all_images, mean_displacement, without_missing
+from lgcn.nn.dense_lgcn_conv import DenseLGCNConv, are_few, for_all_images, join, mean_displacement, without_missing
 from lgcn.nn.lgcn_conv import LGCNConv, graph_centres, without_missing_ends
 from lgcn.nn.masked_norm import batch_norm_of
 
@@ -62,6 +65,8 @@ class LGCN(nn.Module):
             raise InputError(f"Expected one 'shape_features' flag a layer, {len(channels)} (got {len(flags)}).")
         if not 0 <= dropout < 1:
             raise InputError(f"Expected 'dropout' in [0, 1) (got {dropout}).")
+        # Of all modules, where they may be passed by (see _forward_at_once) as long as nobody listens to them.
+        self._hooks: list[dict[int, Any]] | None = None
         self.in_channels = in_channels
         self.channels = list(channels)
         self.shape_features = flags
@@ -103,6 +108,9 @@ class LGCN(nn.Module):
         frozen.connectivity = self.connectivity.frozen()
         if self.dense:
             frozen.convs = nn.ModuleList(conv.frozen() for conv in self.convs if isinstance(conv, DenseLGCNConv))
+            if all(self.shape_features) and all(isinstance(norm, nn.Identity) for norm in self.norms):
+                hooks = ((module._forward_pre_hooks, module._forward_hooks) for module in frozen.modules())
+                frozen._hooks = list(chain.from_iterable(hooks))
         return frozen
 
     def forward(
@@ -133,6 +141,10 @@ class LGCN(nn.Module):
             InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
                 while compiling).
         """
+        if mask is None and edge_weight is None and edge_index is None and landmark_id is None:
+            at_once = self._forward_at_once(x, pos, confidence)
+            if at_once is not None:
+                return at_once if return_connectivity else at_once[0]
         if pos is None and any(self.shape_features):
             raise InputError("Expected 'pos' for shape features (got None). Or build with shape_features=False.")
         run = self._on_complete_graphs if self.dense else self._on_edge_list
@@ -143,6 +155,35 @@ class LGCN(nn.Module):
             x = conv(x if norm is None else self._between(norm, x, mask), edge_weight=weight, **where)
         x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
         return (x, weight) if return_connectivity else x
+
+    def _forward_at_once(
+        self, x: Tensor, pos: Tensor | None, confidence: Tensor | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """:meth:`forward` of a frozen stack for a few nodes, its weights too; None where it has to look closer.
+
+        To call layers that each look at what they get, and to look up attributes of modules, which torch does in
+        Python, would take half as long as all the rest.
+        """
+        if self._hooks is None or any(self._hooks) or pos is None or confidence is None:
+            return None
+        modules: dict[str, Any] = self._modules
+        connectivity, act, convs = modules["connectivity"], modules["act"], modules["convs"]._modules.values()
+        if not connectivity.sums_to_one or not are_few(x, pos, confidence, self.in_channels):
+            return None
+        weight = connectivity.dense(confidence)
+        ends = None
+        for conv in convs:
+            if ends is None:
+                joined = join(x, pos, weight)
+                ends = joined[..., -4:]
+            else:
+                x = act(x)
+                joined = torch.cat([x, torch.bmm(weight, x), ends], dim=-1)
+            frozen = conv._buffers["_frozen_weight"]
+            if frozen is None:  # It has loaded weights, or is to learn.
+                return None
+            x = functional.linear(joined, frozen, conv._modules["lin_self"]._parameters["bias"])
+        return x, weight
 
     def _on_complete_graphs(
         self,

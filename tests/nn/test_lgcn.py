@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lgcn.checks import InputError
 from lgcn.nn import CONNECTIVITIES, LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from lgcn.nn import lgcn as module
 from tests.nn.inputs import (
     Landmarks,
     assert_close,
@@ -332,6 +333,127 @@ def test_missing_landmarks_are_not_read_in_either_form(name: str) -> None:
         else:
             out = conv(x, pos, edge_weight=dense.connectivity.dense(confidence, mask), mask=mask)
         assert out.isfinite().all() and out[~mask].eq(0).all()
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[object]:
+    """One entry for each time that a stack calls one of the functions that it uses."""
+    calls: list[object] = []
+    called = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args, **kwargs: calls.append(name) or called(*args, **kwargs))
+    return calls
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"act": None}, {"act": "elu"}, {"dropout": 0.5}])
+@pytest.mark.parametrize("connectivity", ["learnable", "adjacency", "uniform"])
+def test_a_frozen_stack_runs_a_few_nodes_at_once(
+    monkeypatch: pytest.MonkeyPatch, connectivity: str, options: dict[str, object], dtype: torch.dtype
+) -> None:
+    at_once = count_calls(monkeypatch, "join")
+    lgcn = build(True, dtype, connectivity, **options).eval()
+    frozen = lgcn.frozen()
+    for images in (0, 1, 3):
+        landmarks = random_landmarks(images, K, C, dtype)
+        expected, expected_weight = lgcn(*landmarks, return_connectivity=True)
+        with torch.no_grad():
+            out, weight = frozen(*landmarks, return_connectivity=True)
+            assert_close(frozen(*landmarks), expected)
+        assert_close(out, expected)
+        assert_close(weight, expected_weight)
+    assert len(at_once) == 6
+
+
+def test_what_a_frozen_stack_does_not_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = count_calls(monkeypatch, "join")
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    x, pos, confidence = landmarks
+    here = torch.rand(2, K) > 0.3
+    weight = torch.rand(2, K, K, dtype=torch.float64)
+    for lgcn, arguments in (
+        (build(True), {"mask": here}),
+        (build(True), {"edge_weight": weight}),
+        (build(True, norm="batch_norm"), {}),
+        (build(True, shape_features=[True, False, True]), {}),
+        (build(True, connectivity="topology"), {}),  # but for the ring, whose nodes all have neighbours
+    ):
+        expected = lgcn.eval()(*landmarks, **arguments)
+        with torch.no_grad():
+            assert_close(lgcn.frozen()(*landmarks, **arguments), expected)
+    frozen = build(True).eval().frozen()
+    count = len(at_once)
+    assert_close(frozen(x.requires_grad_(), pos, confidence), frozen(*landmarks))
+    assert frozen(*landmarks).requires_grad
+    many = random_landmarks(600 // K, K, C, torch.float64)
+    with torch.no_grad():
+        assert_close(frozen(*many)[:1], frozen(*(each[:1] for each in many)))
+    assert len(at_once) == count + 1
+
+
+def test_hooks_of_a_frozen_stack_and_of_its_copies_are_called() -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    frozen = build(True).eval().frozen()
+    for copied in (frozen, copy.deepcopy(frozen), pickle.loads(pickle.dumps(frozen))):
+        for layer in (copied.convs[0], copied.convs[1], copied.act):
+            seen: list[Tensor] = []
+            with torch.no_grad():
+                expected = copied(*landmarks)
+                handle = layer.register_forward_hook(lambda module, given, out, seen=seen: seen.append(out))
+                assert_close(copied(*landmarks), expected)
+                calls = 2 if layer is copied.act else 1
+                assert len(seen) == calls
+                handle.remove()
+                copied(*landmarks)
+                assert len(seen) == calls
+
+
+def test_what_is_done_to_a_frozen_stack() -> None:
+    landmarks = random_landmarks(2, K, C, torch.float64)
+    with torch.no_grad():
+        # Types, and places of modules.
+        frozen = build(True).eval().frozen()
+        single = [each.float() for each in landmarks]
+        assert_close(frozen.float()(*single), frozen.double()(*landmarks).float())
+        frozen.act = torch.nn.Tanh()
+        other = build(True, act="tanh")
+        other.connectivity, other.convs = frozen.connectivity, frozen.convs
+        assert_close(frozen(*landmarks), other.eval()(*landmarks))
+        # Weights that one layer loads.
+        frozen, source = (build(True).eval() for _ in range(2))
+        frozen = frozen.frozen()
+        before = frozen(*landmarks)
+        frozen.convs[1].load_state_dict(source.convs[1].state_dict())
+        weight = frozen.connectivity.dense(landmarks.confidence)
+        hidden = frozen.act(frozen.convs[0](landmarks.x, landmarks.pos, edge_weight=weight))
+        hidden = frozen.act(source.convs[1](hidden, landmarks.pos, edge_weight=weight))
+        expected = frozen.convs[2](hidden, landmarks.pos, edge_weight=weight)
+        assert_close(frozen(*landmarks), expected)
+        assert (expected - before).abs().max() > 0.1
+        # Training.
+        frozen = source.frozen()
+        frozen.train().eval()
+        assert_close(frozen(*landmarks), source(*landmarks))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_bad_input_at_inference(frozen: bool) -> None:
+    x, pos, confidence = random_landmarks(2, K, C)
+    lgcn = build(True, torch.float32).eval()
+    lgcn = lgcn.frozen() if frozen else lgcn
+    with torch.no_grad():
+        with pytest.raises(InputError, match=r"'x' to have shape \[B, K, C\] with C=5 \(got \[2, 6, 3\]\)"):
+            lgcn(x[..., :3], pos, confidence)
+        with pytest.raises(InputError, match=r"'pos' to have shape \[B, K, 2\] with B=2, K=6 \(got \[1, 6, 2\]\)"):
+            lgcn(x, pos[:1], confidence)
+        with pytest.raises(InputError, match=r"'confidence' to have shape \[B, K\] with B=2, K=6 \(got \[6\]\)"):
+            lgcn(x, pos, confidence[0])
+        with pytest.raises(InputError, match=r"'confidence' to have shape \[B, K\] with K=6 \(got \[2, 4\]\)"):
+            lgcn(*(each[:, :4] for each in (x, pos, confidence)))
+        with pytest.raises(InputError, match=r"'confidence' to be finite \(got nan at \[1, 2\]\)"):
+            lgcn(x, pos, torch.where(torch.arange(2 * K).view(2, K) == K + 2, torch.nan, confidence))
+        with pytest.raises(InputError, match=r"Expected 'confidence' to hold floating-point numbers"):
+            lgcn(x, pos, confidence.long())
+        with pytest.raises(InputError, match=r"Expected 'pos'"):
+            lgcn(x, confidence=confidence)
 
 
 def test_frozen_is_a_copy_that_stays() -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -11,9 +12,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError, check_choice, is_transformed
+from lgcn.checks import InputError, check_choice, is_plain_inference, is_transformed
 from lgcn.nn.connectivity.base import Connectivity
-from lgcn.nn.connectivity.pair_scores import pair_scores
+from lgcn.nn.connectivity.pair_scores import AT_ONCE, pair_scores, pair_scores_by_rows
 from lgcn.nn.masked_norm import batch_norm_of
 from lgcn.precision import full_precision
 
@@ -28,12 +29,19 @@ class Constants(NamedTuple):
 
     table: Tensor
     """T [H, K, K]: what the first layer of the edge MLP makes of l_ij, its bias included."""
-    of_confidence: Tensor
-    """a and b [2, H, 1, 1]: what it makes of c_i and of c_j; empty where they are not used."""
+    of_receiver: Tensor
+    """a [H, 1, 1]: what it makes of c_i; empty where confidences are not used."""
+    of_neighbour: Tensor
+    """b [H, 1, 1], what it makes of c_j, likewise."""
     weight: Tensor
     """v [H]: of the last layer of an edge MLP of two, with the normalisation before it folded in; else empty."""
     bias: Tensor
     """[1], likewise."""
+
+
+_FROZEN = tuple(f"_frozen_{name}" for name in Constants._fields)
+# Torch looks attributes of modules up in Python: ten of them take as long as a pass over all pairs of an image.
+_get_frozen = itemgetter(*_FROZEN)
 
 
 class LearnableConnectivity(Connectivity):
@@ -72,7 +80,8 @@ class LearnableConnectivity(Connectivity):
 
     # Of a frozen one; None where it is not.
     _frozen_table: Tensor
-    _frozen_of_confidence: Tensor
+    _frozen_of_receiver: Tensor
+    _frozen_of_neighbour: Tensor
     _frozen_weight: Tensor
     _frozen_bias: Tensor
 
@@ -99,8 +108,9 @@ class LearnableConnectivity(Connectivity):
         self.act_last = act_last
         self.use_confidence = use_confidence
         self._kept: tuple[list[Tensor], Constants] | None = None
-        for name in Constants._fields:
-            self.register_buffer(f"_frozen_{name}", None, persistent=False)
+        self._rows_may_shift = False
+        for name in _FROZEN:
+            self.register_buffer(name, None, persistent=False)
         options = {"act_first": True, "norm": norm}
         self.class_mlp: MLP | None = None
         if use_class_embedding:
@@ -132,7 +142,7 @@ class LearnableConnectivity(Connectivity):
         never computes it again is :meth:`frozen`.
         """
         if self._is_frozen:
-            return Constants(self._frozen_table, self._frozen_of_confidence, self._frozen_weight, self._frozen_bias)
+            return Constants(*(getattr(self, name) for name in _FROZEN))
         if torch.compiler.is_compiling() or self._device.type != "cpu" or is_transformed():
             return self._compute_constants()
         if torch.is_grad_enabled():
@@ -157,10 +167,41 @@ class LearnableConnectivity(Connectivity):
         frozen = super().frozen()
         assert isinstance(frozen, LearnableConnectivity)
         with torch.no_grad():
-            for name, constant in frozen._compute_constants()._asdict().items():
+            for name, constant in zip(_FROZEN, frozen._compute_constants(), strict=True):
                 # A copy: a buffer that is a parameter as well cannot be exported.
-                frozen.register_buffer(f"_frozen_{name}", constant.clone(), persistent=False)
+                frozen.register_buffer(name, constant.clone(), persistent=False)
+        # Then scores need to be known but for what is added to all of a receiving landmark's: no weight sees it.
+        frozen._rows_may_shift = (
+            self.normalization == "softmax"
+            and self.use_confidence
+            and not (self.symmetric or self.act_last or self.self_loops == "zero")
+            and self._all_have_neighbours
+            and len(self.edge_mlp.lins) == 2
+        )
         return frozen
+
+    def dense(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
+        weight = self._dense_at_once(confidence) if mask is None and self._rows_may_shift else None
+        return super().dense(confidence, mask) if weight is None else weight
+
+    def _dense_at_once(self, confidence: Tensor) -> Tensor | None:
+        """:meth:`dense` of a frozen one for a few images at inference, None where it has to look closer.
+
+        To call functions that each look at what they get would take as long as a pass over all pairs.
+        """
+        table, of_receiver, of_neighbour, weight, _ = _get_frozen(self._buffers)
+        if (
+            not is_plain_inference(confidence)
+            or confidence.dim() != 2
+            or confidence.shape[1] != self.num_landmarks
+            or confidence.shape[0] * table.numel() > AT_ONCE
+            or confidence.dtype != table.dtype
+            or not table.is_cpu
+            or not math.isfinite(confidence.sum().item())
+        ):
+            return None
+        score = pair_scores_by_rows(table, of_receiver, of_neighbour, confidence, weight)
+        return (score + self._barrier).softmax(dim=-1)
 
     def train(self, mode: bool = True) -> "LearnableConnectivity":
         if mode:
@@ -191,17 +232,16 @@ class LearnableConnectivity(Connectivity):
     def pair_score(self, confidence: Tensor) -> Tensor:
         if self._in_pieces:
             return self._pair_score_of_edges(confidence, None)
-        table, of_confidence, weight, bias = self.constants()
+        table, of_receiver, of_neighbour, weight, bias = self.constants()
         if confidence.dtype != table.dtype:
             confidence = confidence.to(table.dtype)
         if not self.use_confidence:
             return _after_first(self.edge_mlp, table.permute(1, 2, 0)).squeeze(-1).unsqueeze(0)
         if len(self.edge_mlp.lins) != 2:
             pair = torch.stack(torch.broadcast_tensors(confidence.unsqueeze(-1), confidence.unsqueeze(-2)), dim=-1)
-            hidden = table.permute(1, 2, 0) + pair @ of_confidence.flatten(1)
+            hidden = table.permute(1, 2, 0) + pair @ torch.stack([of_receiver, of_neighbour]).flatten(1)
             return _after_first(self.edge_mlp, hidden).squeeze(-1)
-        receiving, neighbour = (of_confidence * confidence).unbind()
-        score = pair_scores(table, receiving, neighbour, weight, bias)
+        score = pair_scores(table, of_receiver * confidence, of_neighbour * confidence, weight, bias)
         if self.act_last:
             # Its own batch normalisation sees columns.
             score = self.edge_mlp.norms[-1](self.edge_mlp.act(score).view(-1, 1)).view_as(score)
@@ -305,22 +345,22 @@ class LearnableConnectivity(Connectivity):
 
     def _constants_as_they_are(self) -> Constants:
         K, first = self.num_landmarks, self.edge_mlp.lins[0]
-        used = 2 * self.use_confidence
-        of_confidence = first.weight[:, :used].t().unsqueeze(-1).unsqueeze(-1)
+        used, none = 2 * self.use_confidence, first.weight.new_empty(0)
+        of_receiver, of_neighbour = (first.weight[:, c].view(-1, 1, 1) for c in range(2)) if used else (none, none)
         if self.class_mlp is None:
             table = first.bias.view(-1, 1, 1).expand(-1, K, K).contiguous()
         else:
             embedding = self.class_embedding().flatten(0, 1)
             table = (first.weight[:, used:] @ embedding.t() + first.bias.unsqueeze(-1)).unflatten(1, (K, K))
         if len(self.edge_mlp.lins) != 2:
-            return Constants(table, of_confidence, first.weight.new_empty(0), first.weight.new_empty(0))
+            return Constants(table, of_receiver, of_neighbour, none, none)
         last = self.edge_mlp.lins[1]
         if self.norm is None:
-            return Constants(table, of_confidence, last.weight[0], last.bias)
+            return Constants(table, of_receiver, of_neighbour, last.weight[0], last.bias)
         norm = self.edge_mlp.norms[0].module
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
-        return Constants(table, of_confidence, last.weight[0] * scale, last.bias + last.weight @ shift)
+        return Constants(table, of_receiver, of_neighbour, last.weight[0] * scale, last.bias + last.weight @ shift)
 
     def _sources(self) -> list[Tensor]:
         """All that the constants are made of."""

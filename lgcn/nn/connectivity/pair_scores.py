@@ -18,7 +18,7 @@ from torch import Tensor
 from lgcn.checks import is_transformed
 
 # Up to so many numbers all units are taken at once, in the fewest operations; they stay near the cores.
-_AT_ONCE = 3 << 18
+AT_ONCE = 3 << 18
 # Beyond, a block of units holds no more than this: less, and calling operations is what costs; more, and memory is.
 _BLOCK = 1 << 19
 # An accelerator wants large blocks; what it holds stays within 64 MB of single precision.
@@ -45,11 +45,34 @@ def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Ten
         return _FusedPairScores.apply(table, receiving, neighbour, weight, bias)
     if is_transformed() or (table.device.type != "cpu" and numbers <= _BLOCK_OF_ACCELERATOR):
         return _as_written(table, receiving, neighbour, weight, bias)
-    if numbers <= _AT_ONCE and not torch.is_grad_enabled():
+    if numbers <= AT_ONCE and not torch.is_grad_enabled():
         hidden = table.unsqueeze(1) + neighbour.unsqueeze(-2)
         hidden.add_(receiving.unsqueeze(-1)).relu_()
         return torch.addmv(bias, hidden.flatten(1).t(), weight).view(hidden.shape[1:])
     return _PairScores.apply(table, receiving, neighbour, weight, bias)
+
+
+def pair_scores_by_rows(
+    table: Tensor, of_receiver: Tensor, of_neighbour: Tensor, confidence: Tensor, weight: Tensor
+) -> Tensor:
+    """Scores of all pairs but for what a landmark adds to all of its neighbours, which their softmax does not see.
+
+    ReLU(x + l) = max(x, -l) + l, and the sum over h of v_h l_h is such an addend. What is left takes three passes over
+    H x B x K x K numbers, and few operations: at inference, for a few images.
+
+    Args:
+        table: T [H, K, K], row i receiving.
+        of_receiver: a [H, 1, 1], where l = a c_i.
+        of_neighbour: b [H, 1, 1], where r = b c_j.
+        confidence: c [B, K].
+        weight: v [H].
+
+    Returns:
+        [B, K, K].
+    """
+    hidden = torch.addcmul(table.unsqueeze(1), of_neighbour.unsqueeze(-1), confidence.unsqueeze(-2))
+    torch.maximum(hidden, (of_receiver * -confidence).unsqueeze(-1), out=hidden)
+    return (weight @ hidden.flatten(1)).view(hidden.shape[1:])
 
 
 def _as_written(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from lgcn.nn.connectivity import pair_scores as module
-from lgcn.nn.connectivity.pair_scores import pair_scores
+from lgcn.nn.connectivity.pair_scores import pair_scores, pair_scores_by_rows
 
 
 def inputs(units: int, images: int, landmarks: int) -> tuple[Tensor, ...]:
@@ -28,7 +28,7 @@ def test_is_the_sum_over_units_however_many_are_taken_at_a_time(
     monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int], block: int, at_once: int, grad: bool
 ) -> None:
     monkeypatch.setattr(module, "_BLOCK", block)
-    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
     arguments = inputs(*sizes)
     with torch.set_grad_enabled(grad):
         got, right = pair_scores(*arguments), as_written(*arguments)
@@ -37,6 +37,17 @@ def test_is_the_sum_over_units_however_many_are_taken_at_a_time(
         slope = torch.randn_like(right)
         gradients, expected = (torch.autograd.grad(each, arguments, slope) for each in (got, right))
         torch.testing.assert_close(gradients, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("images", [0, 1, 3])
+def test_by_rows_it_is_the_same_but_for_an_addend_of_each_row(images: int) -> None:
+    table, receiving, neighbour, weight, bias = (each.detach() for each in inputs(5, images, 4))
+    of_receiver, of_neighbour = receiving.new_tensor([[0.5, -1.0, 2.0, 0.0, -0.3], [-1.5, 1.0, 0.1, -2.0, 0.7]])
+    of_receiver, of_neighbour = of_receiver.view(-1, 1, 1), of_neighbour.view(-1, 1, 1)
+    confidence = torch.rand(images, 4, dtype=torch.float64)
+    got = pair_scores_by_rows(table, of_receiver, of_neighbour, confidence, weight)
+    right = as_written(table, of_receiver * confidence, of_neighbour * confidence, weight, bias)
+    torch.testing.assert_close(got - got[..., :1], right - right[..., :1], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("images", [0, 1, 3, 4])
@@ -104,7 +115,7 @@ def test_gradients_of_a_score_that_is_not_contiguous() -> None:
 def test_what_is_kept_for_the_backward_pass_does_not_grow_with_pairs_times_units() -> None:
     units, images, landmarks = 16, 4, 20
     # Also where all units are taken at once.
-    assert units * images * landmarks**2 < module._AT_ONCE
+    assert units * images * landmarks**2 < module.AT_ONCE
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each):
         pair_scores(*inputs(units, images, landmarks))
