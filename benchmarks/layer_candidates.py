@@ -163,19 +163,16 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
     with torch.no_grad():
         table_bytes = dense.connectivity.table().nbytes
     yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal, kept_bytes=table_bytes)
+    frozen = dense.frozen()
+    for_good = {"reference": literal, "modes": ("inference",), "kept_bytes": frozen_bytes(frozen)}
+    yield Candidate("DenseLGCNConv frozen", frozen, lambda c: frozen(*c.dense), **for_good)
     yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal, kept_bytes=table_bytes)
     if backend != "none":
-        frozen = dense.frozen()
         quick, quickest = compiled(dense, backend), compiled(frozen, backend)
         ours = Candidate("DenseLGCNConv compiled", dense, lambda c: quick(*c.dense), 60, literal, is_compiled=True)
         yield ours
-        yield ours._replace(
-            name="DenseLGCNConv frozen compiled",
-            module=frozen,
-            run=lambda c: quickest(*c.dense),
-            modes=("inference",),
-            kept_bytes=frozen_bytes(frozen),
-        )
+        name = "DenseLGCNConv frozen compiled"
+        yield ours._replace(name=name, module=frozen, run=lambda c: quickest(*c.dense), **for_good)
     attention = nn.MultiheadAttention(CHANNELS[0], num_heads=4, batch_first=True)
     yield Candidate("MultiheadAttention", attention, lambda c: attend(attention, c.x[..., : CHANNELS[0]]))
     dense_gcn = pyg.DenseGCNConv(IN, CHANNELS[0])

@@ -24,7 +24,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.engines import UnavailableError, graphs_compiled, switch_torch_scatter
-from benchmarks.goals import LAYER_COMPILED, NETWORK_COMPILED
+from benchmarks.goals import LAYER_COMPILED, LAYER_EAGER, NETWORK_COMPILED
 from benchmarks.layer_candidates import CHANNELS, IN, MODES, Candidate, Case, layers, networks
 from benchmarks.measuring import (
     SLOW,
@@ -70,7 +70,7 @@ def grid(landmarks: list[int], images: list[int]) -> list[Cell]:
 
 def quick_grid() -> list[Cell]:
     """What the table of goals in ``docs/benchmarks.md`` is made of."""
-    attention = ("DenseLGCNConv", "MultiheadAttention", "GATv2Conv", "TransformerConv", *LAYER_COMPILED)
+    attention = (*LAYER_EAGER, "MultiheadAttention", "GATv2Conv", "TransformerConv", *LAYER_COMPILED)
     attention += ("MultiheadAttention compiled", "TransformerConv compiled")
     compiled = (*NETWORK_COMPILED, "ONNX Runtime")
     fast = ("literal", "LGCN dense", "LGCN dense frozen", *compiled)

@@ -28,6 +28,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "LGCN ahead of time": ("#f768a1", "--", "X"),
     "ONNX Runtime": ("#636363", ":", "P"),
     "DenseLGCNConv": ("#d55e00", "-", "o"),
+    "DenseLGCNConv frozen": ("#cc79a7", "-", "D"),
     "LGCNConv": ("#e69f00", "-", "s"),
     "DenseLGCNConv compiled": ("#8c2d04", "--", "^"),
     "DenseLGCNConv frozen compiled": ("#7a0177", "--", "v"),

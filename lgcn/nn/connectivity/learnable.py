@@ -189,10 +189,11 @@ class LearnableConnectivity(Connectivity):
 
         To call functions that each look at what they get would take as long as a pass over all pairs.
         """
+        if not is_plain_inference(confidence):
+            return None
         table, of_receiver, of_neighbour, weight, _ = _get_frozen(self._buffers)
         if (
-            not is_plain_inference(confidence)
-            or confidence.dim() != 2
+            confidence.dim() != 2
             or confidence.shape[1] != self.num_landmarks
             or confidence.shape[0] * table.numel() > AT_ONCE
             or confidence.dtype != table.dtype

@@ -41,7 +41,7 @@ def test_is_the_sum_over_units_however_many_are_taken_at_a_time(
 
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_by_rows_it_is_the_same_but_for_an_addend_of_each_row(images: int) -> None:
-    table, receiving, neighbour, weight, bias = (each.detach() for each in inputs(5, images, 4))
+    table, receiving, _, weight, bias = (each.detach() for each in inputs(5, images, 4))
     of_receiver, of_neighbour = receiving.new_tensor([[0.5, -1.0, 2.0, 0.0, -0.3], [-1.5, 1.0, 0.1, -2.0, 0.7]])
     of_receiver, of_neighbour = of_receiver.view(-1, 1, 1), of_neighbour.view(-1, 1, 1)
     confidence = torch.rand(images, 4, dtype=torch.float64)
