@@ -162,7 +162,7 @@ class LGCN(nn.Module):
         """:meth:`forward` of a frozen stack for a few nodes, its weights too; None where it has to look closer.
 
         To call layers that each look at what they get, and to look up attributes of modules, which torch does in
-        Python, would take half as long as all the rest.
+        Python, would take a third of the time of an image.
         """
         if self._hooks is None or any(self._hooks) or pos is None or confidence is None:
             return None

@@ -14,8 +14,8 @@ from torch_geometric.nn import MLP
 
 from lgcn.checks import InputError, check_choice, is_plain_inference, is_transformed
 from lgcn.nn.connectivity.base import Connectivity
+from lgcn.nn.connectivity.mlps import after_first, widths
 from lgcn.nn.connectivity.pair_scores import AT_ONCE, pair_scores, pair_scores_by_rows
-from lgcn.nn.masked_norm import batch_norm_of
 from lgcn.precision import full_precision
 
 NORMS = ("batch_norm",)
@@ -40,7 +40,7 @@ class Constants(NamedTuple):
 
 
 _FROZEN = tuple(f"_frozen_{name}" for name in Constants._fields)
-# Torch looks attributes of modules up in Python: ten of them take as long as a pass over all pairs of an image.
+# Straight from the dictionary of buffers: attributes of modules are looked up in Python, which adds up for an image.
 _get_frozen = itemgetter(*_FROZEN)
 
 
@@ -114,9 +114,9 @@ class LearnableConnectivity(Connectivity):
         options = {"act_first": True, "norm": norm}
         self.class_mlp: MLP | None = None
         if use_class_embedding:
-            hidden = _widths("class_hidden_channels", class_hidden_channels)
-            self.class_mlp = MLP([2 * num_landmarks, *hidden, *_widths("class_channels", class_channels)], **options)
-        hidden = _widths("edge_hidden_channels", edge_hidden_channels)
+            hidden = widths("class_hidden_channels", class_hidden_channels)
+            self.class_mlp = MLP([2 * num_landmarks, *hidden, *widths("class_channels", class_channels)], **options)
+        hidden = widths("edge_hidden_channels", edge_hidden_channels)
         inputs = 2 * use_confidence + class_channels * use_class_embedding
         self.edge_mlp = MLP([inputs, *hidden, 1], **options, plain_last=not act_last)
         self.reset_parameters()
@@ -237,11 +237,11 @@ class LearnableConnectivity(Connectivity):
         if confidence.dtype != table.dtype:
             confidence = confidence.to(table.dtype)
         if not self.use_confidence:
-            return _after_first(self.edge_mlp, table.permute(1, 2, 0)).squeeze(-1).unsqueeze(0)
+            return after_first(self.edge_mlp, table.permute(1, 2, 0)).squeeze(-1).unsqueeze(0)
         if len(self.edge_mlp.lins) != 2:
             pair = torch.stack(torch.broadcast_tensors(confidence.unsqueeze(-1), confidence.unsqueeze(-2)), dim=-1)
             hidden = table.permute(1, 2, 0) + pair @ torch.stack([of_receiver, of_neighbour]).flatten(1)
-            return _after_first(self.edge_mlp, hidden).squeeze(-1)
+            return after_first(self.edge_mlp, hidden).squeeze(-1)
         score = pair_scores(table, of_receiver * confidence, of_neighbour * confidence, weight, bias)
         if self.act_last:
             # Its own batch normalisation sees columns.
@@ -310,7 +310,7 @@ class LearnableConnectivity(Connectivity):
             # One product of E x 2 with 2 x H instead of two outer products, each E x H, and their sum.
             confidence = torch.stack([confidence_i, confidence_j], dim=-1).to(types.dtype)
             types = types + confidence @ self.edge_mlp.lins[0].weight[:, :2].t()
-        return _after_first(self.edge_mlp, types, counts=counts).squeeze(-1)
+        return after_first(self.edge_mlp, types, counts=counts).squeeze(-1)
 
     def _pair_score_of_edges(self, confidence: Tensor, mask: Tensor | None) -> Tensor:
         """Scores of all pairs but those of a landmark with itself, if these are not scored: no statistic sees them."""
@@ -330,7 +330,7 @@ class LearnableConnectivity(Connectivity):
             return None
         first = self.class_mlp.lins[0]
         receiving, neighbour = first.weight.t().split(self.num_landmarks)
-        return _after_first(self.class_mlp, receiving[id_i] + (neighbour + first.bias)[id_j], self.act_last, counts)
+        return after_first(self.class_mlp, receiving[id_i] + (neighbour + first.bias)[id_j], self.act_last, counts)
 
     def _first_edge_layer(self, embedding: Tensor | None, edges: int) -> Tensor:
         """What the edge MLP's first layer makes of l_ij, [E, H]."""
@@ -400,27 +400,3 @@ class LearnableConnectivity(Connectivity):
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
-
-
-def _after_first(mlp: MLP, hidden: Tensor, act_last: bool = False, counts: Tensor | None = None) -> Tensor:
-    """What an MLP does after its first linear layer, to [..., H]; with ``act_last`` an activation follows its last.
-
-    In training ``counts`` says how often each of the [...] counts in the statistics of batch normalisation.
-    """
-    out = hidden.flatten(0, -2)
-    counts = None if counts is None else counts.expand(hidden.shape[:-1]).reshape(-1, 1)
-    for place, norm in enumerate(mlp.norms, start=1):
-        out = mlp.act(out)
-        out = norm(out) if counts is None or not norm.training else batch_norm_of(norm.module, out, counts)
-        if place < len(mlp.lins):
-            out = mlp.lins[place](out)
-    if act_last:
-        out = mlp.act(out)
-    return out.unflatten(0, hidden.shape[:-1])
-
-
-def _widths(name: str, given: int | Sequence[int]) -> list[int]:
-    widths = [given] if isinstance(given, int) else list(given)
-    if not all(isinstance(width, int) and width > 0 for width in widths):
-        raise InputError(f"Expected '{name}' of 1 or more (got {given}).")
-    return widths
