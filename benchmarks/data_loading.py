@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measuring import environment, time_calls
 from lgcn.cli.fit import FitCLI, resolve_configs
 from lgcn.datasets import write_pts
-from lgcn.engine.optimization import create_optimizer
-from lgcn.engine.seeding import SeededDataset
 from lgcn.files import write_text
+from lgcn.training.optim import create_optimizer
+from lgcn.training.seeding import SeededDataset
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -73,10 +73,10 @@ def measure(cli: FitCLI, args: argparse.Namespace) -> dict[str, Any]:
     def note(name: str, call: Callable[[], object]) -> None:
         timed = time_calls(call, args.repeats, args.seconds)
         rates = [B / seconds for seconds in reversed(timed["quartiles_s"])]
-        results[name] = {"pictures_per_s": B / timed["median_s"], "quartiles": rates, "calls": timed["calls"]}
+        results[name] = {"images_per_s": B / timed["median_s"], "quartiles": rates, "calls": timed["calls"]}
         print(line(name, results[name]), flush=True)
 
-    note("read", lambda: [data.train_faces.read_picture(pictures[n]) for n in next_places()])
+    note("read", lambda: [data.train_faces.read_image(pictures[n]) for n in next_places()])
     note("worker", lambda: Batch.from_data_list([faces[n] for n in next_places()]))
     batch = Batch.from_data_list([faces[n] for n in next_places()])
     for workers in args.workers:
@@ -101,7 +101,7 @@ def loader_rate(faces: SeededDataset, batch_size: int, workers: int, batches: in
         if number == ahead - 1:
             begun = time.perf_counter()
     seconds = time.perf_counter() - begun
-    return {"pictures_per_s": batches * batch_size / seconds, "start_s": first - started, "calls": batches}
+    return {"images_per_s": batches * batch_size / seconds, "start_s": first - started, "calls": batches}
 
 
 def training_step(cli: FitCLI, batch: Batch, device: torch.device) -> Callable[[], None]:
@@ -128,7 +128,7 @@ def line(name: str, result: dict[str, Any]) -> str:
     """One line of the table."""
     low, high = result.get("quartiles", (math.nan, math.nan))
     spread = "" if math.isnan(low) else f"{low:.1f} - {high:.1f}"
-    return f"{name:24} {result['pictures_per_s']:11.1f}   {spread}".rstrip()
+    return f"{name:24} {result['images_per_s']:11.1f}   {spread}".rstrip()
 
 
 def main() -> int:
@@ -161,7 +161,7 @@ def main() -> int:
         if cli.trainer.precision not in PRECISIONS:
             parser.error(f"--trainer.precision: one of {', '.join(PRECISIONS)} (got {cli.trainer.precision})")
         results = measure(cli, args)
-    needed = results["step"]["pictures_per_s"] / results["worker"]["pictures_per_s"]
+    needed = results["step"]["images_per_s"] / results["worker"]["images_per_s"]
     print(f"Workers that keep one such device busy: {needed:.2f}, so {math.ceil(needed)}")
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     settings |= {"root": "drawn" if drawn else args.root, "of_fit": of_fit}

@@ -16,7 +16,7 @@ FRAMES = ("image", "crop")
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """How a face is cut out and how an error is measured.
 
     Args:
@@ -83,7 +83,7 @@ class Protocol:
         """Name of the normaliser for a landmark scheme of that name; None where it is the scheme's own."""
         return self.scheme_normalizers.get(scheme, self.normalizer)
 
-    def for_rectangles(self) -> "Protocol":
+    def for_rectangles(self) -> "EvaluationProtocol":
         """The same for boxes that are a dataset's own rectangles."""
         return self if self.rect_enlargement is None else replace(self, enlargement=self.rect_enlargement)
 
@@ -109,23 +109,23 @@ class Protocol:
         }
 
 
-PROTOCOLS: Registry[Protocol] = Registry("protocol")
+PROTOCOLS: Registry[EvaluationProtocol] = Registry("protocol")
 
 
-def add_protocol(protocol: Protocol) -> Protocol:
+def add_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
     """Makes a protocol known by its name."""
     return PROTOCOLS.add(protocol.name, protocol)
 
 
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "zero_based",
         "square crop, 1.25 x the longer side of the tight landmark box; 1-based points moved to 0",
         source="this package's default: the crop of hrnet on a grid whose first pixel is 0",
     )
 )
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "hrnet",
         "square crop, 1.25 x the longer side of the tight landmark box; 1-based points kept as they stand",
         point_offset=0.0,
@@ -136,7 +136,7 @@ add_protocol(
     )
 )
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "official",
         "tight landmark box, clipped to the picture, not enlarged, letterboxed on grey 114; 1-based points kept",
         enlargement=1.0,
@@ -152,7 +152,7 @@ add_protocol(
     )
 )
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "pipnet",
         "tight landmark box x 1.1, or the dataset's rectangle x 1.2, clipped to the picture and stretched to the input",
         enlargement=1.1,
@@ -170,7 +170,7 @@ add_protocol(
     )
 )
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "slpt",
         "square crop, 1.2 x the longer side of the tight landmark box; 1-based points moved to 0",
         enlargement=1.2,
@@ -180,7 +180,7 @@ add_protocol(
     )
 )
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "spiga",
         "square crop, 1.6 x the longer side of the tight landmark box; 1-based points moved to 0",
         enlargement=1.6,
@@ -190,7 +190,7 @@ add_protocol(
     )
 )
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "adnet",
         "square crop, 1.05 x the shorter side of the tight landmark box; 1-based points moved to 0",
         enlargement=1.05,
@@ -203,7 +203,7 @@ add_protocol(
     )
 )
 add_protocol(
-    Protocol(
+    EvaluationProtocol(
         "detector",
         "square crop, 1.25 x the longer side of the box of a face detector; 1-based points moved to 0",
         box="detector",
@@ -213,6 +213,6 @@ add_protocol(
 )
 
 
-def get_protocol(protocol: "str | Protocol") -> Protocol:
-    """Looks a protocol up by name; a :class:`Protocol` passes through."""
-    return protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
+def get_protocol(protocol: "str | EvaluationProtocol") -> EvaluationProtocol:
+    """Looks a protocol up by name; a :class:`EvaluationProtocol` passes through."""
+    return protocol if isinstance(protocol, EvaluationProtocol) else PROTOCOLS[protocol]

@@ -10,7 +10,7 @@ import yaml
 from lgcn.checks import InputFileError
 from lgcn.cli.fit import find_config, resolve_configs, shipped_configs
 from lgcn.cli.main import main
-from lgcn.engine import Schedule
+from lgcn.training import Schedule
 from tests.datasets.broken import pts_tree, wflw_tree
 
 RECIPES = ["default", "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]

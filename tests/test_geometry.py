@@ -74,7 +74,7 @@ def test_the_square_fills_the_shorter_side_of_the_input(size: tuple[int, int], l
     torch.testing.assert_close(mapped, expected)
 
 
-def test_rotation_is_clockwise_as_the_picture_is_seen() -> None:
+def test_rotation_is_clockwise_as_the_image_is_seen() -> None:
     right_of_centre = CENTRE + torch.tensor([[10.0, 0.0]])
     mapped = transform_points(right_of_centre, crop_affine(BOX, (50, 50), rotation=90.0))
     torch.testing.assert_close(mapped, torch.tensor([[24.5, 34.5]]))  # below it
@@ -260,14 +260,14 @@ def test_a_crop_wholly_outside_is_fill(box: list[float]) -> None:
     assert (warped == 7).all()
 
 
-def test_a_crop_much_larger_than_the_picture() -> None:
+def test_a_crop_much_larger_than_the_image() -> None:
     image = torch.full((1, 8, 8), 200, dtype=torch.uint8)
     warped = warp_image(image, crop_affine(torch.tensor([-996.0, -996.0, 1003.0, 1003.0]), (64, 64)), (64, 64))
     assert warped.shape == (1, 64, 64)
     assert (warped > 0).sum() <= 4
 
 
-def test_a_picture_of_one_pixel() -> None:
+def test_a_image_of_one_pixel() -> None:
     image = torch.full((3, 1, 1), 200, dtype=torch.uint8)
     warped = warp_image(image, crop_affine(whole(image), (33, 33), 1.25), (33, 33))
     assert (warped[:, 16, 16] == 200).all()
@@ -280,7 +280,7 @@ def test_any_number_of_channels() -> None:
     assert torch.equal(warped[3], warp_image(image[3:4], affine, (10, 10))[0])
 
 
-def test_other_pictures_are_refused() -> None:
+def test_other_images_are_refused() -> None:
     with pytest.raises(InputError, match="'image' to be uint8 .*float32"):
         warp_image(torch.rand(3, 4, 4), torch.eye(2, 3), (4, 4))
     with pytest.raises(InputError, match=r"'image' to have shape \[C, H, W\]"):

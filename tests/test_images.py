@@ -120,7 +120,7 @@ def test_one_pixel(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.png").flatten().tolist() == [1, 2, 3]
 
 
-def test_truncated_pictures_are_refused(tmp_path: Path) -> None:
+def test_truncated_images_are_refused(tmp_path: Path) -> None:
     for suffix in (".jpg", ".png", ".bmp"):
         whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
         Image.fromarray(SMOOTH).save(whole)
@@ -129,7 +129,7 @@ def test_truncated_pictures_are_refused(tmp_path: Path) -> None:
             read_image(cut)
 
 
-def test_files_that_are_no_pictures(tmp_path: Path) -> None:
+def test_files_that_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "empty.png").touch()
     for name in ("text.jpg", "empty.png"):
@@ -141,7 +141,7 @@ def test_files_that_are_no_pictures(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_a_picture_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -160,7 +160,7 @@ def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_bytes_give_a_picture_or_an_input_error(tmp_path: Path) -> None:
+def test_damaged_bytes_give_a_image_or_an_input_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     refused = 0
     for name in ("a.jpg", "a.png", "a.tif"):

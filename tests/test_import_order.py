@@ -16,10 +16,10 @@ import lgcn
 PACKAGE = Path(lgcn.__file__).parent
 
 ORDER = [
-    *("typing", "checks", "registry", "files", "precision"),
+    *("typing", "checks", "registry", "files"),
     *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "graph", "nn", "models"),
     *("losses", "metrics", "transforms", "datasets"),
-    *("engine", "predict", "visualization", "cli"),
+    *("training", "evaluation", "predict", "visualization", "cli"),
 ]
 
 # Knows what a face, a picture or a heatmap network is; the layer library must be usable without.
@@ -30,7 +30,7 @@ MODEL_FREE = {"losses", "metrics", "transforms", "datasets"}
 
 # Third-party imports that are slow or optional, and the only parts of the package that may make them.
 CONFINED = {
-    "lightning": {"engine", "cli"},
+    "lightning": {"training", "cli"},
     "matplotlib": {"visualization"},
     "skimage": {"predict"},
 }
@@ -130,14 +130,14 @@ from ..geometry import landmark_box
 
 def later():
     from lgcn.cli import main
-    import_module("lgcn.engine")
+    import_module("lgcn.training")
 """
     path = tmp_path / "predict" / "boxes.py"
     path.parent.mkdir()
     path.write_text(source)
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
     found = [part for _, part in sorted(imported_parts(path))]
-    assert found == ["models", "codecs", "losses", "predict", "geometry", "cli", "engine"]
+    assert found == ["models", "codecs", "losses", "predict", "geometry", "cli", "training"]
 
 
 def test_import_lgcn_loads_nothing_heavy() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch_geometric.data import Data
 
 from lgcn.checks import InputError
-from lgcn.protocols import PROTOCOLS, Protocol, add_protocol, get_protocol
+from lgcn.protocols import PROTOCOLS, EvaluationProtocol, add_protocol, get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.transforms import CropToInput
 
@@ -30,7 +30,7 @@ def test_the_crops_of_the_first_two_differ_in_the_pixel_origin_alone() -> None:
 
 
 def test_a_protocol_passes_through() -> None:
-    protocol = Protocol("mine", "a tight crop", enlargement=1.0)
+    protocol = EvaluationProtocol("mine", "a tight crop", enlargement=1.0)
     assert get_protocol(protocol) is protocol
 
 
@@ -58,7 +58,7 @@ def test_unknown_protocols_list_the_choices() -> None:
 )
 def test_values_without_sense_are_refused(options: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=f"'{named}'"):
-        Protocol("mine", "", **options)
+        EvaluationProtocol("mine", "", **options)
 
 
 def test_a_protocol_cannot_be_changed_in_passing() -> None:
@@ -98,7 +98,7 @@ def test_schemes_have_a_normalizer_of_their_own_under_some_protocols() -> None:
     assert get_protocol("pipnet").normalizer_of("aflw19") == "box"
     assert get_protocol("adnet").normalizer_of("wflw98") is None
     assert get_protocol("adnet").facts()["normalizer"] == "scheme's, cofw29: inter_pupil"
-    assert Protocol("mine", "", normalizer="box").normalizer_of("wflw98") == "box"
+    assert EvaluationProtocol("mine", "", normalizer="box").normalizer_of("wflw98") == "box"
     for protocol in PROTOCOLS_BY_NAME.values():
         for scheme, normalizer in protocol.scheme_normalizers.items():
             assert normalizer in get_scheme(scheme).normalizer_names
@@ -131,7 +131,7 @@ def test_every_protocol_gives_a_crop_and_names_all_of_its_facts() -> None:
 
 def test_a_protocol_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PROTOCOLS, "_things", dict(PROTOCOLS._things))
-    mine = add_protocol(Protocol("mine", "a tight crop", enlargement=1.0))
+    mine = add_protocol(EvaluationProtocol("mine", "a tight crop", enlargement=1.0))
     assert get_protocol("mine") is mine
     with pytest.raises(InputError, match="'mine', which is taken"):
         add_protocol(mine)

@@ -22,12 +22,12 @@ from benchmarks.ablation.degradations import CONDITIONS, REGIMES
 from lgcn.checks import InputError
 from lgcn.codecs import DECODERS, HeatmapCodec
 from lgcn.datasets import IBUG300W, LandmarkDataset
-from lgcn.engine.data import Augmentation, LandmarkDataModule
-from lgcn.engine.seeding import SeededDataset
 from lgcn.files import replace_when_done, write_text
 from lgcn.graph import sample_features
 from lgcn.metrics import landmark_errors
 from lgcn.models import LandmarkDetector
+from lgcn.training.datamodule import Augmentation, LandmarkDataModule
+from lgcn.training.seeding import SeededDataset
 from lgcn.transforms import CropToInput
 
 DECODES = ("argmax", "quarter", "dark", "softargmax")

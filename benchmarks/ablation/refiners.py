@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lgcn.engine.seeding import seeded_draws
 from lgcn.nn import LandmarkRefiner
 from lgcn.nn.connectivity import CONNECTIVITIES, AdjacencyConnectivity, Connectivity, UniformConnectivity
 from lgcn.schemes import LandmarkScheme
+from lgcn.training.seeding import seeded_draws
 
 
 class SampledRefiner(LandmarkRefiner):

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from benchmarks.ablation.outputs import PARTS, Extraction, Outputs, load_tested, load_trained
 from benchmarks.ablation.refiners import CAUSES, COMMON, VARIANTS, SampledRefiner, Variant, build
-from lgcn.engine.optimization import create_optimizer
-from lgcn.engine.seeding import mix_seed
 from lgcn.files import replace_when_done, write_text
 from lgcn.losses import l1_loss
 from lgcn.schemes import get_scheme
+from lgcn.training.optim import create_optimizer
+from lgcn.training.seeding import mix_seed
 from lgcn.typing import Size
 
 

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predicts, prints what the weights are like and writes the figures; the exit status."""
     from lgcn.checks import InputError, check_at_least
-    from lgcn.cli.pictures import find_pictures, predict_pictures, prepare_pictures, read_boxes_of, short_warnings
+    from lgcn.cli.images import find_images, predict_images, prepare_images, read_boxes_of, short_warnings
     from lgcn.files import replace_when_done
     from lgcn.predict import LandmarkPredictor
     from lgcn.visualization import draw_connectivity
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_at_least("--strongest", args.strongest, 1)
     check_at_least("--dpi", args.dpi, 1)
-    pictures, problems = find_pictures(args.images)
+    pictures, problems = find_images(args.images)
     if problems:
         raise problems[0]
     if len(pictures) > MOST_FACES:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = find_landmarks(scheme, args.landmarks)
     rows: list[tuple[Picture, Face]] = []
     with short_warnings():
-        for picture, faces in predict_pictures(predictor, prepare_pictures(predictor, pictures, table, None), True):
+        for picture, faces in predict_images(predictor, prepare_images(predictor, pictures, table, None), True):
             rows += [(picture, face) for face in faces]
             if len(rows) > MOST_FACES:
                 raise InputError(f"Expected at most {MOST_FACES} faces for one figure (got more). Name fewer pictures.")

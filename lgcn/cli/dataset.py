@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lgcn.datasets.findings import CheckReport
-    from lgcn.datasets.picture_checks import CheckedSplit
+    from lgcn.datasets.image_checks import CheckedSplit
     from lgcn.visualization import Tile
 
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def _summary(report: "CheckReport", limit: int) -> list[str]:
     """The table of counts, findings by kind, notes, and the outcome."""
     from lgcn.datasets.findings import KINDS
-    from lgcn.engine.tables import align
+    from lgcn.evaluation.formatting import align
 
     lines = [f"{report.dataset} in '{report.root}'"]
     table = [["split", "faces", "published", "pictures", "left out"]]
@@ -137,6 +137,6 @@ def _sample(checked: "CheckedSplit", count: int, seed: int) -> Sequence["Tile"]:
         target = dataset.pos[index].masked_fill(dataset.visibility[index][:, None] == 0, torch.nan)
         caption = f"face {int(dataset.kept[index])}\n{name if len(name) <= 34 else f'...{name[-31:]}'}"
         occlusion = None if dataset.occlusion is None else dataset.occlusion[index]
-        picture, box = dataset.read_picture(index), dataset.bbox[index]
+        picture, box = dataset.read_image(index), dataset.bbox[index]
         tiles.append(cut_tile(picture, box, None, target, caption, scheme=dataset.scheme, occlusion=occlusion))
     return tiles

@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
     from lgcn.cli.writable import check_writable_file, check_writable_folder
     from lgcn.datasets import get_dataset
-    from lgcn.engine.comparison import NOTE, comparison_tables
-    from lgcn.engine.evaluation import check_evaluation, crop_faces, evaluate
-    from lgcn.engine.published import published_figures, published_figures_of_csv
-    from lgcn.engine.tables import format_result
+    from lgcn.evaluation.comparison_table import NOTE, comparison_tables
+    from lgcn.evaluation.evaluate import check_evaluation, crop_faces, evaluate
+    from lgcn.evaluation.formatting import format_result
+    from lgcn.evaluation.literature import published_figures, published_figures_of_csv
     from lgcn.files import write_text
     from lgcn.models import LandmarkDetector
     from lgcn.models.loading import shipped_model
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             jobs.append((name, dataset))
     for name, dataset in jobs:
         check_evaluation(detectors[name], dataset, args.batch_size, args.num_workers, args.device, args.thresholds)
-        missing = dataset.missing_pictures()
+        missing = dataset.missing_images()
         if missing:
             raise InputFileError(
                 f"Expected all pictures of split '{dataset.split}' under '{args.root}' (missing: {len(missing)}, "

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lgcn.datasets import LandmarkDataset
-    from lgcn.engine.comparison import ComparisonTable
-    from lgcn.engine.published import PublishedFigures
-    from lgcn.engine.results import EvaluationResult
+    from lgcn.evaluation.comparison_table import ComparisonTable
+    from lgcn.evaluation.literature import PublishedFigures
+    from lgcn.evaluation.results import EvaluationResult
     from lgcn.visualization import Tile
 
 WORST_FACES = 12
@@ -45,8 +45,8 @@ class EvaluationFolder:
             tables: of subsets.
             published: the figures of others that stand in the tables.
         """
-        from lgcn.engine.report import report_markdown
-        from lgcn.engine.tables import faces_to_rows, landmarks_to_rows, result_to_rows
+        from lgcn.evaluation.formatting import faces_to_rows, landmarks_to_rows, result_to_rows
+        from lgcn.evaluation.report import report_markdown
         from lgcn.files import write_text
 
         write_text(self._file("evaluation.json"), to_json(results, published))
@@ -83,7 +83,7 @@ class EvaluationFolder:
 
     def _write_curves(self, results: Sequence["EvaluationResult"]) -> list[tuple[str, str]]:
         """CED figures and their CSV; pairs of a title and a file name."""
-        from lgcn.engine.tables import ROW_TITLES, curve_to_rows
+        from lgcn.evaluation.formatting import ROW_TITLES, curve_to_rows
 
         whole = {}
         for result in results:
@@ -145,14 +145,14 @@ class EvaluationFolder:
         name = result.image_ids[face]
         caption = f"NME {100 * row.errors[face]:.2f} %\n{name if len(name) <= 34 else f'...{name[-31:]}'}"
         box = landmark_box(dataset.pos[index], visibility)
-        return cut_tile(dataset.read_picture(index), box, row.landmarks[face].float(), target, caption)
+        return cut_tile(dataset.read_image(index), box, row.landmarks[face].float(), target, caption)
 
 
 def to_json(results: Sequence["EvaluationResult"], published: Sequence["PublishedFigures"] = ()) -> str:
     """One result as an object of its own, several (or published figures beside) as {"evaluations": [...]}."""
     from dataclasses import asdict
 
-    from lgcn.engine.tables import result_to_dict
+    from lgcn.evaluation.formatting import result_to_dict
 
     found = [result_to_dict(result) for result in results]
     content: dict[str, Any] = found[0]

@@ -18,10 +18,10 @@ try:
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-    from lgcn.engine.callbacks import WholeFileCheckpointIO, default_callbacks, find_last_checkpoint
-    from lgcn.engine.data import LandmarkDataModule
-    from lgcn.engine.module import LandmarkModule
-    from lgcn.engine.workers import one_message, short_worker_errors
+    from lgcn.datasets.workers import one_message, short_worker_errors
+    from lgcn.training.callbacks import WholeFileCheckpointIO, default_callbacks, find_last_checkpoint
+    from lgcn.training.datamodule import LandmarkDataModule
+    from lgcn.training.module import LandmarkModule
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] not in {"lightning", "jsonargparse", "tensorboard", "yaml"}:
         raise

@@ -58,7 +58,7 @@ class OutputFolder:
                     "beside its picture and may be its annotation)."
                 )
 
-    def write_picture(self, picture: "Picture", faces: Sequence["Face"], scheme: "LandmarkScheme") -> None:
+    def write_image(self, picture: "Picture", faces: Sequence["Face"], scheme: "LandmarkScheme") -> None:
         """Writes what there is one of for each picture or face."""
         if not faces:
             return

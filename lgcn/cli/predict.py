@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lgcn.cli.images import find_images, predict_images, prepare_images, read_boxes_of, short_warnings
 from lgcn.cli.output_folder import OutputFolder, tell, writing_to
-from lgcn.cli.pictures import find_pictures, predict_pictures, prepare_pictures, read_boxes_of, short_warnings
 
 if TYPE_CHECKING:
     from lgcn.predict import Face, LandmarkPredictor
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predicts and writes; 2 if an input could not be used, of which each is named on stderr, else 0."""
     _check_options(args)
-    pictures, problems = find_pictures(args.images)
+    pictures, problems = find_images(args.images)
     if len(args.images) == 1 and problems:
         raise problems[0]
     # Alone, a bad picture is the error of the command; among others, it must not cost their results.
@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
         table = None if args.boxes is None else read_boxes_of(args.boxes, pictures)
         predictor = _load_predictor(args)
         with short_warnings():
-            prepared = prepare_pictures(predictor, pictures, table, None if alone else problems)
-            for picture, faces in predict_pictures(predictor, prepared, args.edges > 0):
+            prepared = prepare_images(predictor, pictures, table, None if alone else problems)
+            for picture, faces in predict_images(predictor, prepared, args.edges > 0):
                 if target is not None:
-                    target.write_picture(picture, faces, predictor.detector.scheme)
+                    target.write_image(picture, faces, predictor.detector.scheme)
                 # Without the K x K weights, of which thousands of faces would fill the memory.
                 results.append((picture.name, [replace(face, connectivity=None) for face in faces]))
         if results:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         quoted = [[f"`{name}`", *facts] for name, *facts in table[1:]]
         print("\n".join(f"| {' | '.join(row)} |" for row in [table[0], len(table[0]) * ["---"], *quoted]))
         return 0
-    from lgcn.engine.tables import align
+    from lgcn.evaluation.formatting import align
 
     print("\n".join(align(table, left=len(table[0]))))
     for protocol in protocols if args.names else ():

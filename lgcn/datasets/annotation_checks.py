@@ -9,7 +9,7 @@ from lgcn.datasets.base import NO_EXTENT, LandmarkDataset
 from lgcn.datasets.coco import COCOKeypoints
 from lgcn.datasets.findings import Finding, SplitCounts, SubsetCounts
 from lgcn.datasets.ibug300w import IBUG300W, SPLITS, place_under
-from lgcn.datasets.pts import is_picture, read_pts
+from lgcn.datasets.pts import is_image, read_pts
 from lgcn.datasets.pts_folder import WITHOUT_POINTS, PtsFolder
 
 
@@ -98,10 +98,10 @@ def lone_files(root: Path, folders: Sequence[Path], split: str) -> Iterator[Find
     for folder in folders:
         files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         points = {path.with_suffix("") for path in files if path.suffix.lower() == ".pts"}
-        pictures = {path.with_suffix("") for path in files if is_picture(path)}
+        pictures = {path.with_suffix("") for path in files if is_image(path)}
         for path in files:
             stem, name = path.with_suffix(""), path.relative_to(root).as_posix()
-            if is_picture(path) and stem not in points:
+            if is_image(path) and stem not in points:
                 yield Finding("alone", split, name, None, f"no '{path.stem}.pts' beside the picture")
             if path.suffix.lower() == ".pts" and stem not in pictures:
                 yield Finding("alone", split, name, None, f"no picture '{path.stem}' beside the points")

@@ -13,7 +13,7 @@ from lgcn.checks import InputFileError, check_choice, check_shape
 from lgcn.datasets.reading import is_file
 from lgcn.geometry import BoxError, landmark_box
 from lgcn.images import read_image
-from lgcn.protocols import Protocol, get_protocol
+from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
 
 NO_EXTENT = "fewer than two landmarks apart"
@@ -80,7 +80,7 @@ class LandmarkDataset(Dataset):
         *,
         visibility: Tensor | None = None,
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
         split: str = "all",
         subsets: Mapping[str, Tensor] | None = None,
@@ -167,7 +167,7 @@ class LandmarkDataset(Dataset):
         if message is not None:
             warnings.warn(f"Incomplete {message}. Figures on it cannot be compared with published ones.", stacklevel=2)
 
-    def missing_pictures(self) -> list[str]:
+    def missing_images(self) -> list[str]:
         """Paths of annotated pictures, relative to the root, at which there is no file; each once.
 
         Each folder is listed once, which is quick even where a look at every single file is not.
@@ -184,7 +184,7 @@ class LandmarkDataset(Dataset):
                 missing.append(image_id)
         return missing
 
-    def read_picture(self, idx: int) -> Tensor:
+    def read_image(self, idx: int) -> Tensor:
         """The picture of face ``idx`` (counted without a selection), uint8 [3, H, W], RGB.
 
         Raises:
@@ -220,7 +220,7 @@ class LandmarkDataset(Dataset):
     def get(self, idx: int) -> Data:
         num_landmarks = self.scheme.num_landmarks
         data = Data(
-            image=self.read_picture(idx).unsqueeze(0),
+            image=self.read_image(idx).unsqueeze(0),
             y=self.pos[idx].clone(),
             visibility=self.visibility[idx].clone(),
             landmark_id=torch.arange(num_landmarks),
@@ -246,7 +246,7 @@ class LandmarkDataset(Dataset):
                 f"without the normaliser '{self.normalizer_name}': {len(unmeasured)}, "
                 f"such as in '{self.image_ids[unmeasured[0]]}'"
             )
-        missing = self.missing_pictures()
+        missing = self.missing_images()
         if missing:
             gaps.append(f"missing pictures: {len(missing)}, such as '{missing[0]}'")
         return gaps

@@ -18,13 +18,13 @@ from lgcn.datasets.annotation_checks import (
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.findings import KINDS, CheckReport, Finding
 from lgcn.datasets.ibug300w import IBUG300W
-from lgcn.datasets.picture_checks import (
+from lgcn.datasets.image_checks import (
     CheckedSplit,
     copies_in_split,
     leaks,
-    read_pictures,
+    read_images,
     stray_boxes,
-    wrong_pictures,
+    wrong_images,
 )
 from lgcn.datasets.registry import get_dataset
 
@@ -68,7 +68,7 @@ def check_dataset(
             checked[split] = _check_split(dataset, split, num_workers, report)
     for one, other in combinations(checked, 2):
         report.findings += leaks(checked[one], checked[other], one, other)
-    if any(each.kind in ("count", "missing_picture") for each in report.findings):
+    if any(each.kind in ("count", "missing_image") for each in report.findings):
         report.notes.append(build.layout)
     order = list(KINDS)
     report.findings.sort(key=lambda each: order.index(each.kind))
@@ -97,15 +97,15 @@ def _load(build: type[Any], root: Path, split: str, report: CheckReport) -> Land
 
 def _check_split(dataset: LandmarkDataset, split: str, num_workers: int, report: CheckReport) -> CheckedSplit:
     report.splits[split] = count_split(dataset)
-    missing = dataset.missing_pictures()
-    facts = read_pictures(dataset, split, skip=missing, num_workers=num_workers)
+    missing = dataset.missing_images()
+    facts = read_images(dataset, split, skip=missing, num_workers=num_workers)
     checked = CheckedSplit(dataset, facts)
     report.findings += wrong_counts(dataset, split)
     report.findings += wrong_annotations(dataset, split)
     for image_id in missing:
         place = place_of(dataset, checked.faces[image_id][0])
-        report.findings.append(Finding("missing_picture", split, *place, "there is no such file"))
-    report.findings += wrong_pictures(checked, split)
+        report.findings.append(Finding("missing_image", split, *place, "there is no such file"))
+    report.findings += wrong_images(checked, split)
     report.findings += stray_boxes(checked, split)
     report.findings += copies_in_split(checked, split, report.notes)
     return checked

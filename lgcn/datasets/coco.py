@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.reading import (
-    check_picture_name,
+    check_image_name,
     is_file,
     likewise,
     read_text,
@@ -23,7 +23,7 @@ from lgcn.datasets.reading import (
     to_numbers,
     to_points,
 )
-from lgcn.protocols import Protocol
+from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import LandmarkScheme
 
 
@@ -63,7 +63,7 @@ class COCOKeypoints(LandmarkDataset):
         root: str | Path,
         split: str = "val",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
         *,
         scheme: str | LandmarkScheme | None = None,
@@ -71,7 +71,7 @@ class COCOKeypoints(LandmarkDataset):
         root = Path(root).expanduser()
         path = root / (split if split.endswith(".json") else f"annotations/person_keypoints_{split}2017.json")
         content = _parse(path, self.layout)
-        names = _picture_names(content["images"], path)
+        names = _image_names(content["images"], path)
         annotations, skipped = _with_keypoints(content["annotations"], path)
         if not annotations:
             raise InputFileError(
@@ -113,7 +113,7 @@ class COCOKeypoints(LandmarkDataset):
             )
         pos, visibility = to_points(np.where(flags[..., None] == 0, np.nan, values[..., :2]), where)
         image_ids = [names[annotation["image_id"]] for _, annotation in annotations]
-        folder = _picture_folder(root, path, image_ids[0])
+        folder = _image_folder(root, path, image_ids[0])
         super().__init__(
             root,
             [f"{folder}{name}" for name in image_ids],
@@ -150,7 +150,7 @@ def _parse(path: Path, layout: str) -> dict[str, list[Any]]:
     return content
 
 
-def _picture_names(images: list[dict[str, Any]], path: Path) -> dict[int | str, str]:
+def _image_names(images: list[dict[str, Any]], path: Path) -> dict[int | str, str]:
     """``id`` -> ``file_name``."""
     names: dict[int | str, str] = {}
     for index, image in enumerate(images):
@@ -160,7 +160,7 @@ def _picture_names(images: list[dict[str, Any]], path: Path) -> dict[int | str, 
                 f"Expected 'id' and 'file_name' in image {index} of '{path}' "
                 f"(got {ascii(key)[:40]} and {ascii(name)[:40]}). Restore the file from its archive."
             )
-        names[key] = check_picture_name(name, f"image {index} of '{path}'")
+        names[key] = check_image_name(name, f"image {index} of '{path}'")
     return names
 
 
@@ -200,7 +200,7 @@ def _boxes(boxes: list[object], where: Callable[[int], str]) -> torch.Tensor | N
     return to_boxes(numbers[:, :2], numbers[:, 2:], where)
 
 
-def _picture_folder(root: Path, path: Path, first: str) -> str:
+def _image_folder(root: Path, path: Path, first: str) -> str:
     """The folder of the pictures as a prefix of their names: the first that holds the first picture, or is there."""
     stem = path.stem.removeprefix("person_keypoints_")
     folders = [f"{stem}/", f"images/{stem}/", "images/", ""]

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from lgcn.checks import InputError, InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.reading import to_boxes, to_points
-from lgcn.protocols import Protocol, get_protocol
+from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import get_scheme
 
 FILES = {"train": "COFW_train_color.mat", "test": "COFW_test_color.mat"}
@@ -55,7 +55,7 @@ class COFW(LandmarkDataset):
         root: str | Path,
         split: str = "train",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
     ) -> None:
         check_choice("split", split, self.splits)
@@ -65,10 +65,10 @@ class COFW(LandmarkDataset):
         if not self.path.is_file():
             raise InputFileError(f"Expected a file at '{self.path}' (there is none). {self.layout}")
         ending = _ENDINGS[split]
-        self._pictures_key = f"Is{ending}"
+        self._images_key = f"Is{ending}"
         with _opened(self.path) as file:
             rows = _matrix(file, f"phis{ending}", 87).T
-            count = _shape(file, self._pictures_key)
+            count = _shape(file, self._images_key)
             if count not in ((1, len(rows)), (len(rows), 1), (len(rows),)) or not len(rows):
                 raise ValueError(f"{len(rows)} rows of points and pictures {count}")
             boxes = _matrix(file, f"bboxes{ending}", 4).T if f"bboxes{ending}" in file else None
@@ -102,15 +102,15 @@ class COFW(LandmarkDataset):
             occlusion=torch.from_numpy(covered.astype(np.float32)),
         )
 
-    def missing_pictures(self) -> list[str]:
+    def missing_images(self) -> list[str]:
         """None: the pictures are in the file that the annotations were read from."""
         return []
 
-    def read_picture(self, idx: int) -> Tensor:
+    def read_image(self, idx: int) -> Tensor:
         number = int(self.kept[idx])
         # Opened for each picture, which takes a millisecond: an open HDF5 file survives no fork of a loader.
         with _opened(self.path, f", picture {number}") as file:
-            references = file[self._pictures_key]
+            references = file[self._images_key]
             picture = file[references[()].reshape(-1)[number]]
             sides = picture.shape[-2:]
             fits = len(sides) == 2 and min(sides) > 0 and max(sides) <= _MAX_SIDE

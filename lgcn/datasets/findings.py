@@ -7,15 +7,15 @@ KINDS = {
     "unreadable_annotation": "splits and annotations that cannot be read",
     "count": "counts that are not the published ones",
     "alone": "pictures without points, or points without a picture",
-    "missing_picture": "missing pictures",
-    "unreadable_picture": "pictures that cannot be read",
+    "missing_image": "missing pictures",
+    "unreadable_image": "pictures that cannot be read",
     "missing_points": "faces with missing points",
     "outside": "faces with points outside the picture",
     "stray_box": "boxes outside the picture, or far from the landmarks",
     "no_extent": "boxes without extent",
     "no_normalizer": "faces without a normaliser",
     "duplicate_annotation": "faces annotated twice",
-    "duplicate_picture": "faces whose picture comes twice in a split",
+    "duplicate_image": "faces whose picture comes twice in a split",
     "leak": "pictures that are in two splits",
 }
 """Kind of a finding -> its heading."""

@@ -12,8 +12,8 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_picture_name, likewise, read_text, scheme_of, to_boxes, to_numbers, to_points
-from lgcn.protocols import Protocol, get_protocol
+from lgcn.datasets.reading import check_image_name, likewise, read_text, scheme_of, to_boxes, to_numbers, to_points
+from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
 PUBLISHED = {
@@ -89,7 +89,7 @@ class HRNetCSV(LandmarkDataset):
         root: str | Path,
         split: str = "train",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
         *,
         scheme: str | LandmarkScheme | None = None,
@@ -107,7 +107,7 @@ class HRNetCSV(LandmarkDataset):
             return f"line {lines[index]} of '{path}'"
 
         scheme = scheme_of(scheme, (columns - first) // 2, f"the {columns} columns of '{path}'")
-        names = [check_picture_name(row[0], where(index)) for index, row in enumerate(rows)]
+        names = [check_image_name(row[0], where(index)) for index, row in enumerate(rows)]
         numbers = to_numbers([row[1:] for row in rows], where)
         pos, visibility = to_points(numbers[:, first - 1 :].reshape(len(rows), -1, 2), where)
         origin = protocol.point_offset if (scheme.name in ONE_BASED if one_based is None else one_based) else 0.0
@@ -181,7 +181,7 @@ class AFLW19(HRNetCSV):
         root: str | Path,
         split: str = "train",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
     ) -> None:
         super().__init__(root, split, transform, protocol, normalizer, scheme="aflw19", one_based=False)

@@ -9,8 +9,8 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.pts import annotated_pictures, read_pts
-from lgcn.protocols import Protocol, get_protocol
+from lgcn.datasets.pts import annotated_images, read_pts
+from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import get_scheme
 
 FOLDER_SIZES = {
@@ -82,7 +82,7 @@ class IBUG300W(LandmarkDataset):
         root: str | Path,
         split: str = "train",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
     ) -> None:
         root = Path(root).expanduser()
@@ -94,7 +94,7 @@ class IBUG300W(LandmarkDataset):
         for folder in _folders_of(root, split):
             place = place_under(root, folder)
             is_there = (root / place).is_dir()
-            pairs = annotated_pictures(root, sorted((root / place).iterdir())) if is_there else []
+            pairs = annotated_images(root, sorted((root / place).iterdir())) if is_there else []
             self.folder_counts[folder] = len(pairs) if is_there else None
             pictures += [picture for picture, _ in pairs]
             points += [annotation for _, annotation in pairs]

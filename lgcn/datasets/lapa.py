@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 from lgcn.checks import InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.reading import read_text, to_numbers, to_points
-from lgcn.protocols import Protocol
+from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import get_scheme
 
 
@@ -44,7 +44,7 @@ class LaPa(LandmarkDataset):
         root: str | Path,
         split: str = "train",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
     ) -> None:
         check_choice("split", split, self.splits)

@@ -81,12 +81,12 @@ def write_pts(path: str | os.PathLike[str], pos: Tensor) -> None:
     write_text(Path(path), f"version: 1\nn_points: {len(pos)}\n{{\n{rows}}}\n")
 
 
-def is_picture(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """Whether a file's name is that of a picture; hidden files are none."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def annotated_pictures(root: Path, files: Iterable[Path], *, skip_alone: bool = False) -> list[tuple[str, Path]]:
+def annotated_images(root: Path, files: Iterable[Path], *, skip_alone: bool = False) -> list[tuple[str, Path]]:
     """Pictures among ``files``, relative to ``root`` and in their order, each with the ``.pts`` beside it.
 
     Hidden files are passed over. A picture without a ``.pts`` is left out if ``skip_alone``.
@@ -96,7 +96,7 @@ def annotated_pictures(root: Path, files: Iterable[Path], *, skip_alone: bool = 
     """
     files = list(files)
     annotations = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".pts"}
-    pictures = [path for path in files if is_picture(path)]
+    pictures = [path for path in files if is_image(path)]
     alone = [path for path in pictures if path.with_suffix("") not in annotations]
     if alone and not skip_alone:
         named = ", ".join(f"'{path}'" for path in alone[:3])

@@ -9,9 +9,9 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.pts import annotated_pictures, is_picture, read_pts
+from lgcn.datasets.pts import annotated_images, is_image, read_pts
 from lgcn.datasets.reading import scheme_of
-from lgcn.protocols import Protocol, get_protocol
+from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
 WITHOUT_POINTS = "pictures without .pts"
@@ -45,7 +45,7 @@ class PtsFolder(LandmarkDataset):
         root: str | Path,
         split: str = "all",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
         *,
         scheme: str | LandmarkScheme | None = None,
@@ -62,7 +62,7 @@ class PtsFolder(LandmarkDataset):
                 )
             below = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
             files.update(dict.fromkeys(sorted(below)))
-        pairs = annotated_pictures(root, files, skip_alone=True)
+        pairs = annotated_images(root, files, skip_alone=True)
         if not pairs:
             raise InputFileError(f"Expected annotated pictures in '{root}', split '{split}' (got none). {self.layout}")
         first = read_pts(pairs[0][1], allow_missing=True)
@@ -82,7 +82,7 @@ class PtsFolder(LandmarkDataset):
             normalizer=normalizer,
             split=split,
         )
-        alone = sum(is_picture(path) for path in files) - len(pairs)
+        alone = sum(is_image(path) for path in files) - len(pairs)
         if alone:
             self.skipped[WITHOUT_POINTS] = alone
 

@@ -67,7 +67,7 @@ def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: st
     return SCHEMES[fitting[0]]
 
 
-def check_picture_name(name: str, where: str) -> str:
+def check_image_name(name: str, where: str) -> str:
     """Returns ``name`` if a file can be called so.
 
     Raises:

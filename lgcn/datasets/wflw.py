@@ -8,8 +8,8 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_picture_name, likewise, read_text, to_numbers, to_points
-from lgcn.protocols import Protocol
+from lgcn.datasets.reading import check_image_name, likewise, read_text, to_numbers, to_points
+from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import get_scheme
 
 PICTURES = "WFLW_images"
@@ -55,7 +55,7 @@ class WFLW(LandmarkDataset):
         root: str | Path,
         split: str = "train",
         transform: Callable[[Data], Data] | None = None,
-        protocol: str | Protocol = "zero_based",
+        protocol: str | EvaluationProtocol = "zero_based",
         normalizer: str | None = None,
     ) -> None:
         check_choice("split", split, self.splits)
@@ -89,7 +89,7 @@ class WFLW(LandmarkDataset):
                 f"Expected the flags {', '.join(ATTRIBUTES)} to be 0 or 1 in {where(rows[0])} "
                 f"(got {flags[rows[0]].tolist()}). Restore the file from the archive.{likewise(rows, where)}"
             )
-        names = [check_picture_name(fields[-1], where(index)) for index, (_, fields) in enumerate(lines)]
+        names = [check_image_name(fields[-1], where(index)) for index, (_, fields) in enumerate(lines)]
         super().__init__(
             root,
             [f"{PICTURES}/{name}" for name in names],

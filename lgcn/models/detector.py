@@ -19,7 +19,7 @@ from lgcn.models.config import DetectorConfig
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
 from lgcn.nn import LandmarkRefiner
-from lgcn.precision import full_precision
+from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.typing import DetectorOutput
@@ -101,7 +101,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         initial, confidence = self.codec.decode(heatmaps)
         if self.refiner is None:
             return DetectorOutput(initial, initial, confidence, heatmaps)
-        with full_precision(features.device.type):
+        with autocast_disabled(features.device.type):
             pos, connectivity = self.refiner(
                 features.to(initial.dtype), initial, confidence, mask, return_connectivity=True
             )

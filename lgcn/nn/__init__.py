@@ -11,10 +11,8 @@ from lgcn.nn.connectivity import (
     TopologyConnectivity,
     UniformConnectivity,
 )
-from lgcn.nn.dense_lgcn_conv import DenseLGCNConv
-from lgcn.nn.lgcn import LGCN
-from lgcn.nn.lgcn_conv import LGCNConv
-from lgcn.nn.refiner import LandmarkRefiner
+from lgcn.nn.conv import DenseLGCNConv, LGCNConv
+from lgcn.nn.models import LGCN, LandmarkRefiner
 
 __all__ = [
     "CONNECTIVITIES",

@@ -104,7 +104,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, list[float] | None]
         raise InputFileError(
             f"Expected JSON in '{path}' (line {error.lineno}, column {error.colno}: {error.msg}). It may be {_FORMS}."
         ) from None
-    for name, boxes in _json_pictures(path, content):
+    for name, boxes in _json_images(path, content):
         yield name, None
         if not isinstance(boxes, list):
             raise InputFileError(f"Expected a list of boxes for '{name}' in '{path}' (got {_shown(boxes)}).")
@@ -112,7 +112,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, list[float] | None]
             yield name, _as_box(box, f"box {number} of '{name}' in '{path}'")
 
 
-def _json_pictures(path: Path, content: Any) -> Iterable[tuple[str, Any]]:
+def _json_images(path: Path, content: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(content, dict):
         return content.items()
     try:

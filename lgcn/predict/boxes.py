@@ -61,6 +61,6 @@ def tight_boxes(pos: Tensor, before: Tensor, images: Sequence[Tensor]) -> Tensor
     tight = torch.cat([tight[:, :2].floor(), tight[:, 2:].ceil()], dim=1)
     size = (tight[:, 2:] - tight[:, :2]).amin(dim=1)
     border = tight.new_tensor([[image.shape[2], image.shape[1]] for image in images])
-    on_picture = ((tight[:, 2:] > 0) & (tight[:, :2] < border - 1)).all(dim=1)
+    on_image = ((tight[:, 2:] > 0) & (tight[:, :2] < border - 1)).all(dim=1)
     shared = (torch.minimum(tight[:, 2:], before[:, 2:]) - torch.maximum(tight[:, :2], before[:, :2])).amin(dim=1)
-    return torch.where(((size >= 2) & on_picture & (shared > 0))[:, None], tight, before)
+    return torch.where(((size >= 2) & on_image & (shared > 0))[:, None], tight, before)

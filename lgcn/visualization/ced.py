@@ -11,7 +11,7 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 from torch import Tensor
 
 from lgcn.checks import InputError, check_shape
-from lgcn.engine.tables import threshold_title
+from lgcn.evaluation.formatting import threshold_title
 from lgcn.files import replace_when_done
 from lgcn.metrics import auc_ced, check_threshold, cumulative_error_distribution, failure_rate
 from lgcn.visualization.page import fit_text, shorten_paths

@@ -73,7 +73,7 @@ def draw_landmarks(
             )
     pixels = as_image_tensor(image)
     factor = _legible_scale(pixels, faces) if upscale is None else upscale
-    figure, axes = _picture_figure(pixels, factor)
+    figure, axes = _image_figure(pixels, factor)
     for face in faces:
         size = max(_face_size(face), 1.0)
         if boxes:
@@ -126,7 +126,7 @@ def strongest_edges(connectivity: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return torch.stack([i[strongest], j[strongest]], dim=1), weight[strongest]
 
 
-def _picture_figure(pixels: Tensor, factor: int) -> tuple[Figure, Axes]:
+def _image_figure(pixels: Tensor, factor: int) -> tuple[Figure, Axes]:
     """A figure of exactly the picture's pixels times ``factor``, and its axes in pixels of the picture."""
     height, width = pixels.shape[1:]
     # At 72 dots an inch a point of matplotlib is a pixel.

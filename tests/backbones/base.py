@@ -64,7 +64,7 @@ class BaseBackboneTester:
         assert output.heatmaps.isfinite().all()
         assert output.features.isfinite().all()
 
-    def test_pictures_of_a_batch_do_not_mix(self, backbone: Backbone) -> None:
+    def test_images_of_a_batch_do_not_mix(self, backbone: Backbone) -> None:
         images = self.images()
         with torch.no_grad():
             together, alone = backbone(images), backbone(images[1:])

@@ -31,7 +31,7 @@ from benchmarks.connectivity_ablation import BEGIN, END, main
 from benchmarks.data_loading import draw_faces
 from lgcn.checks import InputError
 from lgcn.datasets import IBUG300W
-from lgcn.engine import crop_faces, evaluate
+from lgcn.evaluation import crop_faces, evaluate
 from lgcn.graph import sample_features
 from lgcn.models import LandmarkDetector, create_detector
 from lgcn.nn import LandmarkRefiner

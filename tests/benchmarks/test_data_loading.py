@@ -39,11 +39,11 @@ def test_every_rate_is_measured(tmp_path: Path) -> None:
 
     results = figures["results"]
     assert list(results) == ["read", "worker", "loader, 1 worker", "step"]
-    assert all(result["pictures_per_s"] > 0 for result in results.values())
+    assert all(result["images_per_s"] > 0 for result in results.values())
     for name in ("read", "worker", "step"):
         low, high = results[name]["quartiles"]
-        assert low <= results[name]["pictures_per_s"] <= high
-    rate = results["step"]["pictures_per_s"] / results["worker"]["pictures_per_s"]
+        assert low <= results[name]["images_per_s"] <= high
+    rate = results["step"]["images_per_s"] / results["worker"]["images_per_s"]
     assert figures["workers_needed"] == pytest.approx(rate)
     assert figures["settings"]["root"] == "drawn"
     assert figures["settings"]["of_fit"] == ["--data.batch_size", "2"]

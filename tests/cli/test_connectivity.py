@@ -109,7 +109,7 @@ def test_without_landmarks_there_is_the_heat_map_alone(
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_pictures_of_the_same_name_are_told_apart(
+def test_images_of_the_same_name_are_told_apart(
     connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -187,7 +187,7 @@ def test_help_does_not_load_torch() -> None:
 
 
 def test_the_example_covers_the_face_and_its_files_can_be_drawn(model: str, tmp_path: Path) -> None:
-    example = [sys.executable, str(ROOT / "examples" / "connectivity_pictures.py"), "--output", "covered"]
+    example = [sys.executable, str(ROOT / "examples" / "draw_connectivity.py"), "--output", "covered"]
     done = subprocess.run(example, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[1:4]}

@@ -52,7 +52,7 @@ def test_report_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert report["splits"]["train"]["faces"] == 5
     assert report["splits"]["train"]["published"] == 3148
     assert report["splits"]["afw,ibug"]["subsets"] == {}
-    assert report["num_findings"] == {"count": 2, "unreadable_picture": 2}
+    assert report["num_findings"] == {"count": 2, "unreadable_image": 2}
     assert [each["file"] for each in report["findings"]] == [None, None, "afw/3.png", "afw/3.png"]
     assert report["notes"][-1].startswith("300-W unpacks to")
 

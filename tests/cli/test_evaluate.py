@@ -140,7 +140,7 @@ def test_a_model_of_another_scheme_is_refused(root: Path, tmp_path: Path, capsys
     assert "'ibug68' (got 'wflw98')" in capsys.readouterr().err
 
 
-def test_a_broken_picture_leaves_no_json(
+def test_a_broken_image_leaves_no_json(
     model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "ibug"
@@ -155,7 +155,7 @@ def test_a_broken_picture_leaves_no_json(
     assert not file.exists()
 
 
-def test_on_request_a_broken_picture_is_left_out_and_named_everywhere(
+def test_on_request_a_broken_image_is_left_out_and_named_everywhere(
     model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "lfpw" / "testset"
@@ -225,7 +225,7 @@ def test_one_run_prints_the_seven_columns_of_wflw_beside_published_figures(
     assert faces.split()[1:] == ["4/2500", "1/326", "1/314", "1/698", "1/206", "4/736", "0/773"]
 
 
-def test_missing_pictures_are_noticed_before_the_first_face(
+def test_missing_images_are_noticed_before_the_first_face(
     wflw_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_wflw(tmp_path)
@@ -413,7 +413,7 @@ def test_no_shipped_model_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert all(name in error for name in SHIPPED_MODELS) and error.count("\n") == 1
 
 
-def test_the_default_model_prints_seven_columns_on_real_pictures(
+def test_the_default_model_prints_seven_columns_on_real_images(
     shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = shared / "data" / "wflw_standin"

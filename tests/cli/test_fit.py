@@ -192,7 +192,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(
     assert f"lgcn fit' in '{path}'" in error_of(capsys, "--config", config, *places, "--ckpt_path", str(path))
 
 
-def test_a_damaged_picture_met_by_a_worker_is_one_message(
+def test_a_damaged_image_met_by_a_worker_is_one_message(
     tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(faces(tmp_path / "300w"))

@@ -108,7 +108,7 @@ def test_pts_is_one_file_a_face_and_one_based(predict, photos: Path, tmp_path: P
         assert torch.allclose(points - 1, torch.tensor(face["landmarks"]), atol=1e-3)
 
 
-def test_pictures_of_the_same_name_do_not_replace_each_other(
+def test_images_of_the_same_name_do_not_replace_each_other(
     predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a.png", "a_1.png"):
@@ -133,7 +133,7 @@ def test_an_ambiguous_name_of_boxes_is_refused(
     assert "one picture for the name 'a.png'" in capsys.readouterr().err
 
 
-def test_bad_pictures_do_not_cost_the_results_of_the_others(
+def test_bad_images_do_not_cost_the_results_of_the_others(
     predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "text.jpg").write_text("not a picture at all")
@@ -154,14 +154,14 @@ def test_bad_pictures_do_not_cost_the_results_of_the_others(
     assert len(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == 2
 
 
-def test_only_bad_pictures_write_nothing(predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_bad_images_write_nothing(predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict("nowhere.jpg", "nowhere.png", "--output", tmp_path / "out") == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("lgcn: error:") == 3
     assert not (tmp_path / "out").exists()
 
 
-def test_a_long_list_goes_through_a_few_pictures_at_a_time(
+def test_a_long_list_goes_through_a_few_images_at_a_time(
     predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lgcn.predict import LandmarkPredictor
@@ -186,9 +186,7 @@ def test_a_long_list_goes_through_a_few_pictures_at_a_time(
 
 
 @pytest.mark.parametrize("kind", ["grey", "alpha", "palette", "cmyk", "16 bit"])
-def test_pictures_of_every_kind_are_read(
-    kind: str, predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_of_every_kind_are_read(kind: str, predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = Image.open(ASTRONAUT)
     path = tmp_path / ("photo.jpg" if kind == "cmyk" else "photo.png")
     if kind == "16 bit":

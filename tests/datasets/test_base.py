@@ -7,7 +7,7 @@ from torch_geometric.loader import DataLoader
 
 from lgcn.checks import InputError, InputFileError
 from lgcn.datasets import LandmarkDataset
-from lgcn.protocols import Protocol
+from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import LandmarkScheme
 from lgcn.transforms import CropToInput
 
@@ -50,7 +50,7 @@ def test_items_do_not_share_memory_with_the_annotations(root: Path) -> None:
     assert dataset[0].visibility.all()
 
 
-def test_a_picture_may_come_several_times(root: Path) -> None:
+def test_a_image_may_come_several_times(root: Path) -> None:
     dataset = LandmarkDataset(root, ["0.png", "0.png"], POS, SCHEME)
     assert dataset[0].image_id == dataset[1].image_id
     assert not torch.equal(dataset[0].y, dataset[1].y)
@@ -138,7 +138,7 @@ def test_what_the_annotation_brings_along(root: Path) -> None:
 
 def test_a_protocol_may_crop_by_the_boxes_of_the_annotation(root: Path) -> None:
     boxes = torch.tensor([[0.5, 1.0, 20.0, 30.0], [5.0, 5.0, 5.0, 9.0]])
-    protocol = Protocol("own", "the dataset's own boxes", box="dataset")
+    protocol = EvaluationProtocol("own", "the dataset's own boxes", box="dataset")
     dataset = LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, rect=boxes, protocol=protocol)
     assert dataset.crops_by_rect
     assert dataset[0].bbox.tolist() == [[0.5, 1, 20, 30]]
@@ -146,17 +146,17 @@ def test_a_protocol_may_crop_by_the_boxes_of_the_annotation(root: Path) -> None:
     assert not LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME, protocol=protocol).crops_by_rect
 
 
-def test_a_dataset_may_read_its_pictures_from_elsewhere(root: Path) -> None:
+def test_a_dataset_may_read_its_images_from_elsewhere(root: Path) -> None:
     class Grey(LandmarkDataset):
-        def read_picture(self, idx: int) -> torch.Tensor:
+        def read_image(self, idx: int) -> torch.Tensor:
             return torch.full((3, 4, 5), idx, dtype=torch.uint8)
 
     assert Grey(root, ["0.png", "1.png"], POS, SCHEME)[1].image.unique().tolist() == [1]
 
 
-def test_missing_pictures_are_found_without_reading(root: Path) -> None:
+def test_missing_images_are_found_without_reading(root: Path) -> None:
     dataset = LandmarkDataset(root, ["0.png", "gone/2.png"], POS, SCHEME)
-    assert dataset.missing_pictures() == ["gone/2.png"]
+    assert dataset.missing_images() == ["gone/2.png"]
     assert dataset.completeness().message == "split 'all': 2 faces (missing pictures: 1, such as 'gone/2.png')"
     with pytest.raises(InputFileError, match=r"gone/2\.png"):
         dataset[1]

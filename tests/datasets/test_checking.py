@@ -64,21 +64,21 @@ def with_the_row_twice(root: Path, rows: list[str]) -> None:
     rows[2] = rows[1]
 
 
-def with_the_picture_twice(root: Path, rows: list[str]) -> None:
+def with_the_image_twice(root: Path, rows: list[str]) -> None:
     picture(root / PICTURES / "a" / "2.bmp", 1)
     rows[2] = rows[1].replace("1.png", "2.bmp")
 
 
-def with_a_truncated_picture(root: Path, rows: list[str]) -> None:
+def with_a_truncated_image(root: Path, rows: list[str]) -> None:
     path = root / PICTURES / "a" / "1.png"
     path.write_bytes(path.read_bytes()[:900])
 
 
-def with_a_text_for_a_picture(root: Path, rows: list[str]) -> None:
+def with_a_text_for_a_image(root: Path, rows: list[str]) -> None:
     (root / PICTURES / "a" / "1.png").write_text("<html>not found</html>")
 
 
-def without_a_picture(root: Path, rows: list[str]) -> None:
+def without_a_image(root: Path, rows: list[str]) -> None:
     (root / PICTURES / "a" / "1.png").unlink()
 
 
@@ -130,13 +130,13 @@ def without_eyes(root: Path, rows: list[str]) -> None:
             f"train: {FILE}/1.png, face 2: same picture and same points as face 1",
         ),
         (
-            with_the_picture_twice,
-            "duplicate_picture",
+            with_the_image_twice,
+            "duplicate_image",
             f"train: {FILE}/2.bmp, face 2: same pixels and same face as '{FILE}/1.png'",
         ),
-        (with_a_truncated_picture, "unreadable_picture", f"train: {FILE}/1.png, face 1: Expected a whole picture in '"),
-        (with_a_text_for_a_picture, "unreadable_picture", f"train: {FILE}/1.png, face 1: Expected a picture in '"),
-        (without_a_picture, "missing_picture", f"train: {FILE}/1.png, face 1: there is no such file"),
+        (with_a_truncated_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a whole picture in '"),
+        (with_a_text_for_a_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a picture in '"),
+        (without_a_image, "missing_image", f"train: {FILE}/1.png, face 1: there is no such file"),
         (
             with_an_empty_box,
             "no_extent",
@@ -199,7 +199,7 @@ def test_points_on_the_border_are_inside(tmp_path: Path) -> None:
     assert not findings("wflw", tmp_path)
 
 
-def test_a_test_picture_among_the_training_pictures_is_a_leak(tmp_path: Path) -> None:
+def test_a_test_image_among_the_training_images_is_a_leak(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)
     picture(tmp_path / PICTURES / "b" / "copy.bmp", 4)
     rows["train"][2] = rows["test"][1].replace("a/4.png", "b/copy.bmp")
@@ -218,7 +218,7 @@ def test_a_test_picture_among_the_training_pictures_is_a_leak(tmp_path: Path) ->
     assert kind == "leak" and line.endswith(f"as '{FILE}/4.png', with another face")
 
 
-def test_other_faces_of_a_picture_are_no_duplicates(tmp_path: Path) -> None:
+def test_other_faces_of_a_image_are_no_duplicates(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
     picture(tmp_path / PICTURES / "a" / "2.png", 1)
     rows[2] = wflw_row("a/2.png", points(98, 9) * 0.2, rect=(0, 0, 9, 9))
@@ -305,7 +305,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     ]
 
 
-def test_a_csv_file_and_its_subset_may_share_pictures(tmp_path: Path) -> None:
+def test_a_csv_file_and_its_subset_may_share_images(tmp_path: Path) -> None:
     pos = [points(19, number).flatten().tolist() for number in range(2)]
     header = ",".join(["image_name", "scale", "center_w", "center_h", *(f"p{i}" for i in range(38))])
     rows = [",".join([f"{number}.png", "0.2", "30", "30", *map(str, pos[number])]) for number in range(2)]
@@ -371,13 +371,13 @@ def test_odd_names_of_files_stay_in_one_line(tmp_path: Path) -> None:
 
 def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
-    with_a_truncated_picture(tmp_path, rows)
+    with_a_truncated_image(tmp_path, rows)
     alone, together = (check_dataset("wflw", tmp_path, num_workers=count)[0] for count in (0, 2))
     assert alone == together
     assert len(alone.findings) == 1
 
 
-def test_faces_and_pictures_of_subsets(tmp_path: Path) -> None:
+def test_faces_and_images_of_subsets(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
     rows[2] = wflw_row("a/1.png", points(98, 9) * 0.2, rect=(0, 0, 9, 9))
     rows[1:] = [row.replace(" 0 0 0 0 0 0 ", " 1 0 0 0 0 0 ") for row in rows[1:]]

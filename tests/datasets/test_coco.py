@@ -11,7 +11,7 @@ from PIL import Image
 
 from lgcn.checks import InputFileError
 from lgcn.datasets import COCOKeypoints
-from lgcn.protocols import Protocol
+from lgcn.protocols import EvaluationProtocol
 from tests.datasets.fuzz import assert_sound_or_refused, damaged, thousand
 
 BODY = [value for k in range(17) for value in (5 + k % 5, 4 + k // 5, 2)]
@@ -50,7 +50,7 @@ def test_people_and_their_missing_and_covered_keypoints(tmp_path: Path) -> None:
     assert first.bbox.tolist() == [[5, 4, 9, 7]]
     assert dataset.scheme.name == "coco17" and dataset.normalizer_name == "box"
     assert dataset.completeness() == (2, None, None)
-    own = Protocol("own", "the dataset's own boxes", box="dataset")
+    own = EvaluationProtocol("own", "the dataset's own boxes", box="dataset")
     assert COCOKeypoints(root, "val", protocol=own)[0].bbox.tolist() == [[2, 1, 22.5, 16]]
 
 
@@ -92,7 +92,7 @@ def test_a_missing_root(tmp_path: Path) -> None:
         COCOKeypoints(tmp_path, "train")
     root = make_root(tmp_path, content(annotation()))
     (root / "val2017/a.jpg").unlink()
-    assert COCOKeypoints(root).missing_pictures() == ["val2017/a.jpg"]
+    assert COCOKeypoints(root).missing_images() == ["val2017/a.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_faces_with_their_pictures_and_covered_landmarks(root: Path) -> None:
+def test_faces_with_their_images_and_covered_landmarks(root: Path) -> None:
     dataset = COFW(root, "test")
     assert dataset.image_ids == ["COFW_test_color.mat#0", "COFW_test_color.mat#1"]
     colour, grey = dataset[0], dataset[1]
@@ -73,7 +73,7 @@ def test_faces_with_their_pictures_and_covered_landmarks(root: Path) -> None:
     assert colour.visibility.all()
     assert colour.occlusion.nonzero().tolist() == [[0]] and grey.occlusion.nonzero().tolist() == [[1]]
     assert colour.rect.tolist() == [[3, 1, 13, 9]]
-    assert dataset.missing_pictures() == []
+    assert dataset.missing_images() == []
     assert dataset.completeness() == (2, 507, "split 'test': 2 of 507 faces")
     assert COFW.splits == {"train": 1345, "test": 507}
 
@@ -87,7 +87,7 @@ def test_train_and_loader_processes(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(dataset))[2].image_id == "COFW_train_color.mat#2"
 
 
-def test_a_face_that_is_left_out_takes_its_picture_along(tmp_path: Path) -> None:
+def test_a_face_that_is_left_out_takes_its_image_along(tmp_path: Path) -> None:
     rows = annotations(2)
     rows[0, :58] = np.nan
     write(tmp_path / "COFW_test_color.mat", rows, [COLOUR, COLOUR[..., 1]])
@@ -140,7 +140,7 @@ def test_a_file_of_another_layout(root: Path, change: Callable[[Any], None], mes
 
 
 @pytest.mark.parametrize("picture", [np.zeros((0, 4), np.uint8), np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5)), None])
-def test_a_damaged_picture_is_named_on_access(root: Path, picture: np.ndarray | None) -> None:
+def test_a_damaged_image_is_named_on_access(root: Path, picture: np.ndarray | None) -> None:
     with h5py.File(root / "COFW_test_color.mat", "r+") as file:
         del file["#refs#/1"]
         file["other"] = np.zeros(3) if picture is None else picture.T
@@ -218,7 +218,7 @@ def assert_face_or_refused(path: Path) -> None:
     dataset = assert_sound_or_refused(lambda: COFW(path.parent, "test"))
     if dataset is not None and len(dataset):
         try:
-            picture = dataset.read_picture(0)
+            picture = dataset.read_image(0)
         except InputFileError:
             return
         assert picture.shape[0] == 3 and picture.numel() > 0

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lgcn.checks import InputFileError
 from lgcn.datasets import AFLW19, HRNetCSV
-from lgcn.protocols import Protocol
+from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import get_scheme
 from tests.datasets.fuzz import assert_sound_or_refused, damaged, nearly, thousand
 
@@ -87,7 +87,7 @@ def test_aflw_divides_by_the_size_of_its_box(tmp_path: Path) -> None:
     assert dataset[0].normalizer.item() == 250.5 and dataset[1].normalizer.isnan()
     assert dataset[0].rect.tolist() == [[4, 2.5, 24, 22.5]]
     assert dataset[0].bbox.tolist() == [[4, 4, 10, 6]]
-    own = Protocol("own", "the dataset's own boxes", box="dataset", normalizer="box")
+    own = EvaluationProtocol("own", "the dataset's own boxes", box="dataset", normalizer="box")
     dataset = AFLW19(root, "test", protocol=own)
     assert dataset[0].bbox.tolist() == [[4, 2.5, 24, 22.5]]
     assert dataset.normalizer_name == "box"

@@ -39,7 +39,7 @@ def test_points_become_zero_based_as_the_protocol_says(make_folder) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".bmp"])
-def test_picture_suffixes(make_folder, suffix: str) -> None:
+def test_image_suffixes(make_folder, suffix: str) -> None:
     root = make_folder("ibug", suffix=suffix)
     dataset = IBUG300W(root, "ibug")
     assert len(dataset) == 2
@@ -47,7 +47,7 @@ def test_picture_suffixes(make_folder, suffix: str) -> None:
     assert dataset[1].image_id == f"ibug/4_1{suffix}"
 
 
-def test_hidden_and_other_files_are_no_pictures(make_folder) -> None:
+def test_hidden_and_other_files_are_no_images(make_folder) -> None:
     root = make_folder("ibug")
     (root / "ibug" / "._4_0.png").touch()
     (root / "ibug" / "readme.txt").touch()
@@ -117,7 +117,7 @@ def test_the_private_set_where_trees_in_the_wild_keep_it(make_folder, place: str
     )
 
 
-def test_a_picture_without_points(make_folder) -> None:
+def test_a_image_without_points(make_folder) -> None:
     root = make_folder("afw", count=5)
     for path in sorted(root.glob("afw/*.pts"))[1:]:
         path.unlink()
@@ -134,7 +134,7 @@ def test_a_file_with_67_points_or_nan(make_folder) -> None:
         IBUG300W(root, "afw")
 
 
-def test_a_truncated_picture_is_named_on_access(make_folder) -> None:
+def test_a_truncated_image_is_named_on_access(make_folder) -> None:
     root = make_folder("afw", count=1)
     path = root / "afw" / "3_0.png"
     path.write_bytes(path.read_bytes()[:60])

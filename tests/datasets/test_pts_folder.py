@@ -23,7 +23,7 @@ def add(root: Path, name: str, content: str = CONTENT) -> Path:
     return root
 
 
-def test_pictures_of_a_folder_and_those_below_it(tmp_path: Path) -> None:
+def test_images_of_a_folder_and_those_below_it(tmp_path: Path) -> None:
     for name in ("b.png", "deep/er/a.tif", "deep/c.JPG"):
         add(tmp_path, name)
     dataset = PtsFolder(tmp_path, scheme=THREE)
@@ -58,7 +58,7 @@ def test_the_scheme_follows_from_the_number_of_points(tmp_path: Path) -> None:
         PtsFolder(tmp_path, scheme=THREE)
 
 
-def test_pictures_without_points_are_counted(tmp_path: Path) -> None:
+def test_images_without_points_are_counted(tmp_path: Path) -> None:
     add(tmp_path, "a.png")
     Image.new("RGB", (3, 2)).save(tmp_path / "b.png")
     (tmp_path / ".hidden.png").touch()

@@ -20,7 +20,7 @@ def tensors() -> dict[str, Tensor]:
     }
 
 
-def test_a_batch_holds_one_graph_a_picture() -> None:
+def test_a_batch_holds_one_graph_a_image() -> None:
     given = tensors()
     batch = landmark_graph(**given)
     assert batch.num_graphs == B

@@ -34,7 +34,7 @@ def test_nme_is_over_the_visible_landmarks_of_each_image() -> None:
     torch.testing.assert_close(errors, torch.tensor([3.0, 2.0]))
 
 
-def test_nme_does_not_change_when_the_picture_is_scaled() -> None:
+def test_nme_does_not_change_when_the_image_is_scaled() -> None:
     preds, target = torch.rand(2, 4, 5, 2, dtype=torch.float64)
     normalizer = torch.rand(4, dtype=torch.float64) + 0.1
     torch.testing.assert_close(

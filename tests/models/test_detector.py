@@ -62,14 +62,14 @@ def test_connectivity_on_request(detector: Build, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
-def test_all_types_of_pictures_say_the_same(detector: Build, images: Tensor, dtype: torch.dtype) -> None:
+def test_all_types_of_images_say_the_same(detector: Build, images: Tensor, dtype: torch.dtype) -> None:
     model = detector()
     same = images.to(dtype) / 255 if dtype.is_floating_point else images.to(dtype)
     torch.testing.assert_close(model(same).pos, model(images).pos)
     torch.testing.assert_close(model(same).heatmaps, model(images).heatmaps)
 
 
-def test_the_backbone_sees_normalised_pictures(images: Tensor) -> None:
+def test_the_backbone_sees_normalised_images(images: Tensor) -> None:
     class Spy(nn.Module):
         def forward(self, given: Tensor) -> Tensor:
             self.given = given
@@ -82,7 +82,7 @@ def test_the_backbone_sees_normalised_pictures(images: Tensor) -> None:
         torch.testing.assert_close(spy.given[:, channel], (images[:, channel] / 255 - mean) / std)
 
 
-def test_pictures_of_a_batch_do_not_mix(detector: Build, images: Tensor) -> None:
+def test_images_of_a_batch_do_not_mix(detector: Build, images: Tensor) -> None:
     model = detector(preset="default")
     torch.testing.assert_close(model(images).pos[1:], model(images[1:]).pos, atol=1e-4, rtol=1e-4)
     assert model(images[:0]).pos.shape == (0, K, 2)
@@ -168,7 +168,7 @@ def test_the_parts_are_those_of_the_config() -> None:
     assert [conv.out_channels for conv in model.refiner.lgcn.convs] == [8, 2]
 
 
-def test_wrong_sizes_of_pictures(detector: Build) -> None:
+def test_wrong_sizes_of_images(detector: Build) -> None:
     with pytest.raises(
         InputError, match=r"'images' to have shape \[B, 3, H, W\] with H=32, W=48 \(got \[1, 3, 48, 32\]"
     ):

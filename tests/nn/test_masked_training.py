@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lgcn.graph import complete_edge_index
 from lgcn.nn import LGCN, LearnableConnectivity
-from lgcn.nn.masked_norm import batch_norm_of
+from lgcn.nn.functional.masked_batch_norm import batch_norm_of
 from tests.nn.inputs import assert_close, randomize
 
 K, B = 6, 3

@@ -32,7 +32,7 @@ def test_the_face_of_a_photo_is_found_where_its_landmarks_are(astronaut: Tensor,
     assert torch.equal(area, area.sort(descending=True).values)
 
 
-def test_large_pictures_are_searched_small_and_boxes_scaled_back(
+def test_large_images_are_searched_small_and_boxes_scaled_back(
     astronaut: Tensor, detector: CascadeFaceDetector
 ) -> None:
     large = F.interpolate(astronaut[None], scale_factor=3, mode="bilinear")[0]
@@ -49,7 +49,7 @@ def test_a_shifted_face_is_found_shifted(astronaut: Tensor, detector: CascadeFac
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 500), (40, 40), (3000, 20)])
-def test_pictures_without_a_face_have_no_boxes(size: tuple[int, int], detector: CascadeFaceDetector) -> None:
+def test_images_without_a_face_have_no_boxes(size: tuple[int, int], detector: CascadeFaceDetector) -> None:
     assert detector(torch.full((3, *size), 200, dtype=torch.uint8)).shape == (0, 4)
 
 

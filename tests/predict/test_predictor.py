@@ -29,7 +29,7 @@ def loosened(boxes: Tensor, left: float, top: float, right: float, bottom: float
     return boxes + size * torch.tensor([-left, -top, right, bottom])
 
 
-def test_landmarks_come_back_in_pixels_of_the_picture() -> None:
+def test_landmarks_come_back_in_pixels_of_the_image() -> None:
     faces = predictor()(PICTURE, BOXES)
     assert all(isinstance(face, Face) for face in faces)
     for face, target, box in zip(faces, (LEFT, RIGHT), BOXES, strict=True):
@@ -47,7 +47,7 @@ def test_a_crop_that_does_not_fill_the_input_in_whole_numbers_is_mapped_back_too
     assert (face.landmarks - pos).abs().max() < 0.1
 
 
-def test_all_forms_of_a_picture_give_the_same(tmp_path: Path) -> None:
+def test_all_forms_of_a_image_give_the_same(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     array = PICTURE.permute(1, 2, 0).numpy()
     Image.fromarray(array).save(path)
@@ -88,7 +88,7 @@ def test_the_batch_size_changes_nothing_but_the_batches(batch_size: int) -> None
             assert (face.landmarks - target).abs().max() < 0.3
 
 
-def test_large_pictures_are_not_all_held_at_a_time() -> None:
+def test_large_images_are_not_all_held_at_a_time() -> None:
     predict = predictor()
     large = torch.zeros(1, dtype=torch.uint8).expand(3, 6000, 6000)  # takes one byte
     ahead = (predict.prepare(large, [0, 0, 9, 9]) for _ in range(5))
@@ -156,7 +156,7 @@ def test_boxes_of_another_form_are_refused(boxes: object, reason: str) -> None:
         predictor()(PICTURE, boxes)
 
 
-def test_boxes_for_another_number_of_pictures_are_refused() -> None:
+def test_boxes_for_another_number_of_images_are_refused() -> None:
     with pytest.raises(InputError, match="each of the 2 pictures .got 1"):
         predictor()([PICTURE, PICTURE], [BOXES])
 
@@ -167,7 +167,7 @@ def test_numbers_below_one_are_refused(option: str) -> None:
         predictor(**{option: 0})
 
 
-def test_an_own_face_detector_is_asked_for_pictures_without_boxes() -> None:
+def test_an_own_face_detector_is_asked_for_images_without_boxes() -> None:
     asked: list[tuple[int, ...]] = []
 
     def find(image: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ def test_what_the_network_is_not_sure_of_was_a_false_alarm() -> None:
         predictor(min_confidence=1.5)
 
 
-def test_a_picture_of_one_pixel_has_no_face() -> None:
+def test_a_image_of_one_pixel_has_no_face() -> None:
     pixel = np.zeros((1, 1, 3), dtype=np.uint8)
     with pytest.warns(NoFaceWarning, match="'image'"):
         assert predictor()(pixel) == []
@@ -253,7 +253,7 @@ def test_from_pretrained_refuses_unknown_devices_and_models(tmp_path: Path) -> N
         LandmarkPredictor.from_pretrained("lgcn-86")
 
 
-def test_paths_of_any_kind_name_their_picture(tmp_path: Path) -> None:
+def test_paths_of_any_kind_name_their_image(tmp_path: Path) -> None:
     class Place(os.PathLike[str]):
         def __fspath__(self) -> str:
             return str(tmp_path / "place.png")

@@ -69,7 +69,7 @@ def test_landmarks_stay_on_their_spots_under_any_random_affine(input_size: tuple
         torch.testing.assert_close(back[channels], example().y, atol=1e-3, rtol=0)
 
 
-def test_a_flip_mirrors_the_picture_and_swaps_partners() -> None:
+def test_a_flip_mirrors_the_image_and_swaps_partners() -> None:
     plain = RandomAffineCrop(SCHEME, (48, 64), 2.0, flip=0.0, **NEUTRAL)(example())
     mirrored = RandomAffineCrop(SCHEME, (48, 64), 2.0, flip=1.0, **NEUTRAL)(example())
     assert (mirrored.image.flip(-1).int() - plain.image.int()).abs().max() <= 1
@@ -169,7 +169,7 @@ def test_shrinking_is_anti_aliased() -> None:
         assert image.std() < 6
 
 
-def test_outside_of_the_picture_is_black() -> None:
+def test_outside_of_the_image_is_black() -> None:
     white = torch.full((1, 3, 40, 40), 255, dtype=torch.uint8)
     image = CropToInput((40, 40), 2.0)(Data(image=white, bbox=torch.tensor([[-0.5, -0.5, 39.5, 39.5]]))).image
     assert (image[..., 12:28, 12:28] == 255).all()

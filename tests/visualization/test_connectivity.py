@@ -121,7 +121,7 @@ def test_negative_weights_have_colours_that_are_linear_and_white_at_0() -> None:
     _check_layout(figure)
 
 
-def test_the_landmarks_lie_where_they_are_in_the_picture() -> None:
+def test_the_landmarks_lie_where_they_are_in_the_image() -> None:
     image = torch.zeros_like(IMAGE)
     image[:, 80:101, 90:111] = 255
     figure = draw_connectivity(image, face(), SCHEME, ["a"], strongest=1, heat_map=False)
@@ -196,7 +196,7 @@ def test_self_loops_count_among_the_neighbours() -> None:
     assert not maps(figure)[0].images[0].get_array().mask.any()
 
 
-def test_pictures_share_their_scales() -> None:
+def test_images_share_their_scales() -> None:
     flat = torch.full((4, 4), 1 / 3).fill_diagonal_(0)
     figure = draw_connectivity([IMAGE, IMAGE], [face(flat), face()], SCHEME, ["a", "c"], strongest=1)
     assert len(panels(figure)) == 4

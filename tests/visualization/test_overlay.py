@@ -28,7 +28,7 @@ def image() -> torch.Tensor:
     return torch.randint(0, 256, (3, 180, 210), dtype=torch.uint8)
 
 
-def test_the_overlay_has_the_pixels_of_the_picture(image: torch.Tensor, tmp_path: Path) -> None:
+def test_the_overlay_has_the_pixels_of_the_image(image: torch.Tensor, tmp_path: Path) -> None:
     result = drawn(tmp_path / "o.png", image, [face()], upscale=1)
     assert result.shape == (180, 210, 3)
     changed = (result != image.permute(1, 2, 0).numpy()).any(axis=-1)
@@ -74,7 +74,7 @@ def test_initial_landmarks_edges_and_boxes_are_drawn_on_request(image: torch.Ten
     assert 0 < three[70, 80].sum() < three[70, 120].sum() < three[90, 60].sum() + 1, "as opaque as strong"
 
 
-def test_small_faces_are_enlarged_and_large_pictures_are_not(tmp_path: Path) -> None:
+def test_small_faces_are_enlarged_and_large_images_are_not(tmp_path: Path) -> None:
     small = torch.zeros(3, 60, 80, dtype=torch.uint8)
     assert drawn(tmp_path / "o.png", small, [face(pos=POS / 4)]).shape[0] >= 60 * 8
     large = torch.zeros(3, 900, 1700, dtype=torch.uint8)
@@ -83,12 +83,12 @@ def test_small_faces_are_enlarged_and_large_pictures_are_not(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (333, 2)])
-def test_pictures_of_any_size_are_drawn(size: tuple[int, int], tmp_path: Path) -> None:
+def test_images_of_any_size_are_drawn(size: tuple[int, int], tmp_path: Path) -> None:
     image = torch.zeros(3, *size, dtype=torch.uint8)
     assert drawn(tmp_path / "o.png", image, [face()], upscale=1).shape == (*size, 3)
 
 
-def test_faces_without_extent_and_outside_the_picture_are_drawn(image: torch.Tensor, tmp_path: Path) -> None:
+def test_faces_without_extent_and_outside_the_image_are_drawn(image: torch.Tensor, tmp_path: Path) -> None:
     for pos in (torch.full((4, 2), 30.0), POS + 5000):
         drawn(tmp_path / "o.jpg", image, [face(torch.zeros(4, 4), pos)], edges=2, initial=True, boxes=True)
 

@@ -20,7 +20,7 @@ from lgcn.checks import (
     check_mask,
     check_shape,
 )
-from lgcn.precision import full_precision
+from lgcn.nn.functional.autocast import autocast_disabled
 
 NORMALIZATIONS = ("softmax", "sigmoid", "raw")
 SELF_LOOPS = ("none", "scored", "zero")
@@ -161,7 +161,7 @@ class Connectivity(nn.Module, ABC):
             keep: [..., E], False for edges that are not there.
         """
         # Rounded to bfloat16, scores would blur the softmax, and what is kept between calls with them.
-        with full_precision(confidence_i.device.type):
+        with autocast_disabled(confidence_i.device.type):
             score = self._score_edges(id_i, id_j, confidence_i, confidence_j, loop, keep)
         if self.self_loops == "zero" and loop is not None:
             score = score.masked_fill(loop, 0.0)
@@ -198,7 +198,7 @@ class Connectivity(nn.Module, ABC):
             check_mask("mask", mask, "B K", B=confidence.shape[0], K=self.num_landmarks)
             confidence = confidence.masked_fill(~mask, 0.0)
         check_finite("confidence", confidence)
-        with full_precision(confidence.device.type):
+        with autocast_disabled(confidence.device.type):
             score = self._score_pairs(confidence, mask)
         if self.symmetric:
             score = (score + score.transpose(-1, -2)) / 2

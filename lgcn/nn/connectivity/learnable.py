@@ -14,9 +14,9 @@ from torch_geometric.nn import MLP
 
 from lgcn.checks import InputError, check_choice, is_plain_inference, is_transformed
 from lgcn.nn.connectivity.base import Connectivity
-from lgcn.nn.connectivity.mlps import after_first, widths
-from lgcn.nn.connectivity.pair_scores import AT_ONCE, pair_scores, pair_scores_by_rows
-from lgcn.precision import full_precision
+from lgcn.nn.functional.autocast import autocast_disabled
+from lgcn.nn.functional.mlp import after_first, widths
+from lgcn.nn.functional.pair_scores import AT_ONCE, pair_scores, pair_scores_by_rows
 
 NORMS = ("batch_norm",)
 
@@ -58,7 +58,7 @@ class LearnableConnectivity(Connectivity):
     Computed without one-hot vectors: a linear layer on :math:`g(l_i) \oplus g(l_j)` is the sum of two rows of
     its weight, so all of the class MLP, and what the edge MLP's first layer makes of it, is a table
     :math:`T` [K, K, H] of the parameters alone, kept as long as they do not change. An image adds only
-    :math:`\mathrm{ReLU}(T_{l_i l_j} + a c_i + b c_j)`, see :mod:`lgcn.nn.connectivity.pair_scores`. Batch
+    :math:`\mathrm{ReLU}(T_{l_i l_j} + a c_i + b c_j)`, see :mod:`lgcn.nn.functional.pair_scores`. Batch
     normalisation is an affine map once training is over, and is folded into the layer after it; in training its
     statistics are those of the edges, or of the pairs of different landmarks, whose two ends are there; types that
     images share are embedded once a batch.
@@ -341,7 +341,7 @@ class LearnableConnectivity(Connectivity):
 
     def _compute_constants(self) -> Constants:
         # Rounded to bfloat16 they would be kept, and scores blur the softmax.
-        with full_precision(self._device.type):
+        with autocast_disabled(self._device.type):
             return self._constants_as_they_are()
 
     def _constants_as_they_are(self) -> Constants:

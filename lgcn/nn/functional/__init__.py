@@ -1,0 +1,1 @@
+"""Pure functions and small helpers of the layers."""
