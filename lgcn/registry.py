@@ -1,7 +1,7 @@
-"""One small registry: names to things, with errors that list the choices."""
+"""Registry of named things: register with one verb, look up by name, list the choices on error."""
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from lgcn.checks import InputError, check_choice
 
@@ -9,28 +9,53 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names and the things of one kind that they stand for.
+    """Map names to things of one kind.
+
+    >>> shapes: Registry[int] = Registry("shape")
+    >>> shapes.register("square", 4)
+    4
+    >>> shapes["square"]
+    4
 
     Args:
-        kind: what is registered, in the words of an error message ("backbone", "scheme").
+        kind: what is registered, as an error message calls it ("backbone", "scheme").
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._things: dict[str, T] = {}
 
-    def add(self, name: str, thing: T) -> T:
-        """Registers ``thing``; a name can be taken only once."""
+    @overload
+    def register(self, name: str, thing: T) -> T: ...
+
+    @overload
+    def register(self, name: str) -> Callable[[T], T]: ...
+
+    def register(self, name: str, thing: T | None = None) -> T | Callable[[T], T]:
+        """Register ``thing`` under ``name``; without ``thing``, return a decorator that does so.
+
+        Args:
+            name: must be new. A thing with a ``name`` of its own is registered under that name.
+            thing: a class, a function or an object.
+
+        Returns:
+            ``thing``, or the decorator, which returns what it decorates.
+
+        Raises:
+            InputError: if the name is taken, or is not the thing's own.
+        """
+        if thing is None:
+            return lambda decorated: self.register(name, decorated)
+        own = getattr(thing, "name", name)
+        if isinstance(own, str) and own != name:
+            raise InputError(f"Expected 'name' to be the {self.kind}'s own, '{own}' (got '{name}').")
         if name in self._things:
             raise InputError(f"Expected a new {self.kind} name (got '{name}', which is taken). Choose another name.")
         self._things[name] = thing
         return thing
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """:meth:`add` as a decorator."""
-        return lambda thing: self.add(name, thing)
-
     def names(self) -> list[str]:
+        """Return the registered names in alphabetical order."""
         return sorted(self._things)
 
     def __getitem__(self, name: str) -> T:

@@ -5,7 +5,7 @@ import torch
 from torch_geometric.data import Data
 
 from lgcn.checks import InputError
-from lgcn.protocols import PROTOCOLS, EvaluationProtocol, add_protocol, get_protocol
+from lgcn.protocols import PROTOCOLS, EvaluationProtocol, get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.transforms import CropToInput
 
@@ -131,7 +131,7 @@ def test_every_protocol_gives_a_crop_and_names_all_of_its_facts() -> None:
 
 def test_a_protocol_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PROTOCOLS, "_things", dict(PROTOCOLS._things))
-    mine = add_protocol(EvaluationProtocol("mine", "a tight crop", enlargement=1.0))
+    mine = PROTOCOLS.register("mine", EvaluationProtocol("mine", "a tight crop", enlargement=1.0))
     assert get_protocol("mine") is mine
     with pytest.raises(InputError, match="'mine', which is taken"):
-        add_protocol(mine)
+        PROTOCOLS.register("mine", mine)

@@ -16,7 +16,7 @@ BACKBONES: Registry[Callable[..., Backbone]] = Registry("backbone")
 """name -> ``factory(num_landmarks=K, **options)``; the networks this package has been used with, and the user's own."""
 
 for _name in ("hrnet_w18", "hrnet_w32", "tf_efficientnet_lite0", "resnet18", "resnet50", "mobilenetv3_large_100"):
-    BACKBONES.add(_name, partial(TimmBackbone, _name))
+    BACKBONES.register(_name, partial(TimmBackbone, _name))
 
 
 def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lgcn.backbones.base import Backbone
 from lgcn.backbones.checkpoints import check_landmarks, convert_hrnet_state_dict, read_weights
 from lgcn.checks import InputError, InputFileError, check_choice
+from lgcn.registry import Registry
 from lgcn.typing import HeatmapOutput
 
 STRIDES = [4, 8, 16, 32]
@@ -73,7 +74,9 @@ class PyramidHead(nn.Module):
         return HeatmapOutput(self.head(features), features)
 
 
-HEADS: dict[str, type[ConcatHead | PyramidHead]] = {"concat": ConcatHead, "pyramid": PyramidHead}
+HEADS: Registry[type[ConcatHead | PyramidHead]] = Registry("head")
+HEADS.register("concat", ConcatHead)
+HEADS.register("pyramid", PyramidHead)
 
 
 class TimmBackbone(Backbone):
@@ -115,7 +118,7 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__()
         self._is_hrnet = is_hrnet = name.startswith("hrnet")
-        build_head = HEADS[check_choice("head", head or ("concat" if is_hrnet else "pyramid"), HEADS)]
+        build_head = HEADS[head or ("concat" if is_hrnet else "pyramid")]
         of_head = [option for option in signature(build_head).parameters if option not in ("channels", "num_landmarks")]
         known = ["head", "pretrained", "weights", *(["upsampling"] if is_hrnet else []), *of_head]
         for option in [*options, *([] if upsampling is None else ["upsampling"])]:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.checks import InputError, InputFileError
     from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
     from lgcn.cli.writable import check_writable_file, check_writable_folder
-    from lgcn.datasets import get_dataset
+    from lgcn.datasets import DATASETS
     from lgcn.evaluation.comparison_table import NOTE, comparison_tables
     from lgcn.evaluation.evaluate import check_evaluation, crop_faces, evaluate
     from lgcn.evaluation.formatting import format_result
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         check_writable_file("--json", args.json)
     if args.output is not None:
         check_writable_folder("--output", args.output)
-    create_dataset = get_dataset(args.dataset)
+    create_dataset = DATASETS[args.dataset]
     protocol = None if args.protocol is None else get_protocol(args.protocol)
     models = args.model
     if models is None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lgcn.registry import Registry
+
 
 def find_peaks(values: Tensor) -> tuple[Tensor, Tensor]:
     """The cell of the largest value of each map, x first, [B, K, 2] as integers, and that value [B, K]."""
@@ -109,10 +111,11 @@ def soft_argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
     return torch.stack([(columns * xs).sum(dim=-1), (rows * ys).sum(dim=-1)], dim=-1) / total.unsqueeze(-1)
 
 
-DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "argmax": argmax,
-    "quarter": quarter,
-    "dark": dark,
-    "softargmax": soft_argmax,
-    "hrnet": hrnet,
-}
+DECODERS: Registry[Callable[[Tensor, Tensor, float], Tensor]] = Registry("decode")
+"""name -> ``(values [B, K, h, w], peak [B, K, 2], sigma)`` to positions [B, K, 2], all in cells of the heatmap."""
+
+DECODERS.register("argmax", argmax)
+DECODERS.register("quarter", quarter)
+DECODERS.register("dark", dark)
+DECODERS.register("softargmax", soft_argmax)
+DECODERS.register("hrnet", hrnet)

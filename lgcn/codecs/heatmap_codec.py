@@ -62,7 +62,7 @@ class HeatmapCodec:
         self.heatmap_size = (heatmap_size[0], heatmap_size[1])
         self.stride = stride
         self.sigma = sigma
-        self.decode_name = check_choice("decode", decode, DECODERS)
+        self.decode_name, self._read_positions = decode, DECODERS[decode]
         self.activation = check_choice("activation", activation, ACTIVATIONS)
         self.target = check_choice("target", target, TARGETS)
         self.align = check_choice("align", align, ALIGNMENTS)
@@ -115,7 +115,7 @@ class HeatmapCodec:
             confidence = gather_window(values, peak, math.ceil(self.sigma)).sum(dim=(-2, -1)).clamp_max(1.0)
         else:
             confidence = gather_window(values, peak, 0).flatten(1)
-        cells = DECODERS[self.decode_name](self._readable(outputs, values), peak, self.sigma)
+        cells = self._read_positions(self._readable(outputs, values), peak, self.sigma)
         return DecodedLandmarks(heatmap_to_input(cells, self.stride) - self._shift, confidence)
 
     def _readable(self, outputs: Tensor, values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from lgcn.datasets.ibug300w import IBUG300W
 from lgcn.datasets.lapa import LaPa
 from lgcn.datasets.pts import read_pts, write_pts
 from lgcn.datasets.pts_folder import PtsFolder
-from lgcn.datasets.registry import DATASETS, get_dataset
+from lgcn.datasets.registry import DATASETS
 from lgcn.datasets.wflw import WFLW
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "LaPa",
     "LandmarkDataset",
     "PtsFolder",
-    "get_dataset",
     "read_pts",
     "write_pts",
 ]

@@ -26,7 +26,7 @@ from lgcn.datasets.image_checks import (
     stray_boxes,
     wrong_images,
 )
-from lgcn.datasets.registry import get_dataset
+from lgcn.datasets.registry import DATASETS
 
 WHOLE_SPLITS = {"ibug300w": ("train", "full", "private")}
 """Splits that are checked where none is named, if these are not all: those of 300-W left out are parts of ``full``."""
@@ -54,7 +54,7 @@ def check_dataset(
         InputError: for an unknown dataset or split, or if none is named of a dataset whose splits have no names.
         InputFileError: if there is no folder ``root``, or nothing that a split's name may stand for.
     """
-    build, root = get_dataset(name), Path(root).expanduser()
+    build, root = DATASETS[name], Path(root).expanduser()
     named = splits or WHOLE_SPLITS.get(name) or tuple(build.splits)
     if not named:
         raise InputError(f"Expected 'split' for '{name}', whose splits are named by its files (got none).")

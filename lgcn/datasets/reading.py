@@ -62,7 +62,7 @@ def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: st
         known = ", ".join(f"{name} {SCHEMES[name].num_landmarks}" for name in fitting or SCHEMES.names())
         raise InputFileError(
             f"Expected as many landmarks in {where} as one known scheme has: {known} (got {num_landmarks}). "
-            "Give 'scheme', or register one of your own with lgcn.schemes.register_scheme."
+            "Give 'scheme', or register one of your own with lgcn.schemes.SCHEMES.register."
         )
     return SCHEMES[fitting[0]]
 

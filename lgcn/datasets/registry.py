@@ -12,20 +12,13 @@ from lgcn.datasets.wflw import WFLW
 from lgcn.registry import Registry
 
 DATASETS: Registry[type[Any]] = Registry("dataset")
-DATASETS.add("aflw19", AFLW19)
-DATASETS.add("coco_keypoints", COCOKeypoints)
-DATASETS.add("cofw", COFW)
-DATASETS.add("hrnet_csv", HRNetCSV)
-DATASETS.add("ibug300w", IBUG300W)
-DATASETS.add("lapa", LaPa)
-DATASETS.add("pts", PtsFolder)
-DATASETS.add("wflw", WFLW)
+"""name -> class, called with ``(root, split, transform, protocol, normalizer)``."""
 
-
-def get_dataset(name: str) -> type[Any]:
-    """The dataset class of that name, called with ``(root, split, transform, protocol, normalizer)``.
-
-    Raises:
-        InputError: listing the known names.
-    """
-    return DATASETS[name]
+DATASETS.register("aflw19", AFLW19)
+DATASETS.register("coco_keypoints", COCOKeypoints)
+DATASETS.register("cofw", COFW)
+DATASETS.register("hrnet_csv", HRNetCSV)
+DATASETS.register("ibug300w", IBUG300W)
+DATASETS.register("lapa", LaPa)
+DATASETS.register("pts", PtsFolder)
+DATASETS.register("wflw", WFLW)

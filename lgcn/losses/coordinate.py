@@ -18,7 +18,7 @@ from lgcn.registry import Registry
 COORDINATE_LOSSES: Registry[Callable[..., Tensor]] = Registry("coordinate loss")
 """name -> ``penalty(difference, **options)``, of any shape and elementwise: pixels to pixels, 0 at 0.
 
-What :class:`lgcn.losses.DetectionLoss` knows by name; ``COORDINATE_LOSSES.add`` one of your own.
+What :class:`lgcn.losses.DetectionLoss` knows by name; ``COORDINATE_LOSSES.register`` one of your own.
 """
 
 

@@ -39,7 +39,7 @@ HeatmapLoss = Callable[..., Tensor]
 """(heatmaps, target [B, K, h, w], weight [B, K], codec, **options) -> scalar."""
 
 HEATMAP_LOSSES: Registry[HeatmapLoss] = Registry("heatmap loss")
-"""What :class:`DetectionLoss` knows by name; ``HEATMAP_LOSSES.add`` one of your own."""
+"""What :class:`DetectionLoss` knows by name; ``HEATMAP_LOSSES.register`` one of your own."""
 
 
 @HEATMAP_LOSSES.register("focal")

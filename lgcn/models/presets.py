@@ -20,7 +20,7 @@ class Preset:
 
 
 PRESETS: Registry[Preset] = Registry("preset")
-PRESETS.add(
+PRESETS.register(
     "paper",
     Preset(
         # The focal loss needs targets that are 1 on a cell; decoding is sub-pixel all the same.
@@ -28,7 +28,7 @@ PRESETS.add(
         refiner={"hidden_channels": (64, 16), "output": "absolute"},
     ),
 )
-PRESETS.add(
+PRESETS.register(
     "official",
     Preset(
         codec={"sigma": 1.5, "decode": "argmax", "activation": "linear", "target": "integer"},
@@ -55,7 +55,7 @@ PRESETS.add(
         },
     ),
 )
-PRESETS.add(
+PRESETS.register(
     "default",
     Preset(
         codec={"sigma": 1.0, "decode": "softargmax", "activation": "softmax", "target": "subpixel"},

@@ -1,6 +1,6 @@
 """Landmark definitions as data: names, flip partners, contours, normalising pairs."""
 
-from lgcn.schemes.catalogue import SCHEMES, get_scheme, register_scheme
+from lgcn.schemes.catalogue import SCHEMES, get_scheme
 from lgcn.schemes.normalizers import normalizing_distance
 from lgcn.schemes.scheme import BOX_NORMALIZER, Contour, LandmarkScheme
 
@@ -11,5 +11,4 @@ __all__ = [
     "LandmarkScheme",
     "get_scheme",
     "normalizing_distance",
-    "register_scheme",
 ]

@@ -10,15 +10,7 @@ from lgcn.schemes.scheme import LandmarkScheme
 from lgcn.schemes.wflw98 import WFLW98
 
 SCHEMES: Registry[LandmarkScheme] = Registry("scheme")
-
-
-def register_scheme(scheme: LandmarkScheme) -> LandmarkScheme:
-    """Makes ``scheme`` known under its own name, to configs and checkpoints as well.
-
-    Raises:
-        InputError: if the name is taken.
-    """
-    return SCHEMES.add(scheme.name, scheme)
+"""name -> scheme; a registered scheme is known to configs and checkpoints as well."""
 
 
 def get_scheme(scheme: str | LandmarkScheme) -> LandmarkScheme:
@@ -31,4 +23,4 @@ def get_scheme(scheme: str | LandmarkScheme) -> LandmarkScheme:
 
 
 for _scheme in (IBUG68, WFLW98, COFW29, AFLW19, LAPA106, COCO17):
-    register_scheme(_scheme)
+    SCHEMES.register(_scheme.name, _scheme)

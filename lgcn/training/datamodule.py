@@ -13,7 +13,7 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import BaseTransform, Compose
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_options
-from lgcn.datasets import LandmarkDataset, get_dataset
+from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.datasets.corrupt_images import ReadableFaces
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
@@ -212,7 +212,7 @@ class LandmarkDataModule(LightningDataModule):
         )
 
     def _create(self, split: str, augmented: bool) -> LandmarkDataset:
-        build = get_dataset(self.dataset)
+        build = DATASETS[self.dataset]
         fixed = ("root", "split", "transform", "protocol", "normalizer")
         check_options("dataset option", self.dataset_options, build, given=fixed)
         names = {"protocol": self.protocol.name, "normalizer": self.protocol.normalizer_of(self.scheme.name)}

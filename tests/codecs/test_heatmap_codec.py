@@ -241,7 +241,7 @@ def test_heatmaps_have_the_proportions_of_the_input() -> None:
 @pytest.mark.parametrize(
     ("option", "choices"),
     [
-        ("decode", list(DECODERS)),
+        ("decode", DECODERS.names()),
         ("activation", list(ACTIVATIONS)),
         ("target", ["integer", "subpixel"]),
         ("align", ["center", "corner"]),

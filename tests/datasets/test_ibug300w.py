@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lgcn.checks import InputError, InputFileError
-from lgcn.datasets import DATASETS, IBUG300W, get_dataset, read_pts, write_pts
+from lgcn.datasets import DATASETS, IBUG300W, read_pts, write_pts
 
 
 def test_splits_join_their_folders_in_order(make_folder) -> None:
@@ -167,10 +167,10 @@ def test_a_split_of_which_nothing_is_there(make_folder, tmp_path: Path) -> None:
 
 
 def test_lookup_by_name() -> None:
-    assert get_dataset("ibug300w") is IBUG300W
+    assert DATASETS["ibug300w"] is IBUG300W
     assert "ibug300w" in DATASETS
     with pytest.raises(InputError, match="ibug300w"):
-        get_dataset("300w")
+        DATASETS["300w"]
 
 
 def test_the_real_faces(shared: Path) -> None:

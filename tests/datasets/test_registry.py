@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lgcn.checks import InputError, InputFileError
-from lgcn.datasets import DATASETS, LandmarkDataset, get_dataset
+from lgcn.datasets import DATASETS, LandmarkDataset
 
 NAMES = ["aflw19", "coco_keypoints", "cofw", "hrnet_csv", "ibug300w", "lapa", "pts", "wflw"]
 
@@ -12,12 +12,12 @@ NAMES = ["aflw19", "coco_keypoints", "cofw", "hrnet_csv", "ibug300w", "lapa", "p
 def test_the_names() -> None:
     assert DATASETS.names() == NAMES
     with pytest.raises(InputError, match=r"aflw19, coco_keypoints.*Did you mean 'wflw'"):
-        get_dataset("wfwl")
+        DATASETS["wfwl"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_contract(name: str) -> None:
-    dataset = get_dataset(name)
+    dataset = DATASETS[name]
     assert issubclass(dataset, LandmarkDataset)
     parameters = inspect.signature(dataset).parameters
     assert list(parameters)[:5] == ["root", "split", "transform", "protocol", "normalizer"]
@@ -30,7 +30,7 @@ def test_the_contract(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_root_that_is_not_there_or_empty_says_which_files_go_where(name: str, tmp_path: Path) -> None:
-    dataset = get_dataset(name)
+    dataset = DATASETS[name]
     for root in (tmp_path, tmp_path / "nowhere", str(tmp_path)):
         for split in dataset.splits or ["train"]:
             with pytest.raises(InputFileError) as caught:

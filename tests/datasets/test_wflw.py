@@ -8,7 +8,7 @@ from PIL import Image
 from torch_geometric.loader import DataLoader
 
 from lgcn.checks import InputError, InputFileError
-from lgcn.datasets import WFLW, get_dataset
+from lgcn.datasets import DATASETS, WFLW
 from lgcn.transforms import CropToInput
 from tests.datasets.fuzz import assert_sound_or_refused, damaged, nearly, thousand
 
@@ -155,7 +155,7 @@ def test_any_row_gives_a_face_or_an_input_error(fuzz_root: Path, content: bytes)
 
 def test_the_stand_in(shared: Path) -> None:
     root = shared / "data" / "wflw_standin"
-    train, test = get_dataset("wflw")(root, "train"), WFLW(root, "test")
+    train, test = DATASETS["wflw"](root, "train"), WFLW(root, "test")
     assert (len(train), len(test)) == (253, 56)
     assert test.completeness().message == "split 'test': 56 of 2500 faces"
     assert test.visibility.all() and test.normalizer.isfinite().all()

@@ -214,8 +214,8 @@ def test_options_are_checked_when_the_loss_is_built() -> None:
 
 
 def test_losses_of_ones_own_by_name() -> None:
-    HEATMAP_LOSSES.add("mine", lambda heatmaps, target, weight, codec, power=1: (heatmaps**power).mean())
-    COORDINATE_LOSSES.add("mine", lambda difference: difference.square())
+    HEATMAP_LOSSES.register("mine", lambda heatmaps, target, weight, codec, power=1: (heatmaps**power).mean())
+    COORDINATE_LOSSES.register("mine", lambda difference: difference.square())
     try:
         loss = DetectionLoss(heatmap="mine", coordinate="mine", heatmap_options={"power": 2})
         output, target = make_case()

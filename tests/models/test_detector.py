@@ -188,7 +188,7 @@ TIMM = {"scheme": "aflw19", "backbone": "test_resnet", "input_size": (64, 64)}
         ({"backbon": "resnet18"}, "'config key' to be one of scheme, backbone, .*Did you mean 'backbone'"),
         ({"codec": {"sigm": 1}}, "'codec option' to be one of sigma, decode, activation, target, align .got 'sigm'"),
         ({"codec": {"input_size": (4, 4)}}, "'codec option' to be one of sigma, decode, activation, target, align "),
-        ({"codec": {"decode": "max"}}, "'decode' to be one of argmax, quarter, dark, softargmax, hrnet"),
+        ({"codec": {"decode": "max"}}, "'decode' to be one of argmax, dark, hrnet, quarter, softargmax"),
         ({"codec": {"sigma": "1"}}, "options that suit the codec .*'sigma': '1'"),
         (
             {"refiner": {"heads": 4}},

@@ -3,7 +3,7 @@ import torch
 
 from lgcn.checks import InputError
 from lgcn.registry import Registry
-from lgcn.schemes import SCHEMES, LandmarkScheme, catalogue, get_scheme, register_scheme
+from lgcn.schemes import SCHEMES, LandmarkScheme, catalogue, get_scheme
 
 SIZES = {"ibug68": 68, "wflw98": 98, "cofw29": 29, "aflw19": 19, "lapa106": 106, "coco17": 17}
 
@@ -75,11 +75,11 @@ def test_flip_pairs_agree_with_the_mean_face(shared) -> None:
 def test_a_user_registers_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "SCHEMES", Registry("scheme"))
     mine = LandmarkScheme("mine", ("a", "b"))
-    register_scheme(mine)
+    catalogue.SCHEMES.register("mine", mine)
     assert get_scheme("mine") is mine
     assert get_scheme(mine) is mine
     with pytest.raises(InputError, match="taken"):
-        register_scheme(mine)
+        catalogue.SCHEMES.register("mine", mine)
 
 
 def test_an_unknown_scheme_lists_the_known() -> None:

@@ -31,7 +31,7 @@ def tiny(num_landmarks):
     net = nn.Sequential(first, nn.Tanh(), nn.Conv2d(4, num_landmarks, 3, stride=2, padding=1))
     return ModuleBackbone(net, num_landmarks, feature_channels=num_landmarks, stride=4)
 
-BACKBONES.add("tiny", tiny)
+BACKBONES.register("tiny", tiny)
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """

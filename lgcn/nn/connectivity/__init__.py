@@ -8,10 +8,10 @@ from lgcn.nn.connectivity.uniform import UniformConnectivity
 from lgcn.registry import Registry
 
 CONNECTIVITIES: Registry[type[Connectivity]] = Registry("connectivity")
-CONNECTIVITIES.add("learnable", LearnableConnectivity)
-CONNECTIVITIES.add("adjacency", AdjacencyConnectivity)
-CONNECTIVITIES.add("topology", TopologyConnectivity)
-CONNECTIVITIES.add("uniform", UniformConnectivity)
+CONNECTIVITIES.register("learnable", LearnableConnectivity)
+CONNECTIVITIES.register("adjacency", AdjacencyConnectivity)
+CONNECTIVITIES.register("topology", TopologyConnectivity)
+CONNECTIVITIES.register("uniform", UniformConnectivity)
 
 __all__ = [
     "CONNECTIVITIES",
