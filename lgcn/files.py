@@ -1,28 +1,112 @@
-"""Files appear whole or not at all: written beside their place, then renamed into it."""
+"""Write files whole or not at all, and write names of files so that anything can print and read them."""
 
+import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
+
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
 def replace_when_done(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; renames it to ``path`` unless the block raises.
+    """Yields a temporary path in the folder of ``path``; renames it to ``path`` unless the block raises.
 
-    The temporary name keeps the suffix, so that writers that choose a format by it still do.
+    The temporary name keeps the suffix, so that writers that choose a format by it still do. A link is followed, and
+    a device or a pipe, such as ``/dev/stdout``, is written to directly. Libraries that write with C code may not
+    notice a full disk: give them :func:`write_from_memory` instead.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # Short, because the name of the file may itself be as long as the file system allows.
+    temporary = path.with_name(f".{path.stem[:16]}.{token_hex(4)}{path.suffix[:16]}")
     try:
-        yield beside
-        beside.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes ``text`` to ``path`` as UTF-8, whole or not at all."""
-    with replace_when_done(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    r"""Writes ``text`` to ``path`` as UTF-8, whole or not at all.
+
+    What UTF-8 cannot encode (the bytes of a file name that is not UTF-8) is written as ``\udcff``, see
+    :func:`printable`.
+    """
+    with replace_when_done(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def write_from_memory(path: str | Path) -> Iterator[io.BytesIO]:
+    """Yields a buffer; writes its content to ``path``, whole or not at all, unless the block raises.
+
+    For images and figures: Pillow's encoders write to files with C code, which takes a disk that fills up halfway for
+    success, and leaves a truncated file without an error.
+    """
+    buffer = io.BytesIO()
+    yield buffer
+    with replace_when_done(path) as temporary, temporary.open("wb") as file:
+        file.write(buffer.getbuffer())
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    r"""``text`` in one line that ``encoding`` can encode: every other character becomes an escape sequence.
+
+    File names may hold line breaks, control characters, and bytes that are not UTF-8 (which Python holds as lone
+    surrogates): they become ``\x0a``, ``\u2028`` or ``\udcff``. Use it for messages and reports, and
+    :func:`escape_name` where the name has to be read back.
+
+    >>> printable("a\nb")
+    'a\\x0ab'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_escaped, text)).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def escape_name(name: str, encoding: str = "utf-8") -> str:
+    r"""The name of a file as :func:`printable` has it, such that :func:`unescape_name` gives the name back.
+
+    Names without odd characters stay as they are, those with backslashes too, unless what follows a backslash looks
+    like an escape sequence.
+    """
+    return printable(_ESCAPE.sub(lambda escape: rf"\x5c{escape[0][1:]}", name), encoding)
+
+
+def unescape_name(name: str) -> str:
+    r"""The inverse of :func:`escape_name`.
+
+    >>> unescape_name(r"a\x0ab")
+    'a\nb'
+    """
+
+    def character(escape: re.Match[str]) -> str:
+        code = int(escape[1] or escape[2] or escape[3], 16)
+        return chr(code) if code <= 0x10FFFF else escape[0]
+
+    return _ESCAPE.sub(character, name)
+
+
+def escape_surrogates(json_text: str) -> str:
+    r"""JSON that UTF-8 can encode: lone surrogates, which stand for bytes of file names, become ``\udcff``.
+
+    That is JSON's own escape sequence: ``json.loads`` gives the same name back.
+    """
+    return _SURROGATE.sub(lambda surrogate: f"\\u{ord(surrogate[0]):04x}", json_text)
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

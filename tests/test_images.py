@@ -1,14 +1,17 @@
+import io
 import os
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from lgcn.checks import InputError, InputFileError
-from lgcn.images import as_image_tensor, image_to_tensor, read_image
+from lgcn.images import PixelRangeWarning, as_image_tensor, image_to_tensor, list_images, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
 SMOOTH = np.stack(np.meshgrid(np.arange(48) * 5, np.arange(32) * 7), -1)[..., [0, 1, 0]].astype(np.uint8)
@@ -73,17 +76,8 @@ def test_16_bit_grey_is_scaled(tmp_path: Path) -> None:
 
 
 def test_16_bit_rgb_is_scaled(tmp_path: Path) -> None:
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    values = np.array([[[0, 32768, 65535], [257 * 10, 257 * 20, 257 * 30]]], dtype=">u2")
-    rows = b"".join(b"\0" + row.tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-    png = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    values = np.array([[[0, 32768, 65535], [257 * 10, 257 * 20, 257 * 30]]])
+    (tmp_path / "deep.png").write_bytes(png(values))
     assert pixels(read_image(tmp_path / "deep.png")).tolist() == [[[0, 128, 255], [10, 20, 30]]]
 
 
@@ -130,7 +124,7 @@ def test_truncated_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_images(tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.png").touch()
     for name in ("text.jpg", "empty.png"):
         with pytest.raises(InputFileError, match=f"{name}.*convert it to JPEG or PNG"):
@@ -141,7 +135,7 @@ def test_files_that_are_no_images(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_a_image_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -160,7 +154,7 @@ def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_bytes_give_a_image_or_an_input_error(tmp_path: Path) -> None:
+def test_damaged_bytes_give_an_image_or_an_input_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     refused = 0
     for name in ("a.jpg", "a.png", "a.tif"):
@@ -207,8 +201,8 @@ def test_a_pillow_image_is_left_as_it_was(tmp_path: Path) -> None:
         (np.zeros((4, 5, 3), dtype=np.int64), "got int64.*convert it to uint8"),
         (np.zeros((3, 4, 5), dtype=np.uint8), r"\[H, W, 3\] \(got \[3, 4, 5\]\).*transpose\(1, 2, 0\)"),
         (torch.zeros(4, 5, 3, dtype=torch.uint8), r"\[3, H, W\] \(got \[4, 5, 3\]\).*permute\(2, 0, 1\)"),
-        (torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "one picture with three channels"),
-        (np.zeros((4, 5), dtype=np.uint8), "one picture with three channels"),
+        (torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "one image with three channels"),
+        (np.zeros((4, 5), dtype=np.uint8), "one image with three channels"),
         (np.zeros((0, 5, 3), dtype=np.uint8), r"\[0, 5, 3\]"),
         (None, "got NoneType"),
         ([[0]], "got list"),
@@ -217,3 +211,178 @@ def test_a_pillow_image_is_left_as_it_was(tmp_path: Path) -> None:
 def test_what_is_no_image_is_refused(image: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         as_image_tensor(image)  # type: ignore[arg-type]
+
+
+def odd_exif(kind: int) -> bytes:
+    """EXIF with orientation 6 and a resolution stored as a type that a resolution must not have."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x011A] = TiffImagePlugin.IFDRational(72, 1)
+    content = bytearray(exif.tobytes())
+    order = "<" if content[6:8] == b"II" else ">"
+    place = content.find(struct.pack(f"{order}H", 0x011A))
+    content[place + 2 : place + 4] = struct.pack(f"{order}H", kind)
+    return bytes(content)
+
+
+ASCII, SIGNED_RATIONAL = 2, 10
+
+
+@pytest.mark.parametrize("kind", [ASCII, SIGNED_RATIONAL])
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_odd_exif_does_not_keep_an_image_from_being_turned(tmp_path: Path, kind: int, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "tif":
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[0x0112], tags[0x011A] = 6, 72.0
+        Image.fromarray(RGB).save(path, tiffinfo=tags)
+        content = bytearray(path.read_bytes())
+        place = content.rfind(struct.pack("<H", 0x011A))
+        content[place + 2 : place + 4] = struct.pack("<H", kind)
+        path.write_bytes(content)
+    else:
+        Image.fromarray(RGB).save(path, exif=odd_exif(kind), lossless=True)
+    with Image.open(path) as opened:
+        for image in (path, path.read_bytes(), opened):
+            assert (pixels(as_image_tensor(image)) == np.rot90(RGB, -1)).all()
+
+
+def png(values: np.ndarray, *, before: bytes = b"", after: bytes = b"") -> bytes:
+    """A PNG of 16-bit RGB values [H, W, 3], with more chunks before and after its pixels."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + before + chunk(b"IDAT", zlib.compress(rows)) + after + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_16_bit_files_of_fewer_significant_bits_are_stretched(tmp_path: Path, bits: int, colours: int) -> None:
+    white = 2**bits - 1
+    values = np.linspace(0, white, 64).round().astype(np.uint16).reshape(8, 8)
+    if colours == 1:
+        Image.fromarray(values).save(tmp_path / "deep.png")
+    else:
+        (tmp_path / "deep.png").write_bytes(png(np.stack([values, values[::-1], values.T], axis=-1)))
+    with pytest.warns(PixelRangeWarning, match=rf"deep\.png' is {white}: it is read as {bits}-bit"):
+        read = pixels(read_image(tmp_path / "deep.png"))
+    assert (read[..., 0] == np.rint(values * 255.0 / white)).all()
+    if colours == 3:
+        assert (read[..., 2] == np.rint(values.T * 255.0 / white)).all()
+
+
+def test_a_black_16_bit_image_stays_black(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((3, 4), dtype=np.uint16)).save(tmp_path / "black.png")
+    assert read_image(tmp_path / "black.png").max() == 0
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_long_and_damaged_chunks_of_png_are_passed_over(tmp_path: Path, place: str) -> None:
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**21)))
+    profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(2**21)))
+    damaged = chunk(b"tEXt", b"a\0b")[:-1] + b"?"
+    values = 257 * RGB.astype(np.uint16)
+    for extra in (text, profile, damaged) if place == "before" else (text, profile):
+        content = png(values, **{place: extra})
+        (tmp_path / "a.png").write_bytes(content)
+        assert (pixels(read_image(tmp_path / "a.png")) == RGB).all()
+        assert (pixels(as_image_tensor(content)) == RGB).all()
+
+
+def test_a_damaged_segment_of_jpeg_is_passed_over(tmp_path: Path) -> None:
+    Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", quality=95)
+    content = (tmp_path / "a.jpg").read_bytes()
+    expected = read_image(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(content[:2] + b"\xff\xe0\x00\x07JFIF\0" + content[20:])
+    assert torch.equal(read_image(tmp_path / "b.jpg"), expected)
+
+
+def test_the_limit_of_pixels_is_said_and_can_be_raised(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.fromarray(RGB).save(path)
+    with pytest.raises(InputFileError, match=r"large\.png.*at most 34 pixels \(got 5 x 7 = 35\).*'--max-pixels'"):
+        read_image(path, max_pixels=34)
+    with pytest.raises(InputFileError, match="at most 34 pixels"):
+        as_image_tensor(path.read_bytes(), max_pixels=34)
+    for enough in (35, None):
+        assert read_image(path, max_pixels=enough).shape == (3, 7, 5)
+
+
+def test_images_beyond_the_limit_of_pillow_are_read_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    for suffix in ("png", "tif"):
+        Image.fromarray(RGB).save(tmp_path / f"a.{suffix}", **({"compression": "tiff_lzw"} if suffix == "tif" else {}))
+    # Pillow warns from 10 pixels on, and refuses more than 20.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    for suffix in ("png", "tif"):
+        assert (pixels(read_image(tmp_path / f"a.{suffix}")) == RGB).all()
+    assert Image.MAX_IMAGE_PIXELS == 10
+    assert not recwarn.list
+
+
+def test_an_array_that_may_not_be_written_to_is_taken_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    locked = RGB.copy()
+    locked.flags.writeable = False
+    for array in (locked, locked[::-1], np.asarray(Image.fromarray(RGB))):
+        assert (pixels(as_image_tensor(array)) == array).all()
+    assert not recwarn.list
+
+
+def test_a_pillow_image_that_cannot_be_decoded_is_an_input_error(tmp_path: Path) -> None:
+    Image.fromarray(SMOOTH).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(InputError, match=r"Pillow image that can be decoded \(got OSError"):
+        as_image_tensor(Image.open(io.BytesIO(content[: len(content) // 2])))
+
+
+def test_lists_what_pillow_reads_and_tells_the_rest(tmp_path: Path) -> None:
+    deeper = tmp_path / "deeper" / "deepest"
+    deeper.mkdir(parents=True)
+    for name in ("b.GIF", "a.ppm", "c.jp2", ".hidden.png", "x.heic", "notes.txt", "bare", "deeper/d.avif"):
+        (tmp_path / name).touch()
+    (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere")
+    listing = list_images(tmp_path)
+    assert [path.name for path in listing.images] == ["a.ppm", "b.GIF", "broken.png", "c.jp2"]
+    assert [path.name for path in listing.others] == ["bare", "notes.txt", "x.heic"]
+    assert listing.folders == [tmp_path / "deeper"]
+    rest = "3 files that are not images (1 .heic, 1 .txt, 1 without suffix) and 1 folder"
+    assert listing.describe_rest() == rest
+    assert list_images(deeper).describe_rest() == ""
+
+
+def test_lists_folders_in_folders_and_follows_links_once(tmp_path: Path) -> None:
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("root/z.png", "root/a/y.png", "elsewhere/x.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "root")
+    listing = list_images(tmp_path / "root", recursive=True)
+    names = [path.relative_to(tmp_path / "root").as_posix() for path in listing.images]
+    assert names == ["z.png", "a/y.png", "link/x.png"]
+    assert listing.folders == []
+    assert list_images(tmp_path / "root").folders == [tmp_path / "root" / "a", tmp_path / "root" / "link"]
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_folder_that_may_not_be_listed_is_an_error(
+    tmp_path: Path, recursive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    original = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputFileError, match=r"folder '.*locked' \(got: Permission denied\)"):
+        list_images(tmp_path if recursive else tmp_path / "locked", recursive=recursive)
+    with pytest.raises(InputFileError, match=r"nowhere' \(got: No such file"):
+        list_images(tmp_path / "nowhere", recursive=recursive)

@@ -11,7 +11,7 @@ from torch import Tensor
 from lgcn.checks import InputFileError, check_shape
 from lgcn.datasets.reading import MAX_COORDINATE
 from lgcn.files import write_text
-from lgcn.images import IMAGE_SUFFIXES
+from lgcn.images import is_image_name
 
 _COMMENT = re.compile(r"(#|//).*")
 _HEADER = re.compile(r"\s*[A-Za-z_]\w*\s*:\s*\S*\s*$")
@@ -83,7 +83,7 @@ def write_pts(path: str | os.PathLike[str], pos: Tensor) -> None:
 
 def is_image(path: Path) -> bool:
     """Whether a file's name is that of a picture; hidden files are none."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return is_image_name(path)
 
 
 def annotated_images(root: Path, files: Iterable[Path], *, skip_alone: bool = False) -> list[tuple[str, Path]]:

@@ -1,0 +1,84 @@
+"""Convert images of any kind to uint8 RGB tensors."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lgcn.checks import InputError
+from lgcn.images.metadata import load, turn_upright
+from lgcn.images.pixels import to_rgb
+from lgcn.images.read import MAX_PIXELS, read_as
+
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Tensor
+"""What :func:`as_image_tensor` takes."""
+
+
+def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
+    """Brings a path, the content of a file, a Pillow image, an array or a tensor to uint8 [3, H, W] in RGB.
+
+    Args:
+        image: path of an image file, its content as bytes, Pillow image, uint8 array [H, W, 3] or uint8 tensor
+            [3, H, W]; arrays and tensors hold RGB (reverse the channels of OpenCV's BGR first).
+        max_pixels: of files, as for :func:`read_image`.
+
+    Raises:
+        InputFileError: if a path cannot be read.
+        InputError: for any other type, shape or number type; the message says how to convert.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_as(Path(image), f"'{os.fspath(image)}'", max_pixels)
+    if isinstance(image, bytes):
+        return read_as(image, "the bytes given as 'image'", max_pixels)
+    if isinstance(image, Image.Image):
+        return image_to_tensor(image)
+    if isinstance(image, np.ndarray):
+        _check_pixels(
+            "an array", "[H, W, 3]", image.shape, -1, str(image.dtype), "(255 * image).round().astype('uint8')"
+        )
+        # Torch warns of arrays that may not be written to, and refuses negative strides.
+        usable = image.flags.writeable and all(stride > 0 for stride in image.strides)
+        return torch.from_numpy(image if usable else image.copy()).permute(2, 0, 1).contiguous()
+    if isinstance(image, Tensor):
+        dtype = str(image.dtype).removeprefix("torch.")
+        _check_pixels("a tensor", "[3, H, W]", tuple(image.shape), 0, dtype, "(255 * image).round().to(torch.uint8)")
+        return image
+    raise InputError(
+        "Expected 'image' to be a path, bytes, a Pillow image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W] "
+        f"(got {type(image).__name__})."
+    )
+
+
+def image_to_tensor(image: Image.Image) -> Tensor:
+    """Converts a Pillow image of any mode to uint8 [3, H, W] as :func:`read_image` does; the image stays as it is.
+
+    Raises:
+        InputError: if its pixels cannot be decoded, or are of a kind that cannot be converted.
+    """
+    try:
+        orientation = load(image)
+        return turn_upright(to_rgb(image, "given"), orientation)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise InputError(
+            f"Expected 'image' to be a Pillow image that can be decoded (got {type(error).__name__}: {error})."
+        ) from error
+
+
+def _check_pixels(kind: str, form: str, shape: tuple[int, ...], axis: int, dtype: str, to_8_bit: str) -> None:
+    """Raises :class:`InputError` unless the shape is ``form`` without empty axes and the numbers are uint8."""
+    if len(shape) != 3 or shape[axis] != 3 or 0 in shape:
+        other = len(shape) == 3 and shape[-1 - axis] == 3
+        swap = " Swap the axes: " + ("image.permute(2, 0, 1)." if axis == 0 else "image.transpose(1, 2, 0).")
+        remedy = swap if other else " Give one image with three channels (R, G, B)."
+        raise InputError(f"Expected 'image', {kind}, to have shape {form} (got {list(shape)}).{remedy}")
+    if dtype != "uint8":
+        values = "in [0, 1] " if dtype.startswith(("float", "bfloat")) else ""
+        raise InputError(
+            f"Expected 'image', {kind}, to hold uint8 values 0..255 (got {dtype}). "
+            + (f"For values {values}use {to_8_bit}." if values else "Scale it to 0..255 and convert it to uint8.")
+        )

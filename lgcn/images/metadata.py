@@ -1,0 +1,98 @@
+"""Image files without the metadata that keeps them from being read, and the orientation they are to be seen in."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+_ORIENTATION = 0x0112
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_START_OF_SCAN, _EXIF, _ADOBE, _COMMENT = 0xDA, 0xE1, 0xEE, 0xFE
+
+
+def load(image: Image.Image) -> int:
+    """Decodes an image; the EXIF orientation (1 ... 8) that its pixels still have to be turned by.
+
+    Metadata that cannot be parsed counts as none: the pixels do not depend on it.
+
+    Raises:
+        Exception: of any kind, from the decoder.
+    """
+    turned = False
+    if image.format in ("PNG", "TIFF"):
+        # Reads metadata once all pixels are decoded, and turns the pixels of a TIFF.
+        finish = image.load_end  # type: ignore[attr-defined]
+
+        def finish_guarded() -> None:
+            nonlocal turned
+            before = image.im
+            try:
+                finish()
+            except Exception:
+                turned = image.im is not before
+
+        image.load_end = finish_guarded  # type: ignore[attr-defined]
+        try:
+            image.load()
+        finally:
+            del image.load_end  # type: ignore[attr-defined]
+    else:
+        image.load()
+    return 1 if turned else _orientation(image)
+
+
+def turn_upright(rgb: Tensor, orientation: int) -> Tensor:
+    """Turns pixels [3, H, W] as an EXIF orientation from 1 to 8 asks for (EXIF 2.3, table 6)."""
+    if orientation in (5, 6, 7, 8):
+        rgb = rgb.transpose(1, 2)
+    axes = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation, [])
+    return (torch.flip(rgb, axes) if axes else rgb).contiguous()
+
+
+def without_metadata(content: bytes) -> bytes | None:
+    """A PNG or JPEG file without what its pixels do not need, except the EXIF orientation; None for other formats."""
+    if content.startswith(_PNG):
+        return _PNG + b"".join(_png_chunks(content))
+    if content.startswith(_JPEG):
+        return b"\xff\xd8" + b"".join(_jpeg_segments(content))
+    return None
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return int(orientation) if orientation in range(1, 9) else 1
+    except Exception:  # Pillow's parser of EXIF raises nearly anything on odd tags
+        return 1
+
+
+def _png_chunks(content: bytes) -> Iterator[bytes]:
+    """The chunks that are critical, or that change what is seen and are whole."""
+    position = len(_PNG)
+    while position + 8 <= len(content):
+        (length,) = struct.unpack_from(">I", content, position)
+        kind = content[position + 4 : position + 8]
+        chunk = content[position : position + 12 + length]
+        whole = chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))
+        if kind[:1].isupper() or (kind in (b"tRNS", b"eXIf") and whole):
+            yield chunk
+        position += 12 + length
+
+
+def _jpeg_segments(content: bytes) -> Iterator[bytes]:
+    """The segments before the first scan without comments and applications' own, and the rest as it is."""
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker, length = content[position + 1], struct.unpack_from(">H", content, position + 2)[0]
+        if marker == _START_OF_SCAN:
+            break
+        segment = content[position : position + 2 + length]
+        is_exif = marker == _EXIF and segment[4:10] == b"Exif\0\0"
+        is_adobe = marker == _ADOBE and len(segment) >= 16
+        if not (0xE0 <= marker <= 0xEF or marker == _COMMENT) or is_exif or is_adobe:
+            yield segment
+        position += 2 + length
+    yield content[position:]

@@ -1,0 +1,170 @@
+"""Read image files."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sys import byteorder
+from threading import RLock
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from lgcn.checks import InputError, InputFileError
+from lgcn.images.metadata import load, turn_upright, without_metadata
+from lgcn.images.pixels import to_rgb
+
+MAX_PIXELS = 2**27
+"""Pixels of the largest image that is read unless told otherwise, 134 million; decoding takes up to 1 GB for them."""
+
+_OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if byteorder == "little" else "L"}
+_pillow_limit = RLock()
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
+    """Reads an image file as 8-bit RGB, turned as its EXIF orientation says.
+
+    Grey, palette, CMYK and 1-bit images are converted; transparent ones are laid on black, which is also what lies
+    outside an image in a crop. 16-bit images are scaled to 8 bits; where their values fit into 8, 10, 12 or 14 bits
+    they are stretched, with a :class:`PixelRangeWarning`. The first frame of several is read. Metadata that is
+    damaged or too long is ignored.
+
+    Args:
+        path: any file that Pillow decodes.
+        max_pixels: images of more pixels are refused before they are decoded; None reads any. Replaces Pillow's own
+            ``Image.MAX_IMAGE_PIXELS``.
+
+    Returns:
+        uint8 [3, H, W].
+
+    Raises:
+        InputFileError: if the file is missing, may not be read, is not an image, is too large, or breaks off.
+    """
+    return read_as(Path(path), f"'{os.fspath(path)}'", max_pixels)
+
+
+def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
+    """Reads an image from a path or the content of a file, as :func:`read_image` does; ``name`` is for messages."""
+    try:
+        rgb, orientation = _read(source, name, max_pixels)
+        return turn_upright(rgb, orientation)
+    except FileNotFoundError:
+        raise InputFileError(f"Expected an image at {name} (there is no such file).") from None
+    except IsADirectoryError:
+        raise InputFileError(f"Expected an image at {name} (it is a folder). Name a file in it.") from None
+    except PermissionError:
+        raise InputFileError(f"Expected an image at {name} (you may not read it). Change its permissions.") from None
+    except UnidentifiedImageError:
+        raise InputFileError(
+            f"Expected an image in {name} (Pillow does not recognise the format). "
+            "Check what the file really is, and convert it to JPEG or PNG."
+        ) from None
+    except InputError as error:
+        raise InputFileError(f"Cannot use the image {name}. {error}") from None
+    except MemoryError:
+        raise InputFileError(f"Expected enough memory to decode the image {name} (got too little).") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        reason = getattr(error, "strerror", None)
+        if reason:
+            raise InputFileError(f"Expected to be able to read the image {name} (got: {reason}).") from error
+        raise InputFileError(
+            f"Expected a whole image in {name} (Pillow cannot decode it: {error or type(error).__name__}). "
+            "If the file is damaged or cut off, copy or download it again; else convert it to JPEG or PNG."
+        ) from error
+
+
+def _read(source: Path | bytes, name: str, max_pixels: int | None) -> tuple[Tensor, int]:
+    """The pixels as they are stored, and the EXIF orientation they have to be turned by."""
+    try:
+        image = _open(source, max_pixels)
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        stripped = without_metadata(source if isinstance(source, bytes) else source.read_bytes())
+        if stripped is None:
+            raise
+        source = stripped
+        try:
+            image = _open(source, max_pixels)
+        except InputError:
+            raise
+        except Exception:
+            raise error from None
+    with image:
+        rawmode = _rawmode(image)
+        with _pillow_takes(image.size[0] * image.size[1]):
+            orientation = load(image)
+        low_bytes = None
+        if "16" in rawmode and image.mode in ("RGB", "RGBA", "RGBX") and _is_dark(image):
+            low_bytes = _load_low_bytes(lambda: _open(source, max_pixels))
+        return to_rgb(image, name, low_bytes), orientation
+
+
+def _open(source: Path | bytes, max_pixels: int | None) -> Image.Image:
+    with _pillow_takes(None):
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
+        image.close()
+        raise InputError(
+            f"Expected at most {max_pixels:,} pixels (got {width} x {height} = {width * height:,}). Shrink the image, "
+            "or raise the limit: 'max_pixels', on the command line '--max-pixels'."
+        )
+    return image
+
+
+@contextmanager
+def _pillow_takes(pixels: int | None) -> Iterator[None]:
+    """Sets Pillow's own limit, which warns of images from 89 million pixels on, aside: ours has been said.
+
+    The limit is global. It is held for headers, which takes no time, and for the decoding of such large images.
+    """
+    if pixels is not None and (Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS):
+        yield
+        return
+    with _pillow_limit:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _rawmode(image: Image.Image) -> str:
+    """How the pixels are stored, as Pillow calls it: ``RGB;16B``; empty if it does not say."""
+    tiles = getattr(image, "tile", None) or [("", (), 0, "")]
+    arguments = tiles[0][3]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _is_dark(image: Image.Image) -> bool:
+    """Whether the high bytes of 16-bit colours may have lost what can be seen: no value needs more than 14 bits."""
+    extremes: Any = image.getextrema()
+    return max(most for _, most in extremes[:3]) < 64
+
+
+def _load_low_bytes(open_image: Callable[[], Image.Image]) -> Image.Image:
+    """The image with the low byte of each 16-bit value: Pillow's mode for the other order of bytes takes it."""
+    with open_image() as image:
+        rawmode = _rawmode(image)
+        other: str = rawmode[:-1] + _OTHER_BYTE.get(rawmode[-1:], "")
+        image.tile = [_with_rawmode(tile, other) for tile in image.tile]
+        try:
+            load(image)
+            return image.copy()
+        except Exception as error:
+            raise InputError(
+                "Expected 16-bit colours that use their range (got no value above 16383, of which Pillow reads too "
+                "little). Convert the image to 8 bits."
+            ) from error
+
+
+def _with_rawmode(tile: Any, rawmode: str) -> Any:
+    arguments = (rawmode, *tile[3][1:]) if isinstance(tile[3], tuple) else rawmode
+    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
