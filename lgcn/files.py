@@ -9,6 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+_OUTER_SPACES = re.compile(r"^ +| +$")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -78,9 +79,10 @@ def escape_name(name: str, encoding: str = "utf-8") -> str:
     r"""The name of a file as :func:`printable` has it, such that :func:`unescape_name` gives the name back.
 
     Names without odd characters stay as they are, those with backslashes too, unless what follows a backslash looks
-    like an escape sequence.
+    like an escape sequence. Spaces at either end, which readers of CSV strip, become ``\x20``.
     """
-    return printable(_ESCAPE.sub(lambda escape: rf"\x5c{escape[0][1:]}", name), encoding)
+    escaped = printable(_ESCAPE.sub(lambda escape: rf"\x5c{escape[0][1:]}", name), encoding)
+    return _OUTER_SPACES.sub(lambda spaces: len(spaces[0]) * r"\x20", escaped)
 
 
 def unescape_name(name: str) -> str:

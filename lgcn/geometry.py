@@ -1,6 +1,6 @@
 """Boxes, crop affines and the three coordinate frames: image, network input, heatmap.
 
-Everywhere in this package a point is (x, y) and pixel centres lie at integers, so a picture of
+Everywhere in this package a point is (x, y) and pixel centres lie at integers, so an image of
 width W covers [-0.5, W - 0.5]. This file is the only one that knows what follows from that: the
 half-pixel rule ``u = (x + 0.5) / stride - 0.5`` between input and heatmap, and crops that map the
 edges of a square in the image to the edges of the network's input.
@@ -21,7 +21,7 @@ SIDES = ("longer", "shorter")
 
 
 class BoxError(InputError):
-    """A box that no crop can be cut by."""
+    """A box that does not define a crop."""
 
 
 def landmark_box(pos: Tensor, visibility: Tensor | None = None) -> Tensor:
@@ -47,25 +47,26 @@ def crop_region(
     side: str = "longer",
     clip_to: Size | None = None,
 ) -> Tensor:
-    """The part of the picture that a crop shows, as edges [..., 4] = (x0, y0, x1, y1) in pixels of the image.
+    """The part of the image that a crop shows, as edges [..., 4] = (x0, y0, x1, y1) in pixels; float64, on the CPU.
 
     Args:
         box: [..., 4], pixels of the image.
         enlargement: ``"square"``: side of the square over a side of the box; else each side over the box's own.
         aspect: ``"square"`` around the centre of the box, or ``"letterbox"`` or ``"stretch"``: the box itself.
         side: ``"longer"`` or ``"shorter"``, the side of the box that a square is measured by.
-        clip_to: (H, W) of the picture. The region is then cut down to it and to whole pixels the way that an array
+        clip_to: (H, W) of the image. The region is then cut down to it and to whole pixels the way that an array
             is sliced, ``image[y0:y1, x0:x1]`` with corners in 0 ... W - 1 and 0 ... H - 1, as public code does it.
 
     Raises:
         BoxError: for a box that is not finite, is turned inside out or has no extent, and for one of which
-            nothing is left on the picture.
-        InputError: for an ``aspect`` or ``side`` that there is none of.
+            nothing is left in the image.
+        InputError: for an unknown ``aspect`` or ``side``.
     """
     check_shape("box", box, "... 4")
     check_choice("aspect", aspect, ASPECTS)
     check_choice("side", side, SIDES)
-    box = box.double()
+    # Not every accelerator has float64.
+    box = box.cpu().double()
     size = box[..., 2:] - box[..., :2]
     if not (torch.isfinite(box).all() and (size >= 0).all() and (size.amax(dim=-1) > 0).all()):
         raise BoxError(
@@ -83,7 +84,7 @@ def crop_region(
         # The slice x0:x1 covers the pixels x0 ... x1 - 1, each half a pixel to either side of its centre.
         region = corners - 0.5
     if not (region[..., 2:] > region[..., :2]).all():
-        where = "" if clip_to is None else f" on the picture of {clip_to[1]} x {clip_to[0]} pixels"
+        where = "" if clip_to is None else f" in the image of {clip_to[1]} x {clip_to[0]} pixels"
         raise BoxError(
             f"Expected 'box' to have a width and a height{where} (got {box.tolist()}). "
             "Correct the box, or use a protocol with a square crop that is not clipped."
@@ -122,8 +123,8 @@ def crop_affine(
         enlargement: size of the region over that of the box.
         aspect: as above; this and the next two are explained by :func:`crop_region`.
         side: of the box, ``"longer"`` or ``"shorter"``, that a square is measured by.
-        clip_to: (H, W) of the picture that the region is cut down to; None does not.
-        rotation: degrees, clockwise as the picture is seen.
+        clip_to: (H, W) of the image that the region is cut down to; None does not.
+        rotation: degrees, clockwise as the image is seen.
         scale: above 1 the face gets larger in the crop.
         translation: shift of the face in the crop, in fractions of the crop's side.
         flip: mirror left and right, after everything else.
@@ -149,7 +150,7 @@ def crop_affine(
     if flip:
         affine[..., 0, :] *= -1
         affine[..., 0, 2] += width - 1
-    return affine.float()
+    return affine.float().to(box.device)
 
 
 def transform_points(pos: Tensor, affine: Tensor) -> Tensor:
@@ -162,11 +163,12 @@ def transform_points(pos: Tensor, affine: Tensor) -> Tensor:
 
 
 def invert_affine(affine: Tensor) -> Tensor:
-    """The inverse of affines [..., 2, 3], computed in float64."""
+    """The inverse of affines [..., 2, 3], computed in float64, on the CPU; same device and type as ``affine``."""
     check_shape("affine", affine, "... 2 3")
-    exact = affine.double()
+    # Not every accelerator has float64.
+    exact = affine.cpu().double()
     linear = torch.linalg.inv(exact[..., :2])
-    return torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(affine.dtype)
+    return torch.cat([linear, -linear @ exact[..., 2:]], dim=-1).to(affine.dtype).to(affine.device)
 
 
 def input_to_heatmap(pos: Tensor, stride: float) -> Tensor:
@@ -180,16 +182,16 @@ def heatmap_to_input(pos: Tensor, stride: float) -> Tensor:
 
 
 def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0, region: Tensor | None = None) -> Tensor:
-    """Resamples a picture through an affine, bilinear, anti-aliased when it shrinks.
+    """Resamples an image through an affine, bilinear, anti-aliased when it shrinks.
 
-    A shrinking warp first reduces the part of the picture that the output sees with an
+    A shrinking warp first reduces the part of the image that the output sees with an
     anti-aliased resize by the whole shrink factor, so that the warp itself keeps the scale.
 
     Args:
         image: uint8 [C, H, W], on the CPU.
         affine: [2, 3], pixels of ``image`` -> pixels of the output.
         output_size: (h, w).
-        fill: value outside the picture.
+        fill: value outside the image.
         region: [4], edges in pixels of ``image``. What the output sees outside of it is ``fill`` too, and at its
             border no colour of beyond is mixed in, as if the region had been cut out before.
 
@@ -197,17 +199,18 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0, 
         uint8 [C, h, w].
 
     Raises:
-        InputError: for pictures of another type, whose values nobody could tell the range of.
+        InputError: for images of another type, the range of whose values is unknown.
     """
     check_shape("image", image, "C H W")
     check_shape("affine", affine, "2 3")
     if image.dtype != torch.uint8:
         raise InputError(f"Expected 'image' to be uint8 (got {image.dtype}). Scale to 0 ... 255 and convert it.")
     height, width = output_size
+    affine = affine.cpu()
     back = invert_affine(affine.double())
     corners = back.new_tensor([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
     x0, y0, x1, y1 = landmark_box(transform_points(corners, back)).tolist()
-    # Along x and y of the picture; they differ where a crop is stretched.
+    # Along x and y of the image; they differ where a crop is stretched.
     shrink_x, shrink_y = (max(1.0, 1 / length) for length in affine[:, :2].double().norm(dim=0).tolist())
     margin = 2 * max(shrink_x, shrink_y)
     first, beyond = (0, 0), (image.shape[2], image.shape[1])

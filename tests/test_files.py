@@ -103,6 +103,7 @@ NAMES = [
     "C:\\users\\photo.jpg",
     r"a\x0ab.jpg",
     r"\x5cx0a\udcff\\u0041",
+    "  spaces ",
     "\x1b[31m\u2028\u202e\0",
 ]
 

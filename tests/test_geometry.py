@@ -29,7 +29,7 @@ def noise(*size: int) -> Tensor:
 
 
 def whole(image: Tensor) -> Tensor:
-    """The box around all of a picture, its outermost pixels included."""
+    """The box around all of a image, its outermost pixels included."""
     height, width = image.shape[-2:]
     return torch.tensor([-0.5, -0.5, width - 0.5, height - 0.5])
 
@@ -219,7 +219,7 @@ def test_a_dot_lands_where_its_point_does(zoom: float, rotation: float) -> None:
     sigma = max(4.0, 2 / zoom)
     image = 255 * torch.exp(-((xs - dot[0, 0]) ** 2 + (ys - dot[0, 1]) ** 2) / (2 * sigma**2))
     image = image.round().to(torch.uint8)[None]
-    # A crop of 128 pixels shows 128 / zoom pixels of the picture, the dot off its middle.
+    # A crop of 128 pixels shows 128 / zoom pixels of the image, the dot off its middle.
     half = 64 / zoom
     box = torch.tensor([75.0 - half, 70.0 - half, 75.0 + half, 70.0 + half])
     affine = crop_affine(box, (128, 128), 1.0, rotation=rotation, flip=rotation > 0)
@@ -370,3 +370,28 @@ def test_outside_of_a_region_is_fill_and_its_border_stays_sharp() -> None:
     assert (warped[:, :40, 20:60] == 200).all()
     warped[:, :40, 20:60] = 7
     assert (warped == 7).all()
+
+
+class WithoutFloat64(torch.Tensor):
+    """Stands for a tensor on a device without float64, such as Apple's MPS: ``cpu()`` leads back."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if function is torch.Tensor.cpu:
+            return args[0].as_subclass(torch.Tensor)
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if isinstance(result, WithoutFloat64) and result.dtype == torch.float64:
+            raise TypeError("Cannot convert a tensor to float64: the device does not support it.")
+        return result
+
+
+def test_crops_and_inverses_need_no_float64_on_the_device() -> None:
+    box = BOX.as_subclass(WithoutFloat64)
+    affine = crop_affine(box, (64, 64))
+    assert torch.equal(affine, crop_affine(BOX, (64, 64)))
+    inverse = invert_affine(affine.as_subclass(WithoutFloat64))
+    assert torch.equal(inverse, invert_affine(affine))
+    image = torch.randint(0, 256, (3, 90, 90), dtype=torch.uint8)
+    assert torch.equal(
+        warp_image(image, affine.as_subclass(WithoutFloat64), (64, 64)), warp_image(image, affine, (64, 64))
+    )

@@ -86,7 +86,7 @@ def _or_dash(number: int | None) -> str:
 
 def _write(args: argparse.Namespace, report: "CheckReport", checked: dict[str, "CheckedSplit"]) -> list[str]:
     """Writes the report and the sheets; their names."""
-    from lgcn.cli.output_folder import writing_to
+    from lgcn.cli.writable import writing_to
     from lgcn.files import write_text
     from lgcn.visualization import save_contact_sheet
 

@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         except OSError as error:
             raise InputFileError(f"Expected '--json' to be writable (got '{args.json}': {error.strerror}).") from error
     if args.output is not None:
-        from lgcn.cli.output_folder import writing_to
+        from lgcn.cli.writable import writing_to
 
         folder = EvaluationFolder(args.output)
         with writing_to(args.output):

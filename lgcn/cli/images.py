@@ -1,80 +1,93 @@
-"""What the commands that look at pictures share: which they are, their boxes, and their faces."""
+"""What the commands that read images share: list the images, read their boxes, predict their faces."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lgcn.cli.output_folder import OVERLAY_ENDING, tell
+from lgcn.cli.messages import counted, tell
 
 if TYPE_CHECKING:
-    from lgcn.predict import BoxTable, Face, LandmarkPredictor, Picture
+    from lgcn.predict import BoxTable, Face, LandmarkPredictor, PreparedImage
+
+OVERLAY_ENDING = "_overlay"
+"""Follows the name of the image in the name of its overlay."""
 
 
-def find_images(inputs: Sequence[Path]) -> tuple[list[Path], list[Exception]]:
-    """The pictures that the inputs stand for, each once, and what is wrong with the other inputs."""
+def find_images(inputs: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], list[Exception]]:
+    """The images that the inputs stand for, each once, and the errors of the other inputs.
+
+    Says what folders hold besides.
+    """
     from lgcn.checks import InputFileError
-    from lgcn.images import IMAGE_SUFFIXES
 
     found: dict[Path, Path] = {}
     problems: list[Exception] = []
     for path in inputs:
-        if not path.exists():
-            problems.append(InputFileError(f"Expected a picture or a folder at '{path}' (there is none)."))
-            continue
-        here = [path]
-        if path.is_dir():
-            here = sorted(
-                each
-                for each in path.iterdir()
-                if each.suffix.lower() in IMAGE_SUFFIXES
-                and each.is_file()
-                and not each.name.startswith(".")
-                and not each.stem.endswith(OVERLAY_ENDING)
-            )
-            if not here:
-                problems.append(
-                    InputFileError(
-                        f"Expected pictures ({', '.join(IMAGE_SUFFIXES)}) in the folder '{path}' (got none). "
-                        "Folders in it are not searched: name them too."
-                    )
-                )
-        for each in here:
-            found.setdefault(each.resolve(), each)
+        try:
+            images = _images_of(path, recursive)
+            for image in images:
+                found.setdefault(image.resolve(), image)
+        except InputFileError as error:
+            problems.append(error)
+        except (OSError, RuntimeError) as error:  # a name that is too long, a folder above that may not be entered
+            reason = getattr(error, "strerror", None) or error
+            problems.append(InputFileError(f"Expected an image or a folder at '{path}' ({reason})."))
     return list(found.values()), problems
 
 
-def read_boxes_of(path: Path, pictures: Sequence[Path]) -> "BoxTable":
-    """The boxes in a file, which must name each of the pictures at most once."""
+def _images_of(path: Path, recursive: bool) -> list[Path]:
+    """The image at a path, or those in the folder there."""
+    from lgcn.checks import InputFileError
+    from lgcn.images import list_images
+
+    if not path.exists():
+        raise InputFileError(f"Expected an image or a folder at '{path}' (there is none).")
+    if not path.is_dir():
+        return [path]
+    listing = list_images(path, recursive=recursive)
+    images = [image for image in listing.images if not image.stem.endswith(OVERLAY_ENDING)]
+    overlays = len(listing.images) - len(images)
+    rest = [f"{counted(overlays, 'file')} named *{OVERLAY_ENDING}"] if overlays else []
+    rest += [each for each in [listing.describe_rest()] if each]
+    search = " Search folders with '--recursive'." if listing.folders else ""
+    if not images:
+        got = f"none, but {', '.join(rest)}" if rest else "none"
+        raise InputFileError(f"Expected images that Pillow can read in the folder '{path}' (got {got}).{search}")
+    if rest:
+        tell("note", f"In '{path}' skipped {', '.join(rest)}.{search}")
+    return images
+
+
+def read_boxes_of(path: Path, images: Sequence[Path]) -> "BoxTable":
+    """The boxes in a file, which must name each of the images at most once."""
     from lgcn.checks import InputFileError
     from lgcn.predict import read_boxes
 
     table = read_boxes(path)
-    names = {picture: table.name_of(picture) for picture in pictures}
+    names = {image: table.name_of(image) for image in images}
     for name, count in Counter(names.values()).items():
         if name is not None and count > 1:
-            several = ", ".join(f"'{picture}'" for picture in pictures if names[picture] == name)
+            several = ", ".join(f"'{image}'" for image in images if names[image] == name)
             raise InputFileError(
-                f"Expected one picture for the name '{name}' in '{path}' (got {several}). Write its folder too."
+                f"Expected one image for the name '{name}' in '{path}' (got {several}). Write its folder too."
             )
     return table
 
 
 def prepare_images(
     predictor: "LandmarkPredictor",
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     table: "BoxTable | None",
     problems: list[Exception] | None,
-) -> Iterator["Picture"]:
-    """Pictures with their boxes; those that cannot be used are told and added to ``problems``, unless that is None."""
+) -> Iterator["PreparedImage"]:
+    """Reads images with their boxes; errors are printed and added to ``problems``, or raised if that is None."""
     from tqdm import tqdm
 
     from lgcn.checks import InputError
 
-    # None: no bar where stderr is no terminal.
-    for path in tqdm(pictures, desc="predict", unit="picture", disable=True if len(pictures) == 1 else None):
+    # disable=None: no bar if stderr is not a terminal.
+    for path in tqdm(images, desc="predict", unit="image", disable=True if len(images) == 1 else None):
         try:
             yield predictor.prepare(path, None if table is None else table.find(path))
         except InputError as error:
@@ -85,27 +98,8 @@ def prepare_images(
 
 
 def predict_images(
-    predictor: "LandmarkPredictor", pictures: Iterable["Picture"], return_connectivity: bool
-) -> Iterator[tuple["Picture", list["Face"]]]:
-    """Each picture with its faces, as many pictures at a time as fill a batch."""
-    for group in predictor.grouped(pictures):
+    predictor: "LandmarkPredictor", images: Iterable["PreparedImage"], return_connectivity: bool
+) -> Iterator[tuple["PreparedImage", list["Face"]]]:
+    """Each image with its faces; as many images at a time as fill a batch."""
+    for group in predictor.grouped(images):
         yield from zip(group, predictor.predict(group, return_connectivity=return_connectivity), strict=True)
-
-
-@contextmanager
-def short_warnings() -> Iterator[None]:
-    """Warnings for the user as one line each, without the line of code that they come from."""
-    from lgcn.predict import NoFaceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", NoFaceWarning)
-        show = warnings.showwarning
-
-        def show_short(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, NoFaceWarning):
-                tell("warning", message)
-            else:
-                show(message, category, *place, **more)
-
-        warnings.showwarning = show_short
-        yield

@@ -1,6 +1,7 @@
 """``lgcn``: finds the command and runs it; errors of the user become one line and exit status 2."""
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -8,21 +9,25 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from lgcn import __version__
+from lgcn.cli.stopping import exit_status
+from lgcn.files import printable
 
 COMMANDS = {
-    "predict": "find landmarks in pictures",
+    "predict": "find the landmarks of faces in images",
     "fit": "train a detector from a configuration",
     "evaluate": "measure a detector on a dataset",
     "dataset": "check the files of a dataset",
     "protocols": "list the evaluation protocols",
-    "connectivity": "draw the learned graph of pictures",
+    "connectivity": "draw the learned graph of faces in images",
 }
 
 
 def create_parser(command: str | None) -> argparse.ArgumentParser:
     """The parser of ``lgcn``; only the arguments of ``command`` are loaded, with what they import."""
     parser = argparse.ArgumentParser(
-        prog="lgcn", description="Landmark detection with learnable-connectivity graph convolution."
+        prog="lgcn",
+        description="Landmark detection with learnable-connectivity graph convolution.",
+        epilog="'lgcn COMMAND --help' explains a command and shows examples.",
     )
     parser.add_argument("--version", action="version", version=f"lgcn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
@@ -37,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
     """Parses ``argv`` and runs the command."""
     command = next((word for word in argv if not word.startswith("-")), None)
     if argv and argv[0] == "fit":
-        # Its options come from the signatures of what it builds, help included.
+        # Its options are generated from the signatures of what it builds, help included.
         return import_module("lgcn.cli.fit").run(list(argv[1:]))
     arguments = create_parser(command).parse_args(argv)
     return import_module(f"lgcn.cli.{arguments.command}").run(arguments) or 0
@@ -45,26 +50,52 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script ``lgcn``; returns the exit status."""
-    # Of libraries that are imported; it would stand between the user and the one line that matters.
+    # Raised by imported libraries; it would hide the one line that matters.
     warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated", category=FutureWarning)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names may hold what the stream cannot encode: printed as escape sequences, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        _flush()
+        return status
     except BrokenPipeError:
-        # Whoever reads has enough, as with `lgcn ... | head`; the interpreter must not flush into the pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader closed the pipe, as in `lgcn ... | head`.
+        _discard_output()
         return 0
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return exit_status(stop)
     except ValueError as error:
-        # Imported only here because `lgcn.checks` imports torch, which `lgcn --help` need not wait for.
+        # Imported only here because `lgcn.checks` imports torch, which `lgcn --help` does not need.
         from lgcn.checks import InputError
 
         if not isinstance(error, InputError):
             raise
-        print(f"lgcn: error: {error}", file=sys.stderr)
+        print(f"lgcn: error: {printable(str(error), sys.stderr.encoding or 'ascii')}", file=sys.stderr)
         return 2
-    return status
+
+
+def _flush() -> None:
+    """Writes what is still buffered for stdout.
+
+    Raises:
+        InputFileError: if the disk that stdout is redirected to is full.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from lgcn.checks import InputFileError
+
+        _discard_output()
+        reason = error.strerror or error
+        raise InputFileError(f"Expected to be able to write to standard output ({reason}).") from error
+
+
+def _discard_output() -> None:
+    """Keeps the interpreter from failing again when it flushes stdout at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -1,27 +1,61 @@
-"""``lgcn predict``: landmarks of pictures as JSON, CSV or ``.pts`` files, and pictures of them."""
+"""``lgcn predict``: landmarks of images as JSON, CSV or ``.pts`` files, and drawn over the images."""
 
 import argparse
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lgcn.cli.images import find_images, predict_images, prepare_images, read_boxes_of, short_warnings
-from lgcn.cli.output_folder import OutputFolder, tell, writing_to
+from lgcn.cli.images import find_images, predict_images, prepare_images, read_boxes_of
+from lgcn.cli.messages import counted, short_warnings, tell
+from lgcn.cli.output_folder import OutputFolder
+from lgcn.cli.standard_output import StandardOutput
+from lgcn.cli.stopping import exit_status, stoppable
 
 if TYPE_CHECKING:
-    from lgcn.predict import Face, LandmarkPredictor
+    from lgcn.predict import BoxTable, LandmarkPredictor
+
+EPILOG = """\
+examples:
+  lgcn predict photo.jpg
+      prints the landmarks of every face as JSON
+  lgcn predict photo.jpg --output out --overlay
+      writes them to out/landmarks.json, and draws them over the photo
+  lgcn predict photos -r --output out --format csv
+      all images in photos and in the folders in it, one row a face
+  lgcn predict photos --boxes boxes.csv --output out
+      faces whose boxes are known
+
+Images that cannot be used are named and the others are predicted; the exit
+status is then 2. Results are written image by image to landmarks.part.jsonl
+in the output folder, which becomes landmarks.json at the end. A run that is
+stopped (Ctrl-C: exit status 130, SIGTERM: 143) writes what is done; one that
+is killed leaves the part file, one line an image."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options; nothing heavy is imported for ``--help``."""
+    """Adds the options; nothing slow is imported for ``--help``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add_input_arguments(parser)
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print JSON or CSV)")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
     parser.add_argument(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="IMAGE|DIR",
-        help="pictures, and folders whose pictures are taken (not those of folders in them, nor earlier overlays)",
+        "--format",
+        choices=("json", "csv", "pts"),
+        default="json",
+        help="json, csv (one row a face), or pts (one 1-based file a face: NAME.pts, NAME_1.pts, ...) (default: json)",
+    )
+    parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
+    parser.add_argument(
+        "--edges", type=int, default=0, metavar="N", help="draw the N strongest learned edges too (needs --overlay)"
+    )
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what commands share that predict landmarks: images, their boxes, and the model."""
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE|DIR", help="image files, and folders of them")
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="search the folders in folders too (links are followed)"
     )
     parser.add_argument(
         "--model", default="lgcn-68", help="shipped name, folder, .ckpt of lgcn fit or hub id (default: lgcn-68)"
@@ -30,63 +64,112 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--boxes",
         type=Path,
         metavar="FILE",
-        help="face boxes, instead of finding faces: CSV with image,x0,y0,x1,y1, "
-        "JSON {image: [[x0, y0, x1, y1], ...]}, or what this command writes",
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print, JSON and CSV)")
-    parser.add_argument(
-        "--format",
-        choices=("json", "csv", "pts"),
-        default="json",
-        help="json, csv (one row a face), or pts (one 1-based file a face: NAME.pts, NAME_1.pts, ...) (default: json)",
-    )
-    parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each picture with a face")
-    parser.add_argument(
-        "--edges", type=int, default=0, metavar="N", help="draw the N strongest learned edges too (needs --overlay)"
+        help="face boxes in pixels, instead of detecting faces: CSV with image,x0,y0,x1,y1, "
+        "JSON {image: [[x0, y0, x1, y1], ...]}, or what lgcn predict writes",
     )
     parser.add_argument(
         "--min-confidence",
         type=float,
         metavar="C",
-        help="drop faces that were found, not given, if the mean confidence of their landmarks is below this "
-        "(default: the model's own value)",
+        help="drop a detected face if the mean confidence of its landmarks is below C; lower it if faces are missed, "
+        "raise it if there are false ones (default: the model's own value)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="refuse images of more pixels, each of which takes about 8 bytes of memory (default: 134217728)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts and writes; 2 if an input could not be used, of which each is named on stderr, else 0."""
+    """Predicts and writes; 2 if an input could not be used, 130 or 143 if stopped, else 0."""
     _check_options(args)
-    pictures, problems = find_images(args.images)
+    images, problems = find_images(args.images, recursive=args.recursive)
     if len(args.images) == 1 and problems:
         raise problems[0]
-    # Alone, a bad picture is the error of the command; among others, it must not cost their results.
-    alone = len(args.images) == len(pictures) == 1
     for problem in problems:
         tell("error", problem)
     target = (
-        None
+        StandardOutput(args.format)
         if args.output is None
-        else OutputFolder(args.output, pictures, overlay=args.overlay, edges=args.edges, pts=args.format == "pts")
+        else OutputFolder(
+            args.output,
+            images,
+            file_format=args.format,
+            overlay=args.overlay,
+            edges=args.edges,
+            overwrite=args.overwrite,
+        )
     )
-    results: list[tuple[str, list[Face]]] = []
-    if pictures:
-        table = None if args.boxes is None else read_boxes_of(args.boxes, pictures)
-        predictor = _load_predictor(args)
-        with short_warnings():
-            prepared = prepare_images(predictor, pictures, table, None if alone else problems)
-            for picture, faces in predict_images(predictor, prepared, args.edges > 0):
-                if target is not None:
-                    target.write_image(picture, faces, predictor.detector.scheme)
-                # Without the K x K weights, of which thousands of faces would fill the memory.
-                results.append((picture.name, [replace(face, connectivity=None) for face in faces]))
-        if results:
-            _finish(args, results, predictor.detector.scheme.num_landmarks, target)
+    if images:
+        table = None if args.boxes is None else read_boxes_of(args.boxes, images)
+        predictor = load_predictor(args)
+        if args.edges:
+            _check_graph(predictor, args.model)
+        try:
+            with stoppable(), short_warnings():
+                _predict(predictor, images, table, target, args, problems)
+        except KeyboardInterrupt as stop:
+            by = str(stop) or "Ctrl-C"
+            tell("note", f"Stopped by {by} after {target.num_images} of {len(images)} images. {target.describe()}.")
+            return exit_status(stop)
+        if args.output is not None and target.num_images:
+            tell("note", f"{target.describe()}.")
     if problems:
-        done = _counted(len(results), "picture")
-        tell("error", f"{_counted(len(problems), 'input')} could not be used; results for {done}.")
+        done = counted(target.num_images, "image")
+        tell("error", f"{counted(len(problems), 'input')} could not be used; results for {done}.")
     return 2 if problems else 0
+
+
+def _predict(
+    predictor: "LandmarkPredictor",
+    images: Sequence[Path],
+    table: "BoxTable | None",
+    target: OutputFolder | StandardOutput,
+    args: argparse.Namespace,
+    problems: list[Exception],
+) -> None:
+    """Predicts all images; whatever ends it, the results of those that are done are written."""
+    # Alone, an image that cannot be read is the error of the command; among others, it must not cost their results.
+    alone = len(args.images) == len(images) == 1
+    prepared = prepare_images(predictor, images, table, None if alone else problems)
+    scheme = predictor.detector.scheme
+    try:
+        for image, faces in predict_images(predictor, prepared, args.edges > 0):
+            target.write(image, faces, scheme)
+    except KeyboardInterrupt:
+        target.finish()
+        raise
+    except Exception:
+        # The first error is the one to report; what is done stays in the part file if it cannot be finished.
+        try:
+            target.finish()
+        except Exception as error:
+            tell("error", error)
+        if target.num_images:
+            tell("note", f"Stopped by an error after {target.num_images} of {len(images)} images. {target.describe()}.")
+        raise
+    target.finish()
+
+
+def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
+    """The predictor that the options of :func:`add_input_arguments` ask for."""
+    from lgcn.predict import LandmarkPredictor
+
+    limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
+    return LandmarkPredictor.from_pretrained(
+        args.model, device=args.device, batch_size=args.batch_size, min_confidence=args.min_confidence, **limit
+    )
+
+
+def _check_graph(predictor: "LandmarkPredictor", model: str) -> None:
+    from lgcn.checks import InputError
+
+    if predictor.detector.refiner is None:
+        raise InputError(f"Expected a model with a graph for '--edges' (got '{model}', which has none).")
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -100,46 +183,3 @@ def _check_options(args: argparse.Namespace) -> None:
             f"Expected '--edges' to be 0 or more, and '--overlay' to draw them on (got --edges {args.edges}"
             f"{'' if args.overlay else ' without --overlay'})."
         )
-
-
-def _load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
-    from lgcn.checks import InputError
-    from lgcn.predict import LandmarkPredictor
-
-    predictor = LandmarkPredictor.from_pretrained(
-        args.model, device=args.device, batch_size=args.batch_size, min_confidence=args.min_confidence
-    )
-    if args.edges and predictor.detector.refiner is None:
-        raise InputError(f"Expected a model with a graph for '--edges' (got '{args.model}', which has none).")
-    return predictor
-
-
-def _finish(
-    args: argparse.Namespace,
-    results: Sequence[tuple[str, list["Face"]]],
-    num_landmarks: int,
-    target: OutputFolder | None,
-) -> None:
-    """Writes or prints what there is one of for all pictures, and says what was written."""
-    from lgcn.files import write_text
-    from lgcn.predict import to_csv, to_json
-
-    if args.format != "pts":
-        text = to_json(results) if args.format == "json" else to_csv(results, num_landmarks)
-        if target is None:
-            sys.stdout.write(text)
-            return
-        path = target.folder / f"landmarks.{args.format}"
-        with writing_to(target.folder):
-            write_text(path, text)
-        target.written.append(path)
-    assert target is not None
-    faces = _counted(sum(len(each) for _, each in results), "face")
-    written = [str(path) for path in target.written]
-    if len(written) > 3:
-        written = [written[0], f"{len(written) - 2} more", written[-1]]
-    tell("note", f"{faces} in {_counted(len(results), 'picture')}; written: {', '.join(written) or 'nothing'}.")
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -1,11 +1,11 @@
-"""From pictures to landmarks: face boxes, batches, files."""
+"""From images to landmarks: face boxes, batches, files."""
 
 from lgcn.predict.box_files import BoxTable, read_boxes
 from lgcn.predict.boxes import check_boxes
 from lgcn.predict.face import Face, NoFaceWarning
 from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
 from lgcn.predict.output import save_csv, save_json, save_pts, to_csv, to_json
-from lgcn.predict.predictor import LandmarkPredictor, Picture
+from lgcn.predict.predictor import LandmarkPredictor, PreparedImage
 
 __all__ = [
     "BoxTable",
@@ -14,7 +14,7 @@ __all__ = [
     "FaceDetector",
     "LandmarkPredictor",
     "NoFaceWarning",
-    "Picture",
+    "PreparedImage",
     "check_boxes",
     "read_boxes",
     "save_csv",

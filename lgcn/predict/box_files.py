@@ -1,6 +1,7 @@
-"""Face boxes from files: which pictures have which."""
+"""Read face boxes from files, and find those of an image."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -12,80 +13,99 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputFileError
+from lgcn.files import unescape_name
 
 _COLUMNS = ("image", "x0", "y0", "x1", "y1")
 _FORMS = (
-    'JSON {"image": [[x0, y0, x1, y1], ...], ...}, JSON as lgcn predict writes it, or CSV with the columns '
-    + ", ".join(_COLUMNS)
+    'JSON {"image": [[x0, y0, x1, y1], ...], ...}, JSON or JSON Lines as lgcn predict writes it, or CSV with the '
+    "columns " + ", ".join(_COLUMNS)
 )
+
+_Rows = Iterable[tuple[str, list[float] | None]]
+"""Names and boxes; None for an image without boxes, so that its name is known all the same."""
 
 
 def read_boxes(path: str | os.PathLike[str]) -> "BoxTable":
-    """Reads the boxes of pictures from a file.
+    """Reads the boxes of images from a file.
 
     JSON (suffix ``.json``) is ``{"image": [[x0, y0, x1, y1], ...]}`` or the layout that
-    :func:`lgcn.predict.to_json` writes. Anything else is CSV with one box a row: ``image, x0, y0, x1, y1``
-    under any order of these names in its first row (other columns are ignored), or in this order without names.
+    :func:`lgcn.predict.to_json` writes; JSON Lines (``.jsonl``) is what ``lgcn predict`` leaves when it is killed, with
+    or without an unfinished last line. Anything else is CSV with one box a row: ``image, x0, y0, x1, y1`` in any order
+    and among other columns if its first row names them, else in this order.
 
     Raises:
-        InputFileError: naming the file, and the line or the picture where something else stands.
+        InputFileError: naming the file, and the line or the image where something else stands.
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        # Names of files may hold bytes that are not UTF-8.
+        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     except OSError as error:
         raise InputFileError(f"Expected a file of boxes at '{path}' ({error.strerror}).") from None
-    except UnicodeDecodeError:
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
         raise InputFileError(
-            f"Expected text in the file of boxes '{path}' (got binary data). It may be {_FORMS}."
-        ) from None
-    rows = _json_rows(path, text) if path.suffix.lower() == ".json" else _csv_rows(path, text)
+            f"Expected UTF-8 text in the file of boxes '{path}' (got binary data: NUL in line {line}). "
+            f"It may be {_FORMS}."
+        )
+    suffix = path.suffix.lower()
+    try:
+        rows = list({".json": _json_rows, ".jsonl": _json_lines_rows}.get(suffix, _csv_rows)(path, text))
+    except RecursionError:
+        raise InputFileError(f"Expected a known layout in '{path}' (got nested too deeply). {_FORMS}.") from None
     boxes: dict[str, list[list[float]]] = {}
     for name, box in rows:
         found = boxes.setdefault(name, [])
         if box is not None:
             found.append(box)
-    return BoxTable(
-        path, {name: torch.tensor(found, dtype=torch.float32).reshape(-1, 4) for name, found in boxes.items()}
-    )
+    tensors = {name: torch.tensor(found, dtype=torch.float32).reshape(-1, 4) for name, found in boxes.items()}
+    return BoxTable(path, tensors, escaped=suffix not in (".json", ".jsonl"))
 
 
 class BoxTable:
-    """The boxes of pictures, by the names that a file has for them.
+    r"""The boxes of images, by the names that a file has for them.
 
-    A name stands for the picture at that path, seen from the working folder or from the folder of the file, or
-    else for the picture whose path ends with it.
+    A name stands for the image at that path, relative to the working folder or to the folder of the file, or else for
+    the image whose path ends with it.
 
     Args:
         path: the file, for messages and relative names.
         boxes: name -> boxes [F, 4].
+        escaped: whether names may hold escape sequences such as ``\x0a``, as in CSV written by
+            :func:`lgcn.predict.to_csv`. A name that is a file's as it stands is found too.
     """
 
-    def __init__(self, path: Path, boxes: dict[str, Tensor]) -> None:
+    def __init__(self, path: Path, boxes: dict[str, Tensor], *, escaped: bool = False) -> None:
         self.path = path
         self.boxes = boxes
-        self._exact = {Path(start, name).resolve(): name for start in (path.parent, Path()) for name in boxes}
-        self._endings = {Path(name).parts: name for name in boxes if not Path(name).is_absolute()}
+        self._exact: dict[str, str] = {}
+        self._endings: dict[tuple[str, ...], str] = {}
+        # What a name stands for without escape sequences goes first, and so is replaced by what it stands for with.
+        for read in (str, unescape_name) if escaped else (str,):
+            for start in (path.parent, Path()):
+                self._exact |= {_place(Path(start, read(name))): name for name in boxes if "\0" not in read(name)}
+            self._endings |= {Path(read(name)).parts: name for name in boxes if not Path(read(name)).is_absolute()}
 
-    def name_of(self, picture: str | os.PathLike[str]) -> str | None:
-        """The name under which the file has boxes of the picture at a path, None if it has none."""
-        place = Path(picture).resolve()
+    def name_of(self, image: str | os.PathLike[str]) -> str | None:
+        """The name under which the file has boxes of the image at a path, None if it has none."""
+        place = _place(image)
         if place in self._exact:
             return self._exact[place]
-        endings = (place.parts[start:] for start in range(1, len(place.parts)))
+        parts = Path(place).parts
+        endings = (parts[start:] for start in range(1, len(parts)))
         return next((self._endings[ending] for ending in endings if ending in self._endings), None)
 
-    def find(self, picture: str | os.PathLike[str]) -> Tensor:
-        """The boxes [F, 4] of the picture at a path.
+    def find(self, image: str | os.PathLike[str]) -> Tensor:
+        """The boxes [F, 4] of the image at a path.
 
         Raises:
             InputFileError: if the file has none for it.
         """
-        name = self.name_of(picture)
+        name = self.name_of(image)
         if name is None:
             raise InputFileError(
-                f"Expected boxes for '{picture}' in '{self.path}' (it names {len(self.boxes)} pictures, but not this "
-                "one). Add it, with an empty list if it has no faces."
+                f"Expected boxes for '{os.fspath(image)}' in '{self.path}' (it names {len(self.boxes)} images, but not "
+                "this one). Add it, with an empty list if it has no faces."
             )
         return self.boxes[name]
 
@@ -93,28 +113,36 @@ class BoxTable:
         return len(self.boxes)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}('{self.path}', {len(self)} pictures)"
+        return f"{type(self).__name__}('{self.path}', {len(self)} images)"
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[str, list[float] | None]]:
-    """Name and box; None for a picture without boxes, so that its name is known all the same."""
+def _place(path: str | os.PathLike[str]) -> str:
+    # Unlike Path.resolve, it takes names that are too long for a file, and links in a circle.
+    return os.path.realpath(path)
+
+
+def _json_rows(path: Path, text: str) -> _Rows:
+    content = _parse(path, text)
+    return _entries(path, content.items() if isinstance(content, dict) else _records(path, content))
+
+
+def _json_lines_rows(path: Path, text: str) -> _Rows:
+    lines = text.split("\n")
+    # After the last line break is nothing, or what was being written when the program was killed.
+    records = [_parse(path, line, number) for number, line in enumerate(lines[:-1], start=1) if line.strip()]
+    return _entries(path, _records(path, records))
+
+
+def _parse(path: Path, text: str, line: int | None = None) -> Any:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputFileError(
-            f"Expected JSON in '{path}' (line {error.lineno}, column {error.colno}: {error.msg}). It may be {_FORMS}."
-        ) from None
-    for name, boxes in _json_images(path, content):
-        yield name, None
-        if not isinstance(boxes, list):
-            raise InputFileError(f"Expected a list of boxes for '{name}' in '{path}' (got {_shown(boxes)}).")
-        for number, box in enumerate(boxes):
-            yield name, _as_box(box, f"box {number} of '{name}' in '{path}'")
+        return json.loads(text)
+    except ValueError as error:  # not JSON, or a number of thousands of digits
+        where = f"line {line or getattr(error, 'lineno', 1)}, column {getattr(error, 'colno', 1)}"
+        reason = getattr(error, "msg", "a number is too long")
+        raise InputFileError(f"Expected JSON in '{path}' ({where}: {reason}). It may be {_FORMS}.") from None
 
 
-def _json_images(path: Path, content: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(content, dict):
-        return content.items()
+def _records(path: Path, content: Any) -> Iterable[tuple[str, Any]]:
     try:
         return [(str(entry["image"]), [face["box"] for face in entry["faces"]]) for entry in content]
     except (KeyError, TypeError):
@@ -123,31 +151,47 @@ def _json_images(path: Path, content: Any) -> Iterable[tuple[str, Any]]:
         ) from None
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, list[float]]]:
-    reader = csv.reader(text.splitlines(), skipinitialspace=True)
+def _entries(path: Path, entries: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, list[float] | None]]:
+    for name, boxes in entries:
+        if "\0" in name:
+            raise InputFileError(f"Expected names of images in '{path}' (got {_shown(name)}, which holds NUL).")
+        yield name, None
+        if not isinstance(boxes, list):
+            raise InputFileError(f"Expected a list of boxes for '{name}' in '{path}' (got {_shown(boxes)}).")
+        for number, box in enumerate(boxes):
+            yield name, _as_box(box, f"box {number} of '{name}' in '{path}'")
+
+
+def _csv_rows(path: Path, text: str) -> _Rows:
+    # Given as a stream, so that quoted names keep their line breaks.
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
     order: list[int] | None = None
-    for row in reader:
-        if not any(cell.strip() for cell in row):
-            continue
-        cells = [cell.strip() for cell in row]
-        if order is None:
-            names = [cell.lower() for cell in cells]
-            if all(column in names for column in _COLUMNS):
-                order = [names.index(column) for column in _COLUMNS]
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
                 continue
-            order = list(range(len(_COLUMNS)))
-        if len(cells) <= max(order):
-            raise InputFileError(
-                f"Expected {', '.join(_COLUMNS)} in line {reader.line_num} of '{path}' (got {_shown(','.join(row))})."
-            )
-        name, *box = (cells[column] for column in order)
-        yield name, _as_box(box, f"line {reader.line_num} of '{path}'")
+            cells = [cell.strip() for cell in row]
+            if order is None:
+                names = [cell.lower() for cell in cells]
+                if all(column in names for column in _COLUMNS):
+                    order = [names.index(column) for column in _COLUMNS]
+                    continue
+                order = list(range(len(_COLUMNS)))
+            if len(cells) <= max(order):
+                raise InputFileError(
+                    f"Expected {', '.join(_COLUMNS)} in line {reader.line_num} of '{path}' "
+                    f"(got {_shown(','.join(row))})."
+                )
+            name, *box = (cells[column] for column in order)
+            yield name, _as_box(box, f"line {reader.line_num} of '{path}'")
+    except csv.Error as error:
+        raise InputFileError(f"Expected CSV in line {reader.line_num} of '{path}' (got: {error}).") from None
 
 
 def _as_box(box: Any, where: str) -> list[float]:
     try:
-        numbers = [float(number) for number in box]
-    except (TypeError, ValueError):
+        numbers = [] if any(isinstance(number, bool) for number in box) else [float(number) for number in box]
+    except (TypeError, ValueError, OverflowError):
         numbers = []
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise InputFileError(f"Expected a box of four numbers x0, y0, x1, y1 in {where} (got {_shown(box)}).")

@@ -1,4 +1,4 @@
-"""Face boxes of a picture: are they usable, and where the next one lies."""
+"""Face boxes of an image: check them, and derive the next ones from landmarks."""
 
 from collections.abc import Sequence
 
@@ -10,24 +10,29 @@ from lgcn.checks import InputError, check_shape
 from lgcn.geometry import landmark_box
 
 BoxesLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
-"""Boxes of one picture: [F, 4], or [4] for one; (x0, y0, x1, y1) in pixels."""
+"""Boxes of one image: [F, 4], or [4] for one; (x0, y0, x1, y1) in pixels."""
+
+_LARGEST_FRACTION = 2.0
+"""Coordinates up to this, in an image of at least ``_LEAST_SIDE`` pixels, are fractions of the image, not pixels."""
+_LEAST_SIDE = 16
 
 
 def check_boxes(boxes: BoxesLike, image: Tensor, name: str) -> Tensor:
-    """Boxes as float32 [F, 4] if each is finite, has an area and shares some of it with the picture.
+    """Boxes as float32 [F, 4] if each is finite, has an area and overlaps the image.
 
     Args:
         boxes: [F, 4], or [4] for one.
-        image: [3, H, W], the picture.
-        name: what the message calls the picture.
+        image: [3, H, W].
+        name: what the message calls the image.
 
     Raises:
-        InputError: naming the picture and the box.
+        InputError: naming the image, the box and what is wrong with it; also for boxes in fractions of the image.
     """
     try:
-        found = torch.as_tensor(np.asarray(boxes) if not isinstance(boxes, Tensor) else boxes)
-        found = found.detach().to("cpu", torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+        # As an array of our own: torch warns of one that may not be written to, and refuses foreign byte orders.
+        own = boxes.detach().cpu() if isinstance(boxes, Tensor) else torch.from_numpy(np.array(boxes, dtype=np.float64))
+        found = own.to(torch.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"Expected 'boxes' of '{name}' to be numbers of shape [F, 4] (got {boxes!r}).") from error
     if found.numel() == 0:
         return torch.zeros(0, 4)
@@ -36,26 +41,47 @@ def check_boxes(boxes: BoxesLike, image: Tensor, name: str) -> Tensor:
     check_shape(f"boxes of {name}", found, "F 4")
     height, width = image.shape[1:]
     for number, box in enumerate(found):
-        x0, y0, x1, y1 = box.tolist()
-        wrong = None
-        if not torch.isfinite(box).all():
-            wrong = "it is not finite"
-        elif x1 <= x0 or y1 <= y0:
-            wrong = "it has no area; a box is (x0, y0, x1, y1) with x1 > x0 and y1 > y0"
-        elif x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
-            wrong = f"it lies outside the picture of {width} x {height} pixels"
-        if wrong:
+        problem = _problem(box, height, width)
+        if problem:
+            x0, y0, x1, y1 = box.tolist()
             raise InputError(
-                f"Expected every box of '{name}' to lie on the picture at least in part "
-                f"(got box {number} = [{x0:g}, {y0:g}, {x1:g}, {y1:g}]: {wrong})."
+                f"Expected every box of '{name}' to overlap the image "
+                f"(got box {number} = [{x0:g}, {y0:g}, {x1:g}, {y1:g}]: {problem})."
             )
     return found
 
 
-def tight_boxes(pos: Tensor, before: Tensor, images: Sequence[Tensor]) -> Tensor:
-    """The boxes around landmarks [F, K, 2], as protocols have them; the earlier box where that is no face's.
+def _problem(box: Tensor, height: int, width: int) -> str | None:
+    """What is wrong with a box [4], with the remedy; None if nothing is."""
+    x0, y0, x1, y1 = box.tolist()
+    if not torch.isfinite(box).all():
+        return "it is not finite"
+    if x0 == y0 == x1 == y1:
+        return "all its numbers are the same; if that stands for no face, leave the box out"
+    if max(height, width) >= _LEAST_SIDE and box.abs().max() <= _LARGEST_FRACTION:
+        return (
+            "these are fractions of the image, not pixels; multiply x0 and x1 by its width "
+            f"{width}, and y0 and y1 by its height {height}"
+        )
+    if x1 <= x0 or y1 <= y0:
+        return (
+            "it has no area; a box is (x0, y0, x1, y1) with x1 > x0 and y1 > y0, so if it is (x, y, width, height), "
+            "add x to the width and y to the height"
+        )
+    if x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
+        return f"it lies outside the image of {width} x {height} pixels"
+    return None
 
-    A network that has found no face can return landmarks in one spot, or outside the picture.
+
+def tight_boxes(pos: Tensor, before: Tensor, images: Sequence[Tensor]) -> Tensor:
+    """The tight boxes around landmarks [F, K, 2], as protocols define them; ``before`` where that is not a face's box.
+
+    If a crop shows no face, the network can return landmarks in one spot, or outside the image.
+
+    Args:
+        pos: landmarks in pixels of the image.
+        before: [F, 4], the boxes by which the landmarks were predicted.
+        images: [3, H, W] each, the image of each face.
     """
     tight = landmark_box(pos)
     tight = torch.cat([tight[:, :2].floor(), tight[:, 2:].ceil()], dim=1)

@@ -1,4 +1,4 @@
-"""What is known about one face of a picture."""
+"""The prediction for one face of an image."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 class NoFaceWarning(UserWarning):
-    """No face was found in a picture for which no boxes were given."""
+    """No face was detected in an image for which no boxes were given."""
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Landmarks of one face, in pixels of the picture as it is seen (EXIF orientation obeyed); on the CPU.
+    """Landmarks of one face, in pixels of the image as it is seen (EXIF orientation applied); on the CPU.
 
-    Pixel centres lie at integers, the first at 0. Landmarks can lie outside the picture.
+    Pixel centres lie at integers, the first at 0. Landmarks can lie outside the image.
     """
 
     box: Tensor
-    """[4], (x0, y0, x1, y1): where the face was looked for, as given or as the face detector said."""
+    """[4], (x0, y0, x1, y1): where the face was looked for, as given or as the face detector returned it."""
     landmarks: Tensor
     """[K, 2], refined by the graph."""
     initial: Tensor
@@ -26,10 +26,10 @@ class Face:
     confidence: Tensor
     """[K], in [0, 1], decoded from the heatmaps."""
     connectivity: Tensor | None = None
-    """[K, K], row i holds the weights e_ij of landmark i's neighbours; only when asked for."""
+    """[K, K], row i holds the weights e_ij of landmark i's neighbours; None unless requested."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists for JSON: thousandths of a pixel, confidences to four digits, no connectivity."""
+        """Plain lists for JSON: coordinates to 0.001 pixels, confidences to four digits, no connectivity."""
         return {
             "box": _rounded(self.box, 3),
             "landmarks": _rounded(self.landmarks, 3),
@@ -40,5 +40,5 @@ class Face:
 
 def _rounded(values: Tensor, digits: int) -> list[Any]:
     # Rounded in float64: the nearest float32 would be printed with all its digits.
-    rounded: list[Any] = values.double().round(decimals=digits).tolist()
+    rounded: list[Any] = values.cpu().double().round(decimals=digits).tolist()
     return rounded

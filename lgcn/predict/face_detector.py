@@ -1,4 +1,4 @@
-"""Where the faces of a picture are: the contract, and a detector that needs no weights of its own."""
+"""Face detection: the interface of a detector, and one that comes without weights."""
 
 from typing import Any, Protocol
 
@@ -12,27 +12,27 @@ from lgcn.checks import InputError, check_shape
 
 
 class FaceDetector(Protocol):
-    """What finds faces: any callable of this form can be given to :class:`lgcn.predict.LandmarkPredictor`.
+    """Interface of a face detector: any such callable can be given to :class:`lgcn.predict.LandmarkPredictor`.
 
-    The boxes need not fit tightly around the landmarks: with two passes or more the predictor moves them itself.
+    The boxes need not fit tightly around the landmarks: with two passes or more the predictor corrects them.
     """
 
     def __call__(self, image: Tensor) -> Tensor:
-        """uint8 [3, H, W] RGB -> boxes [F, 4] (x0, y0, x1, y1) in pixels; [0, 4] where there is no face."""
+        """uint8 [3, H, W] RGB -> boxes [F, 4] (x0, y0, x1, y1) in pixels; [0, 4] if there is no face."""
         ...
 
 
 class CascadeFaceDetector:
     """Frontal faces by the LBP cascade that scikit-image ships (Ahonen et al. 2006, Viola and Jones 2001).
 
-    The cascade's square is moved and scaled to the box around the landmarks that the crop of a
-    protocol is made for. It is set to miss few faces, and so takes many a thing for a face; the
-    predictor drops those by the confidence of their landmarks.
+    The square that the cascade returns is moved and scaled to the box around the landmarks, which the crop of a
+    protocol is defined by. The thresholds are chosen to miss few faces at the cost of false positives, which the
+    predictor drops by the confidence of their landmarks.
 
     Args:
-        max_side: larger pictures are shrunk to this for the search, in pixels.
-        min_face: side of the smallest face looked for, over the longer side of the picture.
-        min_neighbors: windows that must agree on a face; more of them miss more faces and give fewer false alarms.
+        max_side: larger images are shrunk to this for the search, in pixels.
+        min_face: side of the smallest face looked for, over the longer side of the image.
+        min_neighbors: windows that must agree on a face; more of them give fewer false positives and miss more faces.
 
     Raises:
         InputError: for a value out of range.
@@ -41,7 +41,7 @@ class CascadeFaceDetector:
     CENTRE_SHIFT = (0.0, 0.156)
     """Centre of the tight landmark box minus centre of the cascade's square, (x, y) over the square's side.
 
-    Like ``SIZE`` a median over the 1799 of 2012 training faces of 300-W where the cascade fires, as
+    Like ``SIZE`` a median over the 1799 of 2012 training faces of 300-W in which the cascade finds the face, as
     ``benchmarks/face_box_calibration.py`` measures them; x is 0 for symmetry. The crops that follow have an
     IoU of 0.72 with those of the true boxes, and of 0.59 without these constants.
     """
@@ -61,7 +61,7 @@ class CascadeFaceDetector:
         self._cascade = _load_cascade()
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Boxes [F, 4] of about the tight landmark box, in pixels of the picture, large to small."""
+        """Boxes [F, 4] of about the tight landmark box, in pixels of the image, large to small."""
         squares = self.find_squares(image)
         side = squares[:, 2:3] - squares[:, 0:1]
         centre = (squares[:, :2] + squares[:, 2:]) / 2 + side * squares.new_tensor(self.CENTRE_SHIFT)
@@ -69,14 +69,14 @@ class CascadeFaceDetector:
         return torch.cat([centre - half, centre + half], dim=1)
 
     def find_squares(self, image: Tensor) -> Tensor:
-        """The cascade's own squares [F, 4], in pixels of the picture, large to small."""
+        """The cascade's own squares [F, 4], in pixels of the image, large to small."""
         check_shape("image", image, "3 H W")
         height, width = image.shape[1:]
         zoom = min(1.0, self.max_side / max(height, width))
         return _largest_of_overlapping(self._search(image, zoom))
 
     def _search(self, image: Tensor, zoom: float) -> Tensor:
-        """uint8 [3, H, W] -> squares [F, 4] in its pixels, found in a picture ``zoom`` times as large."""
+        """uint8 [3, H, W] -> squares [F, 4] in its pixels, found in the image scaled by ``zoom``."""
         height, width = image.shape[1:]
         small = (round(height * zoom), round(width * zoom))
         if min(small) < _SMALLEST_WINDOW:
@@ -95,7 +95,7 @@ class CascadeFaceDetector:
         corners = [(each["c"], each["r"], each["width"], each["height"]) for each in windows]
         squares = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
         squares[:, 2:] += squares[:, :2]
-        # The cascade counts from the edge of the first pixel, all else here from its centre.
+        # The origin of the cascade is the corner of the first pixel; ours is its centre.
         return squares * squares.new_tensor([width / small[1], height / small[0]]).repeat(2) - 0.5
 
     def __repr__(self) -> str:
@@ -105,12 +105,12 @@ class CascadeFaceDetector:
         )
 
 
-# Below it, the cascade (made for windows of 24 pixels) sees faces in any texture.
+# Smaller windows (the cascade was trained on 24 pixels) find faces in any texture.
 _SMALLEST_WINDOW = 32
 
 
 def _load_cascade() -> Any:
-    # Imported only here: whoever brings boxes or another detector need not wait for scikit-image.
+    # Imported only here: it is slow, and not needed with given boxes or another detector.
     from skimage.data import lbp_frontal_face_cascade_filename
     from skimage.feature import Cascade
 
@@ -118,9 +118,9 @@ def _load_cascade() -> Any:
 
 
 def _largest_of_overlapping(squares: Tensor) -> Tensor:
-    """Large to small, without those that share more than a third of themselves with a larger one.
+    """Squares from large to small, without those of which more than a third lies in a larger one.
 
-    Not :func:`torchvision.ops.nms`: a nostril inside a face has hardly any IoU with it.
+    Not :func:`torchvision.ops.nms`: a nostril inside a face has almost no IoU with it.
     """
     squares = squares[box_area(squares).argsort(descending=True)]
     kept: list[Tensor] = []

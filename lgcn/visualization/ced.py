@@ -14,7 +14,7 @@ from lgcn.checks import InputError, check_shape
 from lgcn.evaluation.formatting import threshold_title
 from lgcn.files import replace_when_done
 from lgcn.metrics import auc_ced, check_threshold, cumulative_error_distribution, failure_rate
-from lgcn.visualization.page import fit_text, shorten_paths
+from lgcn.visualization.layout import fit_text, shorten_paths
 
 # Told apart by people with any of the common colour blindnesses (Okabe and Ito 2008), the darkest first; line styles
 # tell the curves apart once more, and in print without colours.

@@ -14,7 +14,7 @@ from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.visualization.edge_grid import EdgeGrid
 from lgcn.visualization.heat_maps import HeatMaps
-from lgcn.visualization.page import LINE, Page
+from lgcn.visualization.layout import LINE, Page
 
 MOST_FACES = 16
 """Faces in one figure; more would not be legible on a page."""

@@ -18,7 +18,7 @@ from lgcn.checks import InputError, check_shape
 from lgcn.files import replace_when_done
 from lgcn.geometry import crop_affine, crop_region, landmark_box, transform_points, warp_image
 from lgcn.schemes import LandmarkScheme
-from lgcn.visualization.page import fit_text, shorten_paths, text_width
+from lgcn.visualization.layout import fit_text, shorten_paths, text_width
 
 # Told apart by people with any of the common colour blindnesses, and against skin (Okabe and Ito 2008).
 _FOUND, _TRUE, _BETWEEN = "#56d9ff", "#ff8c1a", "#ffffff"

@@ -13,7 +13,7 @@ from lgcn.geometry import landmark_box
 from lgcn.images import ImageLike, as_image_tensor
 from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme
-from lgcn.visualization.page import GAP, LINE, PAGE, SMALL_FONT, Page
+from lgcn.visualization.layout import GAP, LINE, PAGE, SMALL_FONT, Page
 
 # Told apart by people with any of the common colour blindnesses (Okabe and Ito 2008).
 _RECEIVING = "#56d9ff"

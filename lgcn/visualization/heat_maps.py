@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from lgcn.schemes import Contour, LandmarkScheme
-from lgcn.visualization.page import FONT, GAP, LINE, PAGE, SMALL_FONT, TEXT, Page
+from lgcn.visualization.layout import FONT, GAP, LINE, PAGE, SMALL_FONT, TEXT, Page
 
 # Blue below the uniform weight (below 0 where some weights are negative), red above, white at it; told apart by people
 # with any of the common colour blindnesses.

@@ -1,7 +1,7 @@
-"""Landmarks and learned edges drawn over the picture."""
+"""Draw landmarks and learned edges over the image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,26 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from lgcn.checks import InputError, check_shape
-from lgcn.files import replace_when_done
+from lgcn.checks import InputError, check_at_least, check_shape
+from lgcn.files import write_from_memory
 from lgcn.geometry import landmark_box
 from lgcn.images import ImageLike, as_image_tensor
 from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme, get_scheme
 
-# Told apart by people with any of the common colour blindnesses, and against skin (Okabe and Ito 2008).
+# Distinguishable with any of the common colour blindnesses, and against skin (Okabe and Ito 2008).
 _REFINED = "#56d9ff"
 _INITIAL = "#ff8c1a"
 _CONTOUR = "#ffffff"
 _EDGE = "#ffe14d"
 
 _LEGIBLE_FACE = 320
-"""Pixels: the shorter side of the smallest face in the picture that is drawn, if the picture does not get too large."""
+"""Pixels: images are enlarged until the shorter side of their smallest face has so many, or they get too large."""
 _LARGEST_UPSCALED = 1600
+_TILE = 1024
+"""Pixels: the side of the parts in which marks are drawn, which bounds the memory."""
+
+_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 
 
 def draw_landmarks(
@@ -41,29 +45,32 @@ def draw_landmarks(
     edges: int = 0,
     boxes: bool = False,
     upscale: int | None = None,
-) -> Figure:
-    """A figure of the picture with the landmarks of its faces.
+) -> Image.Image:
+    """The image with the landmarks of its faces.
 
-    Contours are thin lines, landmarks are dots; both are sized relative to the face. The figure has the
-    picture's own pixels, each drawn ``upscale`` times as large in x and y.
+    Contours are thin lines, landmarks are dots; both are sized relative to the face. Takes little more memory than the
+    image itself.
 
     Args:
-        image: path, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W], RGB.
+        image: path, bytes of a file, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W], RGB.
         faces: as :class:`lgcn.predict.LandmarkPredictor` returns them.
-        scheme: whose landmarks they are, for the contours.
-        initial: draw the landmarks before refinement too, as larger dots in orange beneath.
-        edges: draw this many of the strongest edges e_ij, each as opaque as it is strong; needs faces that
-            were predicted with ``return_connectivity=True``.
-        boxes: draw the box where the face was looked for.
-        upscale: whole factor, 1 or more; None enlarges pictures whose faces are too small for the dots.
+        scheme: of the landmarks, for the contours.
+        initial: draw the landmarks before refinement too, as larger orange dots underneath.
+        edges: draw this many of the strongest edges e_ij, each as opaque as it is strong; needs faces that were
+            predicted with ``return_connectivity=True``.
+        boxes: draw the box in which each face was looked for.
+        upscale: whole factor, 1 or more; None enlarges images whose faces are too small for the dots.
+
+    Returns:
+        A Pillow image in RGB, ``upscale`` times as wide and high as ``image``.
 
     Raises:
         InputError: for edges without connectivity, faces of another scheme, or a number out of range.
     """
     scheme = get_scheme(scheme)
-    if edges < 0 or (upscale is not None and upscale < 1):
-        name, value, least = ("edges", edges, 0) if edges < 0 else ("upscale", upscale, 1)
-        raise InputError(f"Expected '{name}' to be {least} or more (got {value}).")
+    check_at_least("edges", edges, 0)
+    if upscale is not None:
+        check_at_least("upscale", upscale, 1)
     for face in faces:
         check_shape("landmarks of a face", face.landmarks, "K 2", K=scheme.num_landmarks)
         if edges and face.connectivity is None:
@@ -73,40 +80,41 @@ def draw_landmarks(
             )
     pixels = as_image_tensor(image)
     factor = _legible_scale(pixels, faces) if upscale is None else upscale
-    figure, axes = _image_figure(pixels, factor)
+    drawn = _pillow_image(pixels)
+    if factor > 1:
+        drawn = drawn.resize((drawn.width * factor, drawn.height * factor), Image.Resampling.BICUBIC)
     for face in faces:
-        size = max(_face_size(face), 1.0)
-        if boxes:
-            x0, y0, x1, y1 = face.box.tolist()
-            outline = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]]
-            axes.add_collection(_lines(outline, _EDGE, _width(size, factor, 0.004)))
-        if edges:
-            axes.add_collection(_edge_lines(face, edges, _width(size, factor, 0.007)))
-        _add_contours(axes, face.landmarks, scheme, _width(size, factor, 0.004))
-        if initial:
-            axes.add_collection(_dots(axes, face.initial, _INITIAL, 1.5 * size, factor))
-        axes.add_collection(_dots(axes, face.landmarks, _REFINED, size, factor))
-    return figure
+        for left, top, right, bottom in _tiles(face, drawn.width, drawn.height, factor, initial, boxes):
+            figure, axes = _transparent_figure(left, top, right, bottom, factor)
+            _add_face(axes, face, scheme, factor, initial, edges, boxes)
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            marks = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+            drawn.paste(marks, (left, top), mask=marks)
+    return drawn
 
 
 def save_overlay(
     path: str | Path, image: ImageLike, faces: Sequence[Face], scheme: str | LandmarkScheme, **options: Any
 ) -> None:
-    """Writes :func:`draw_landmarks` to a picture file, whole or not at all.
+    """Writes :func:`draw_landmarks` to an image file, whole or not at all.
 
     Args:
         path: its suffix (``.png``, ``.jpg``, ``.webp``, ``.tif``) says the format.
         image: as for :func:`draw_landmarks`, like the rest.
         faces: what to draw.
-        scheme: whose landmarks they are.
+        scheme: of the landmarks.
         **options: keyword arguments of :func:`draw_landmarks`.
+
+    Raises:
+        InputError: for another suffix, and as :func:`draw_landmarks` does.
     """
-    figure = draw_landmarks(image, faces, scheme, **options)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    with replace_when_done(path) as beside:
-        picture.save(beside, quality=93)
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise InputError(f"Expected 'path' to end with one of {', '.join(_FORMATS)} (got '{path}').")
+    drawn = draw_landmarks(image, faces, scheme, **options)
+    with write_from_memory(path) as buffer:
+        drawn.save(buffer, _FORMATS[suffix], quality=93)
 
 
 def strongest_edges(connectivity: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -126,36 +134,69 @@ def strongest_edges(connectivity: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return torch.stack([i[strongest], j[strongest]], dim=1), weight[strongest]
 
 
-def _image_figure(pixels: Tensor, factor: int) -> tuple[Figure, Axes]:
-    """A figure of exactly the picture's pixels times ``factor``, and its axes in pixels of the picture."""
+def _pillow_image(pixels: Tensor) -> Image.Image:
+    """uint8 [3, H, W] as a Pillow image, without a copy of all pixels on the way."""
     height, width = pixels.shape[1:]
-    # At 72 dots an inch a point of matplotlib is a pixel.
-    figure = Figure(figsize=(width * factor / 72, height * factor / 72), dpi=72)
+    image = Image.new("RGB", (width, height))
+    for top in range(0, height, _TILE):
+        part = pixels[:, top : top + _TILE].permute(1, 2, 0).contiguous().cpu()
+        image.paste(Image.fromarray(part.numpy()), (0, top))
+    return image
+
+
+def _tiles(
+    face: Face, width: int, height: int, factor: int, initial: bool, boxes: bool
+) -> Iterator[tuple[int, int, int, int]]:
+    """The parts (left, top, right, bottom) of the drawn image in which marks of a face may lie."""
+    points = [face.landmarks, *([face.initial] if initial else []), *([face.box.reshape(2, 2)] if boxes else [])]
+    extent = landmark_box(torch.cat(points))
+    margin = 2 + 0.05 * max(_face_size(face), 1.0) + 3 / factor
+    low, high = ((extent[:2] - margin + 0.5) * factor).floor(), ((extent[2:] + margin + 0.5) * factor).ceil()
+    # Marks may lie far outside.
+    left, right = (int(min(max(edge, 0.0), width)) for edge in (low[0].item(), high[0].item()))
+    top, bottom = (int(min(max(edge, 0.0), height)) for edge in (low[1].item(), high[1].item()))
+    for y in range(top, bottom, _TILE):
+        for x in range(left, right, _TILE):
+            yield x, y, min(x + _TILE, right), min(y + _TILE, bottom)
+
+
+def _transparent_figure(left: int, top: int, right: int, bottom: int, factor: int) -> tuple[Figure, Axes]:
+    """An empty figure of exactly these pixels of the drawn image, and its axes in pixels of the original one."""
+    # With 72 dots per inch a point of matplotlib is a pixel.
+    figure = Figure(figsize=((right - left) / 72, (bottom - top) / 72), dpi=72, facecolor="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    if factor > 1:
-        picture = picture.resize((width * factor, height * factor), Image.Resampling.BICUBIC)
-    frame = (-0.5, width - 0.5, height - 0.5, -0.5)
-    axes.imshow(picture, extent=frame, interpolation="nearest", aspect="auto")
-    axes.set(xlim=frame[:2], ylim=frame[2:], autoscale_on=False)
+    x0, x1, y0, y1 = (edge / factor - 0.5 for edge in (left, right, top, bottom))
+    axes.set(xlim=(x0, x1), ylim=(y1, y0), autoscale_on=False)
     return figure, axes
 
 
-def _add_contours(axes: Axes, pos: Tensor, scheme: LandmarkScheme, width: float) -> None:
-    lines = [pos[list(edge)].tolist() for contour in scheme.contours for edge in contour.edges]
-    axes.add_collection(_lines(lines, _CONTOUR, width, alpha=0.7))
+def _add_face(
+    axes: Axes, face: Face, scheme: LandmarkScheme, factor: int, initial: bool, edges: int, boxes: bool
+) -> None:
+    size = max(_face_size(face), 1.0)
+    if boxes:
+        x0, y0, x1, y1 = face.box.tolist()
+        outline = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]]
+        axes.add_collection(_lines(outline, _EDGE, _width(size, factor, 0.004)))
+    if edges:
+        axes.add_collection(_edge_lines(face, edges, _width(size, factor, 0.007)))
+    contours = [face.landmarks[list(edge)].tolist() for contour in scheme.contours for edge in contour.edges]
+    axes.add_collection(_lines(contours, _CONTOUR, _width(size, factor, 0.004), alpha=0.7))
+    if initial:
+        axes.add_collection(_dots(axes, face.initial, _INITIAL, 1.5 * size, factor))
+    axes.add_collection(_dots(axes, face.landmarks, _REFINED, size, factor))
 
 
 def _lines(lines: list[Any], colour: str, width: float, alpha: float | list[float] | None = None) -> LineCollection:
     collection = LineCollection(lines, colors=colour, linewidths=width, alpha=alpha, capstyle="round")
-    # Agg would move it to whole pixels.
+    # Agg would round it to whole pixels.
     collection.set_snap(False)
     return collection
 
 
 def _dots(axes: Axes, pos: Tensor, colour: str, size: float, factor: int) -> EllipseCollection:
-    # The diameter in pixels of the picture; at least 3 pixels of what is drawn.
+    # The diameter in pixels of the image; at least 3 pixels of what is drawn.
     diameter = max(0.018 * size, 3 / factor)
     dots = EllipseCollection(
         diameter,
@@ -164,7 +205,7 @@ def _dots(axes: Axes, pos: Tensor, colour: str, size: float, factor: int) -> Ell
         units="xy",
         offsets=pos.tolist(),
         offset_transform=axes.transData,
-        # One colour for all lets matplotlib copy one dot to whole pixels, up to a pixel off.
+        # With a single colour matplotlib would copy one dot to whole pixels, up to a pixel off.
         facecolors=[colour] * len(pos),
         edgecolors="black",
         linewidths=0.15 * diameter * factor,
@@ -186,7 +227,7 @@ def _width(size: float, factor: int, fraction: float) -> float:
 
 
 def _face_size(face: Face) -> float:
-    """The geometric mean of the sides of the tight landmark box, in pixels of the picture."""
+    """The geometric mean of the sides of the tight landmark box, in pixels of the image."""
     x0, y0, x1, y1 = landmark_box(face.landmarks).tolist()
     return math.sqrt(max(0.0, x1 - x0) * max(0.0, y1 - y0))
 

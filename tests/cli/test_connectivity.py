@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of two pictures, with two faces and one, and their boxes beside it."""
+    """A folder of two images, with two faces and one, and their boxes beside it."""
     folder = tmp_path / "photos"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
@@ -67,7 +67,7 @@ def test_both_figures_are_written_and_the_weights_are_printed(
     assert [head.partition(":")[0] for head in heads] == ["a.png, face 0", "a.png, face 1", "b.JPG"]
     for head in heads:
         least, largest, median, neighbours = map(
-            float, re.findall(r"from (\S+) to (\S+) times.*1/67 .median (.+)., as good as (\S+) equal", head)[0]
+            float, re.findall(r"from (\S+) to (\S+) times.*1/67 .median (.+)., equivalent to (\S+) equal", head)[0]
         )
         assert 0 < least < median < largest and 1 < neighbours <= 67
     assert sum(" into chin: " in line for line in lines) == sum(" into left_eye_outer: " in line for line in lines) == 3
@@ -119,7 +119,7 @@ def test_images_of_the_same_name_are_told_apart(
     assert connectivity(photos / "b.JPG", tmp_path / "other" / "b.JPG", "--output", tmp_path / "out") == 0
     first, second, moved = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{photos / 'b.JPG'}: ") and second.startswith(f"{tmp_path / 'other' / 'b.JPG'}: ")
-    assert "0.0% of the weight" in moved, "it is the same picture"
+    assert "0.0% of the weight" in moved, "it is the same image"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_images_of_the_same_name_are_told_apart(
         (["a.png", "b.png"], "'b.png'"),
         (["none.png"], "Expected a face"),
         (["many.png"], "at most 16 faces"),
-        (["many"], "at most 16 pictures"),
+        (["many"], "at most 16 images"),
         (["a.png", "--landmarks", "left_eye"], "Near: left_eye_inner"),
         (["a.png", "--landmarks", "68"], "0 to 67"),
         (["a.png", "--strongest", "0"], "'--strongest' to be 1 or more"),
@@ -155,7 +155,7 @@ def test_bad_input_is_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("many").mkdir()
-    Path("text.jpg").write_text("not a picture at all")
+    Path("text.jpg").write_text("not a image at all")
     for name in ["a", "b", "none", "many", "connectivity_heat_map", *(f"many/{number}" for number in range(17))]:
         Image.new("RGB", (60, 50), "grey").save(f"{name}.png")
     box = [5, 5, 40, 40]

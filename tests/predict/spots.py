@@ -1,4 +1,4 @@
-"""A picture whose landmarks can be read off exactly, and a detector that does."""
+"""An image whose landmarks can be read off exactly, and a detector that does."""
 
 import torch
 from torch import Tensor, nn

@@ -1,11 +1,15 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lgcn.checks import InputFileError
 from lgcn.predict import Face, read_boxes, save_csv, save_json
+from tests.datasets.fuzz import damaged, thousand
 
 FIRST, SECOND = [1.0, 2.0, 30.5, 40.0], [50.0, 60.0, 70.0, 80.0]
 
@@ -27,6 +31,11 @@ def face(box: list[float]) -> Face:
         (
             "boxes.JSON",
             [{"image": "a.jpg", "faces": [{"box": FIRST}, {"box": SECOND}]}, {"image": "b.jpg", "faces": []}],
+        ),
+        (
+            "boxes.jsonl",
+            json.dumps({"image": "a.jpg", "faces": [{"box": FIRST}, {"box": SECOND}]})
+            + '\n{"image": "b.jpg", "faces": []}\n{"image": "c.jp',
         ),
         ("boxes.csv", "image,x0,y0,x1,y1\na.jpg,1,2,30.5,40\n\na.jpg,50,60,70,80\n"),
         ("boxes.csv", "\ufeffscore, X0, Y0, X1, Y1, Image\n0.9, 1, 2, 30.5, 40, a.jpg\n0.8, 50, 60, 70, 80, a.jpg\n"),
@@ -75,9 +84,9 @@ def test_the_longest_ending_counts(tmp_path: Path) -> None:
     assert table.find("/photos/b/x.jpg").tolist() == [FIRST]
 
 
-def test_a_image_that_is_not_named_is_an_error(tmp_path: Path) -> None:
+def test_an_image_that_is_not_named_is_an_error(tmp_path: Path) -> None:
     table = read_boxes(write(tmp_path / "boxes.json", {"a.jpg": [FIRST]}))
-    with pytest.raises(InputFileError, match=r"'c\.jpg' in '.*boxes\.json'.*1 pictures"):
+    with pytest.raises(InputFileError, match=r"'c\.jpg' in '.*boxes\.json'.*1 images"):
         table.find("c.jpg")
 
 
@@ -93,6 +102,14 @@ def test_a_image_that_is_not_named_is_an_error(tmp_path: Path) -> None:
         ("b.json", "3", "known layout"),
         ("b.csv", "image,x0,y0,x1,y1\na.jpg,1,2,3,4\na.jpg,1,2,x,4\n", r"line 3 of '.*b\.csv' \(got"),
         ("b.csv", "a.jpg,1,2,3,4\na.jpg,1,2,3\n", r"x0, y0, x1, y1 in line 2 of"),
+        ("b.json", '{"a\\u0000.jpg": []}', "holds NUL"),
+        ("b.json", f'{{"a.jpg": [[{5000 * "9"}, 0, 1, 1]]}}', "a number is too long"),
+        ("b.json", '{"a.jpg": [[1e999, 0, 1, 1]]}', "box 0 of"),
+        ("b.json", '{"a.jpg": [[true, 0, 1, 1]]}', "box 0 of"),
+        ("b.json", 100_000 * "[", "nested too deeply"),
+        ("b.jsonl", '{"image": "a.jpg", "faces": []}\n{"image"\n', r"line 2, column"),
+        ("b.csv", "a.jpg,1,2,3,4\nb\0.jpg,1,2,3,4\n", "binary data: NUL in line 2"),
+        ("b.csv", f'"{200_000 * "x"}",1,2,3,4\n', "line 1 of.*field larger"),
         ("b.csv", "file,left,top,right,bottom\n", r"line 1 of"),
         ("b.csv", "image,x0,y0,x1,y1\na.jpg,1,2,inf,4\n", "line 2 of"),
     ],
@@ -110,3 +127,49 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(bytes(range(256)))
     with pytest.raises(InputFileError, match=r"photo\.jpg.*binary"):
         read_boxes(tmp_path / "photo.jpg")
+
+
+ODD_NAMES = ["line\nbreak.jpg", os.fsdecode(b"not utf-8 \xff.jpg"), " spaces .jpg ", r"a\x0ab.jpg", 'ä,"quoted".jpg']
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_names_with_odd_characters_are_read_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"landmarks.{suffix}"
+    boxes = {name: [float(k), 0.0, 20.0, 30.0] for k, name in enumerate([*ODD_NAMES, "a\nb.jpg"])}
+    results = [(str(tmp_path / name), [face(box)]) for name, box in boxes.items()]
+    save_json(path, results) if suffix == "json" else save_csv(path, results, num_landmarks=3)
+    assert suffix == "json" or len(path.read_text(encoding="utf-8").splitlines()) == 1 + len(boxes)
+    table = read_boxes(path)
+    for name, box in boxes.items():
+        assert table.find(tmp_path / name).tolist() == [box]
+
+
+def test_names_of_other_programs_are_found_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_bytes(
+        b'"line\nbreak.jpg",1,2,30.5,40\nx\xff.jpg,1,2,30.5,40\na\\x0ab.jpg,50,60,70,80\n'
+    )
+    table = read_boxes(tmp_path / "boxes.csv")
+    assert table.find(tmp_path / "line\nbreak.jpg").tolist() == [FIRST]
+    assert table.find(tmp_path / os.fsdecode(b"x\xff.jpg")).tolist() == [FIRST]
+    assert table.find(tmp_path / r"a\x0ab.jpg").tolist() == [SECOND]
+
+
+@thousand
+@given(data=st.data(), suffix=st.sampled_from(["json", "jsonl", "csv"]))
+def test_damaged_files_give_boxes_or_an_input_error(
+    data: st.DataObject, suffix: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"damaged.{suffix}"
+    whole = {
+        "json": json.dumps({"a.jpg": [FIRST, SECOND], "b.jpg": []}),
+        "jsonl": json.dumps({"image": "a.jpg", "faces": [{"box": FIRST}]}) + "\n",
+        "csv": 'image,x0,y0,x1,y1\na.jpg,1,2,30.5,40\n"b.jpg",50,60,70,80\n',
+    }[suffix]
+    path.write_bytes(data.draw(damaged(whole.encode())))
+    try:
+        table = read_boxes(path)
+    except InputFileError:
+        return
+    for name, boxes in table.boxes.items():
+        assert boxes.shape[1:] == (4,) and boxes.dtype == torch.float32
+        assert table.name_of(path.parent / name) is not None or not name

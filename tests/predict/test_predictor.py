@@ -15,7 +15,7 @@ from lgcn.predict import Face, LandmarkPredictor, NoFaceWarning
 from tests.predict.spots import SpotDetector, draw_spots, triangle
 
 LEFT, RIGHT = triangle(20.0, 30.0), triangle(120.0, 40.0, size=50.0)
-PICTURE = draw_spots((120, 220), LEFT, RIGHT)
+IMAGE = draw_spots((120, 220), LEFT, RIGHT)
 BOXES = torch.stack([landmark_box(LEFT), landmark_box(RIGHT)])
 
 
@@ -30,13 +30,13 @@ def loosened(boxes: Tensor, left: float, top: float, right: float, bottom: float
 
 
 def test_landmarks_come_back_in_pixels_of_the_image() -> None:
-    faces = predictor()(PICTURE, BOXES)
+    faces = predictor()(IMAGE, BOXES)
     assert all(isinstance(face, Face) for face in faces)
     for face, target, box in zip(faces, (LEFT, RIGHT), BOXES, strict=True):
         assert (face.landmarks - target).abs().max() < 0.1
         assert torch.equal(face.box, box)
         assert face.confidence.shape == (3,) and face.connectivity is None
-        # 2 input pixels, in pixels of the picture.
+        # 2 input pixels, in pixels of the image.
         width = float(box[2] - box[0])
         assert float((face.initial - face.landmarks)[:, 0].mean()) == pytest.approx(2 * 1.25 * width / 64, rel=0.08)
 
@@ -47,22 +47,22 @@ def test_a_crop_that_does_not_fill_the_input_in_whole_numbers_is_mapped_back_too
     assert (face.landmarks - pos).abs().max() < 0.1
 
 
-def test_all_forms_of_a_image_give_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    array = PICTURE.permute(1, 2, 0).numpy()
+def test_all_forms_of_an_image_give_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    array = IMAGE.permute(1, 2, 0).numpy()
     Image.fromarray(array).save(path)
     predict = predictor()
-    expected = predict(PICTURE, BOXES)
-    for form in (path, str(path), array, Image.open(path), PICTURE):
+    expected = predict(IMAGE, BOXES)
+    for form in (path, str(path), array, Image.open(path), IMAGE):
         for face, same in zip(predict(form, BOXES.tolist()), expected, strict=True):
             assert torch.equal(face.landmarks, same.landmarks)
 
 
 def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
     path = tmp_path / "turned.png"
-    image = Image.fromarray(PICTURE.permute(1, 2, 0).numpy())
+    image = Image.fromarray(IMAGE.permute(1, 2, 0).numpy())
     exif = image.getexif()
-    exif[0x0112] = 6  # the camera was turned: the picture is seen after a quarter turn clockwise
+    exif[0x0112] = 6  # the camera was turned: the image is seen after a quarter turn clockwise
     image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
     face = predictor()(path, BOXES[0])[0]
     assert (face.landmarks - LEFT).abs().max() < 0.1
@@ -71,7 +71,7 @@ def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
 def test_a_list_gives_a_list_of_lists_in_common_batches() -> None:
     detector = SpotDetector()
     empty = torch.zeros(3, 60, 60, dtype=torch.uint8)
-    results = predictor(detector)([PICTURE, empty, PICTURE], [BOXES, [], BOXES[1:]])
+    results = predictor(detector)([IMAGE, empty, IMAGE], [BOXES, [], BOXES[1:]])
     assert [len(faces) for faces in results] == [2, 0, 1]
     assert (results[2][0].landmarks - RIGHT).abs().max() < 0.1
     assert [len(batch) for batch in detector.batches] == [3, 3]  # one batch a pass
@@ -80,7 +80,7 @@ def test_a_list_gives_a_list_of_lists_in_common_batches() -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_the_batch_size_changes_nothing_but_the_batches(batch_size: int) -> None:
     detector = SpotDetector()
-    results = predictor(detector, batch_size=batch_size, passes=1)([PICTURE] * 3, [BOXES] * 3)
+    results = predictor(detector, batch_size=batch_size, passes=1)([IMAGE] * 3, [BOXES] * 3)
     assert max(len(batch) for batch in detector.batches) == batch_size
     assert sum(len(batch) for batch in detector.batches) == 6
     for faces in results:
@@ -100,7 +100,7 @@ def test_the_second_pass_makes_the_result_independent_of_the_box() -> None:
 
     def gap(passes: int) -> float:
         predict = predictor(SpotDetector(bias=1.5), passes=passes)
-        first, second = (predict(PICTURE, box)[0].landmarks for box in (tight, loose))
+        first, second = (predict(IMAGE, box)[0].landmarks for box in (tight, loose))
         return float((first - second).abs().max())
 
     assert gap(passes=1) > 0.5
@@ -114,7 +114,7 @@ def test_a_second_pass_has_nowhere_to_go_when_the_first_has_found_no_face() -> N
             return output._replace(pos=torch.full_like(output.pos, 1000.0))
 
     detector = OneSpot()
-    face = predictor(detector)(PICTURE, BOXES[:1])[0]
+    face = predictor(detector)(IMAGE, BOXES[:1])[0]
     assert torch.equal(detector.batches[0], detector.batches[1])
     assert torch.isfinite(face.landmarks).all()
 
@@ -130,6 +130,12 @@ def test_a_box_may_reach_over_the_border() -> None:
 @pytest.mark.parametrize(
     ("box", "reason"),
     [
+        ([0.1, 0.2, 0.5, 0.7], r"fractions of the image.*x1 by its width 220.*height 120"),
+        ([0.5, 0.5, 0.2, 0.3], "fractions"),
+        ([-0.05, 0.0, 1.2, 1.0], "fractions"),
+        ([0.0, 0.0, 0.0, 0.0], "all its numbers are the same.*leave the box out"),
+        ([-1.0, -1.0, -1.0, -1.0], "all its numbers are the same"),
+        ([100.0, 50.0, 60.0, 70.0], "no area.*if it is .x, y, width, height., add x"),
         ([300.0, 10.0, 340.0, 50.0], r"'images\[1\]'.*box 1 = \[300, 10, 340, 50\].*outside.*220 x 120"),
         ([-50.0, 10.0, -1.0, 50.0], "outside"),
         ([float("nan"), 0.0, 10.0, 10.0], "not finite"),
@@ -140,7 +146,7 @@ def test_a_box_may_reach_over_the_border() -> None:
 )
 def test_an_unusable_box_is_named(box: list[float], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        predictor()([PICTURE, PICTURE], [BOXES, [BOXES[0].tolist(), box]])
+        predictor()([IMAGE, IMAGE], [BOXES, [BOXES[0].tolist(), box]])
 
 
 @pytest.mark.parametrize(
@@ -153,12 +159,12 @@ def test_an_unusable_box_is_named(box: list[float], reason: str) -> None:
 )
 def test_boxes_of_another_form_are_refused(boxes: object, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        predictor()(PICTURE, boxes)
+        predictor()(IMAGE, boxes)
 
 
 def test_boxes_for_another_number_of_images_are_refused() -> None:
-    with pytest.raises(InputError, match="each of the 2 pictures .got 1"):
-        predictor()([PICTURE, PICTURE], [BOXES])
+    with pytest.raises(InputError, match="each of the 2 images .got 1"):
+        predictor()([IMAGE, IMAGE], [BOXES])
 
 
 @pytest.mark.parametrize("option", ["passes", "batch_size"])
@@ -167,14 +173,14 @@ def test_numbers_below_one_are_refused(option: str) -> None:
         predictor(**{option: 0})
 
 
-def test_an_own_face_detector_is_asked_for_images_without_boxes() -> None:
+def test_a_face_detector_of_the_caller_is_called_for_images_without_boxes() -> None:
     asked: list[tuple[int, ...]] = []
 
     def find(image: Tensor) -> Tensor:
         asked.append(tuple(image.shape))
         return BOXES
 
-    results = predictor(face_detector=find)([PICTURE, PICTURE], [None, BOXES[:1]])
+    results = predictor(face_detector=find)([IMAGE, IMAGE], [None, BOXES[:1]])
     assert [len(faces) for faces in results] == [2, 1]
     assert asked == [(3, 120, 220)]
 
@@ -190,22 +196,22 @@ def test_no_face_is_an_empty_list_and_a_warning(tmp_path: Path) -> None:
     assert predictor()([]) == []
 
 
-def test_what_the_network_is_not_sure_of_was_a_false_alarm() -> None:
-    dim = PICTURE.clone()
+def test_a_detected_face_of_low_confidence_is_a_false_positive() -> None:
+    dim = IMAGE.clone()
     dim[:, :, 110:] = dim[:, :, 110:] // 2
     find = {"face_detector": lambda image: BOXES}
     assert [len(predictor(**find, min_confidence=least)(dim)) for least in (0.0, 0.6)] == [2, 1]
-    assert len(predictor(min_confidence=0.6)(dim, BOXES)) == 2, "boxes that are given are believed"
+    assert len(predictor(min_confidence=0.6)(dim, BOXES)) == 2, "given boxes are trusted"
     detector = SpotDetector()
     detector.config.min_confidence = 0.6
-    assert len(predictor(detector, **find)(dim)) == 1, "the model knows what to expect of it"
+    assert len(predictor(detector, **find)(dim)) == 1, "the value of the model's config"
     with pytest.warns(NoFaceWarning, match=r"'image' \(2 candidates below min_confidence = 1\)"):
         assert predictor(**find, min_confidence=1.0)(dim) == []
     with pytest.raises(InputError, match="'min_confidence'"):
         predictor(min_confidence=1.5)
 
 
-def test_a_image_of_one_pixel_has_no_face() -> None:
+def test_an_image_of_one_pixel_has_no_face() -> None:
     pixel = np.zeros((1, 1, 3), dtype=np.uint8)
     with pytest.warns(NoFaceWarning, match="'image'"):
         assert predictor()(pixel) == []
@@ -218,27 +224,27 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_connectivity_comes_when_asked_for() -> None:
-    face = predictor()(PICTURE, BOXES, return_connectivity=True)[1]
+    face = predictor()(IMAGE, BOXES, return_connectivity=True)[1]
     assert face.connectivity is not None
     assert torch.equal(face.connectivity.sum(dim=1), torch.ones(3))
 
 
-def test_a_damaged_model_is_no_answer() -> None:
+def test_a_damaged_model_is_an_error() -> None:
     with pytest.raises(InputError, match="finite landmarks"):
-        predictor(SpotDetector(bias=float("nan")))(PICTURE, BOXES)
+        predictor(SpotDetector(bias=float("nan")))(IMAGE, BOXES)
 
 
 def test_a_detector_in_training_mode_predicts_as_in_eval_mode() -> None:
     detector = SpotDetector()
     predict = predictor(detector)
     detector.train()
-    assert len(predict(PICTURE, BOXES)) == 2  # the detector itself asserts its mode
+    assert len(predict(IMAGE, BOXES)) == 2  # the detector itself asserts its mode
 
 
 def test_from_pretrained_predicts_with_a_real_network(tmp_path: Path) -> None:
     create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64)).save_pretrained(tmp_path)
     predict = LandmarkPredictor.from_pretrained(tmp_path, batch_size=2)
-    faces = predict(PICTURE, BOXES.repeat(2, 1), return_connectivity=True)
+    faces = predict(IMAGE, BOXES.repeat(2, 1), return_connectivity=True)
     assert len(faces) == 4
     assert faces[0].landmarks.shape == faces[0].initial.shape == (68, 2)
     assert faces[0].connectivity is not None and faces[0].connectivity.shape == (68, 68)
@@ -258,6 +264,53 @@ def test_paths_of_any_kind_name_their_image(tmp_path: Path) -> None:
         def __fspath__(self) -> str:
             return str(tmp_path / "place.png")
 
-    Image.fromarray(PICTURE.permute(1, 2, 0).numpy()).save(Place())
+    Image.fromarray(IMAGE.permute(1, 2, 0).numpy()).save(Place())
     with pytest.raises(InputError, match=r"place\.png.*outside"):
         predictor()(Place(), [500.0, 0.0, 510.0, 10.0])
+
+
+def test_boxes_that_may_not_be_written_to_are_taken_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    boxes = BOXES.numpy().astype(">f8")
+    boxes.flags.writeable = False
+    assert torch.equal(predictor().prepare(IMAGE, boxes).boxes, BOXES)
+    assert torch.equal(predictor().prepare(IMAGE, BOXES.double().requires_grad_()).boxes, BOXES)
+    assert not recwarn.list
+
+
+def test_the_limit_of_pixels_reaches_the_reader(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.new("RGB", (100, 50)).save(path)
+    with pytest.raises(InputFileError, match="at most 4,999 pixels"):
+        predictor(max_pixels=4999)(path)
+    assert predictor(max_pixels=5000).prepare(path, BOXES[0]).image.shape == (3, 50, 100)
+    with pytest.raises(InputError, match="'max_pixels' to be 1 or more"):
+        predictor(max_pixels=0)
+
+
+class OnAccelerator(Tensor):
+    """Stands for a tensor on a device without float64, such as Apple's MPS: ``cpu()`` leads back."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if function is Tensor.cpu:
+            return args[0].as_subclass(Tensor)
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if isinstance(result, OnAccelerator) and result.dtype == torch.float64:
+            raise TypeError("Cannot convert a tensor to float64: the device does not support it.")
+        return result
+
+
+def test_nothing_is_float64_on_the_accelerator() -> None:
+    class Accelerated(SpotDetector):
+        def forward(self, images: Tensor, return_connectivity: bool = False):  # type: ignore[no-untyped-def]
+            output = super().forward(images, return_connectivity)
+            moved = (None if each is None else each.as_subclass(OnAccelerator) for each in output)
+            return type(output)(*moved)
+
+    with pytest.raises(TypeError, match="float64"):
+        torch.ones(1).as_subclass(OnAccelerator).double()
+    faces = predictor(Accelerated())(IMAGE, BOXES, return_connectivity=True)
+    for face, same in zip(faces, predictor()(IMAGE, BOXES, return_connectivity=True), strict=True):
+        for name in ("landmarks", "initial", "confidence", "connectivity"):
+            assert type(getattr(face, name)) is Tensor
+            assert torch.equal(getattr(face, name), getattr(same, name))

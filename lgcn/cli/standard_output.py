@@ -1,0 +1,62 @@
+"""Write the results of ``lgcn predict`` to standard output, as they are made."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lgcn.cli.messages import counted
+
+if TYPE_CHECKING:
+    from lgcn.predict import Face, PreparedImage
+    from lgcn.schemes import LandmarkScheme
+
+
+class StandardOutput:
+    """Prints JSON or CSV image by image; the text can be read as UTF-8 whatever the encoding of the stream is.
+
+    Args:
+        file_format: ``"json"`` or ``"csv"``.
+    """
+
+    def __init__(self, file_format: str) -> None:
+        self.file_format = file_format
+        self.num_images = self.num_faces = 0
+        self._encoding = sys.stdout.encoding or "ascii"
+
+    def write(self, image: "PreparedImage", faces: Sequence["Face"], scheme: "LandmarkScheme") -> None:
+        """Prints the results of one image."""
+        from lgcn.predict.output import csv_header, csv_rows, json_line, to_record
+
+        record = to_record(image.name, faces)
+        if self.file_format == "json":
+            self._print(f"{',' if self.num_images else '['}\n{json_line(record, self._encoding)}")
+        else:
+            header = "" if self.num_images else csv_header(scheme.num_landmarks)
+            self._print(header + csv_rows(record, self._encoding))
+        self.num_images += 1
+        self.num_faces += len(faces)
+
+    def finish(self) -> None:
+        """Prints what closes the text, so that it can be parsed."""
+        if self.file_format == "json" and self.num_images:
+            self._print("\n]\n")
+
+    def describe(self) -> str:
+        """What was printed."""
+        return f"{counted(self.num_faces, 'face')} in {counted(self.num_images, 'image')} printed"
+
+    def _print(self, text: str) -> None:
+        from lgcn.checks import InputFileError
+
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # What is left in the buffer cannot be written either, and the interpreter would try again at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise InputFileError(
+                f"Expected to be able to write to standard output ({error.strerror or error})."
+            ) from error
