@@ -127,7 +127,7 @@ def test_a_missing_or_damaged_file_is_named(root: Path) -> None:
         (lambda file: file.__delitem__("phisT"), "no 'phisT'"),
         (lambda file: file.move("IsT", "Is"), "no 'IsT'"),
         (lambda file: replace(file, "phisT", np.zeros((2, 87))), r"'phisT' \(2, 87\), not numbers \[87, N\]"),
-        (lambda file: replace(file, "phisT", np.zeros((87, 3))), r"3 rows of points and pictures \(1, 2\)"),
+        (lambda file: replace(file, "phisT", np.zeros((87, 3))), r"3 rows of points and images \(1, 2\)"),
         (lambda file: file["phisT"].__setitem__((60, 1), 3), "flags 0 or 1 .* face 1 of"),
         (lambda file: file["phisT"].__setitem__((6, 1), np.inf), r"within 1e\+06 pixels in face 1 of .*landmark 6"),
     ],

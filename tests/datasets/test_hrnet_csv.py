@@ -127,7 +127,7 @@ def test_which_file_is_meant(tmp_path: Path) -> None:
         ([header(68), row(68), *2 * [row(68)[:-1]]], r"Expected 140 columns in line 3 of .* Likewise: line 4\.$"),
         ([["a", "b", "c"], ["a", "b", "c"]], "Expected 6 columns in line 1"),
         ([header(68), row(68), [*row(68)[:-1], "x"]], r"numbers in line 3 of .*got 'x'"),
-        ([header(68), ["", *row(68)[1:]]], "name of a picture in line 2"),
+        ([header(68), ["", *row(68)[1:]]], "name of an image in line 2"),
         ([header(67), row(67)], r"as many landmarks in the 138 columns of .*got 67"),
     ],
 )
