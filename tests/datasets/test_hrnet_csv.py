@@ -76,7 +76,7 @@ def test_files_beside_it_are_its_subsets(tmp_path: Path) -> None:
     assert "subset" not in str(dataset.completeness().message)
     (root / "face_landmarks_wflw_test_makeup.csv").write_text(text([header(98), rows[1], row(98, 7)]))
     dataset = HRNetCSV(root, "face_landmarks_wflw_test.csv")
-    assert "(rows of subset 'make-up' that the split has not: 1)" in str(dataset.completeness().message)
+    assert "(rows of subset 'make-up' that are not in the split: 1)" in str(dataset.completeness().message)
 
 
 def test_aflw_divides_by_the_size_of_its_box(tmp_path: Path) -> None:

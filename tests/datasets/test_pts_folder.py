@@ -67,7 +67,7 @@ def test_images_without_points_are_counted(tmp_path: Path) -> None:
     assert dataset.skipped == {"images without .pts": 1}
     assert dataset.completeness().message == "split 'all': 1 faces (images without .pts: 1, such as 'b.png')"
     (tmp_path / "a.pts").unlink()
-    with pytest.raises(InputFileError, match=r"annotated images.*got 1 images.*NAME\.pts beside it"):
+    with pytest.raises(InputFileError, match=r"annotated images.*got 2 images and 0 .pts files.*NAME\.pts next to it"):
         PtsFolder(tmp_path, scheme=THREE)
 
 

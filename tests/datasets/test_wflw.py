@@ -88,7 +88,7 @@ def test_an_incomplete_root_says_which_files_go_where(tmp_path: Path) -> None:
     make_root(tmp_path, [row("a.jpg")], "train")
     with pytest.raises(InputFileError, match=r"split 'test' at"):
         WFLW(tmp_path, "test")
-    (tmp_path / "WFLW_images").rename(tmp_path / "pictures")
+    (tmp_path / "WFLW_images").rename(tmp_path / "elsewhere")
     with pytest.raises(InputFileError, match=r"WFLW_images' \(no folder\).*WFLW_images\.tar\.gz"):
         WFLW(tmp_path, "train")
     with pytest.raises(InputError, match="train, test"):

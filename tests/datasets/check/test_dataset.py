@@ -10,7 +10,7 @@ from lgcn.datasets import WFLW, write_pts
 from lgcn.datasets.check import check_dataset
 from lgcn.datasets.check.report import KINDS
 from lgcn.datasets.wflw import IMAGE_FOLDER
-from tests.datasets.synthetic import write_image, points, pts_tree, wflw_row, wflw_tree, write_list
+from tests.datasets.synthetic import points, pts_tree, wflw_row, wflw_tree, write_image, write_list
 
 FILE = f"{IMAGE_FOLDER}/a"
 
@@ -207,8 +207,8 @@ def test_a_test_image_among_the_training_images_is_a_leak(tmp_path: Path) -> Non
     assert findings("wflw", tmp_path) == [
         (
             "leak",
-            f"test: {FILE}/4.png, face 1: split 'train' has the image too, as '{IMAGE_FOLDER}/b/copy.bmp', with the same "
-            "face",
+            f"test: {FILE}/4.png, face 1: split 'train' has the image too, as '{IMAGE_FOLDER}/b/copy.bmp', with the "
+            "same face",
         )
     ]
     # The same file in both lists, another face of it.
@@ -263,7 +263,7 @@ def test_300w_names_every_lone_and_damaged_file(tmp_path: Path) -> None:
     assert lines[2] == "train: not checked any further until its annotations can be read"
     assert lines[3:] == [
         "train: afw/0.png: no '0.pts' next to the image",
-        "train: afw/1.pts: no picture '1' next to the points",
+        "train: afw/1.pts: no image '1' next to the points",
     ]
 
 
