@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-
-def printable(text: str) -> str:
-    """``text`` in one line: characters that cannot be printed, lone surrogates included, are escaped as in Python."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+from lgcn.files import printable
 
 
 class InputError(ValueError):

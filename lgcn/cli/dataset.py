@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(lines: Sequence[str]) -> None:
     """Prints lines with names of files; what the stream's encoding does not have is escaped."""
-    from lgcn.checks import printable
+    from lgcn.files import printable
 
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
@@ -102,8 +102,8 @@ def _summary(report: "CheckReport", limit: int) -> list[str]:
     """The table of counts, the findings by kind, the notes, and the outcome."""
     from tabulate import tabulate
 
-    from lgcn.checks import printable
     from lgcn.datasets.check import KINDS
+    from lgcn.files import printable
 
     lines = [f"{report.dataset} in '{report.root}'"]
     rows = []
@@ -143,9 +143,8 @@ def _or_dash(number: int | None) -> str:
 
 def _write(args: argparse.Namespace, report: "CheckReport", checked: dict[str, "CheckedSplit"]) -> list[str]:
     """Writes the report and the sheets; returns their names."""
-    from lgcn.checks import printable
     from lgcn.cli.output_folder import writing_to
-    from lgcn.files import write_text
+    from lgcn.files import printable, write_text
     from lgcn.visualization import save_contact_sheet
 
     written = ["report.json"]
@@ -180,7 +179,7 @@ def _sample(checked: "CheckedSplit", count: int, seed: int) -> Sequence["Tile"]:
     """Tiles of a random sample of the faces whose images can be read, in the order of the annotation."""
     import torch
 
-    from lgcn.checks import printable
+    from lgcn.files import printable
     from lgcn.visualization import cut_tile
 
     dataset = checked.dataset

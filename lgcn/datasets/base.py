@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
-from lgcn.checks import InputFileError, check_choice, check_shape, printable
+from lgcn.checks import InputFileError, check_choice, check_shape
+from lgcn.files import printable
 from lgcn.geometry import BoxError, landmark_box
 from lgcn.images import read_image
 from lgcn.protocols import EvaluationProtocol, get_protocol

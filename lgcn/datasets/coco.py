@@ -102,7 +102,7 @@ class COCOKeypoints(LandmarkDataset):
                 f"{likewise(strays, where)}"
             )
         pos, visibility, occlusion = _keypoints(annotations, count, where)
-        image_names = [content.images[each.image_id] for each in annotations]
+        image_names = [content.images[each.image_id] for each in annotations if each.image_id is not None]
         folder = _image_folder(root, path, image_names)
         super().__init__(
             root,

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.parsing import read_text
@@ -12,7 +12,8 @@ Id = int | str
 """Identifier of an image or a category; numbers that are written as floats or text become integers."""
 
 
-class Annotation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Annotation:
     """One entry of ``annotations``."""
 
     index: int

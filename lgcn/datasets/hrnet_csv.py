@@ -12,7 +12,6 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.listing import list_files
 from lgcn.datasets.parsing import (
     image_path,
     is_file,
@@ -24,6 +23,7 @@ from lgcn.datasets.parsing import (
     to_numbers,
     to_points,
 )
+from lgcn.images import list_images
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
@@ -211,7 +211,11 @@ def _find_csv(root: Path, split: str, layout: str) -> Path:
         raise InputFileError(f"Expected a folder at '{root}' (there is none). {layout}")
     folders = (root, root / "annotations")
     files = [
-        path for folder in folders if folder.is_dir() for path in list_files(folder) if path.suffix.lower() == ".csv"
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in list_images(folder).others
+        if path.suffix.lower() == ".csv"
     ]
     if split.endswith(".csv"):
         found = [path for path in (path_below(root, split, "a csv file"),) if is_file(path)]

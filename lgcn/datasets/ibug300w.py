@@ -8,9 +8,9 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.listing import list_files, list_folders
 from lgcn.datasets.parsing import path_below
-from lgcn.datasets.pts import pair_with_pts, read_pts
+from lgcn.datasets.pts import files_of, pair_with_pts, read_pts
+from lgcn.images import list_images
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import get_scheme
 
@@ -101,7 +101,7 @@ class IBUG300W(LandmarkDataset):
             if not place.is_dir():
                 self.folder_counts[folder] = None
                 continue
-            pairs, lone_images, lone_points = pair_with_pts(list_files(place))
+            pairs, lone_images, lone_points = pair_with_pts(files_of(place))
             _check_all_annotated(lone_images)
             self.lone_points += lone_points
             self.folder_counts[folder] = len(pairs)
@@ -208,11 +208,8 @@ def _check_all_annotated(images: list[Path]) -> None:
 
 def _what_is_there(root: Path) -> str:
     """The folders below ``root`` that hold annotated faces, for an error message."""
-    folders = [
-        folder.relative_to(root).as_posix()
-        for folder in list_folders(root)
-        if any(path.suffix.lower() == ".pts" for path in list_files(folder))
-    ]
+    points = (path for path in list_images(root, recursive=True).others if path.suffix.lower() == ".pts")
+    folders = list(dict.fromkeys(path.parent.relative_to(root).as_posix() for path in points))
     if not folders:
         return f"No folder under it holds .pts files; 300-W unpacks to {_listed(FOLDER_SIZES)}."
     more = f" and {len(folders) - 10} more" if len(folders) > 10 else ""

@@ -8,8 +8,8 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.listing import is_image, list_files
 from lgcn.datasets.parsing import read_text, to_numbers, to_points
+from lgcn.images import list_images
 from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import get_scheme
 
@@ -56,11 +56,11 @@ class LaPa(LandmarkDataset):
         for part in ("landmarks", "images"):
             if not (folder / part).is_dir():
                 raise InputFileError(f"Expected LaPa's folder '{folder / part}' (there is none). {self.layout}")
-        files = [path for path in list_files(folder / "landmarks") if path.suffix.lower() == ".txt"]
+        files = [path for path in list_images(folder / "landmarks").others if path.suffix.lower() == ".txt"]
         if not files:
             raise InputFileError(f"Expected files of points in '{folder / 'landmarks'}' (got none). {self.layout}")
         _check_unique(files)
-        images = [path for path in list_files(folder / "images") if is_image(path)]
+        images = list_images(folder / "images").images
         _check_unique(images)
         names = {path.stem: path.name for path in images}
         scheme = get_scheme("lapa106")

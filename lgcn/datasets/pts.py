@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lgcn.checks import InputFileError, check_shape
-from lgcn.datasets.listing import is_image, opens_as_image
 from lgcn.datasets.parsing import MAX_COORDINATE, read_text
 from lgcn.files import write_text
+from lgcn.images import is_image_name, list_images
 
 _COMMENT = re.compile(r"(#|//).*")
 _HEADER = re.compile(r"([A-Za-z_]\w*)\s*:\s*(\S*)$")
@@ -105,21 +106,40 @@ def pair_with_pts(files: Iterable[Path]) -> PtsPairs:
         stem = path.with_suffix("")
         if path.suffix.lower() == ".pts":
             _check_single(points.setdefault(stem, path), path, ".pts file for an image")
-        elif not is_image(path):
+        elif not is_image_name(path):
             others.setdefault(stem, []).append(path)
     for path in files:
-        if is_image(path) and path.with_suffix("") in points:
+        if is_image_name(path) and path.with_suffix("") in points:
             _check_single(images.setdefault(path.with_suffix(""), path), path, "image for a .pts file")
     for stem in points.keys() - images.keys():
         for path in others.get(stem, []):
-            if opens_as_image(path):
+            if _opens_as_image(path):
                 _check_single(images.setdefault(stem, path), path, "image for a .pts file")
     paired = set(images.values())
     return PtsPairs(
         [(path, points[path.with_suffix("")]) for path in files if path in paired],
-        [path for path in files if is_image(path) and path not in paired],
+        [path for path in files if is_image_name(path) and path not in paired],
         [path for stem, path in points.items() if stem not in images],
     )
+
+
+def files_of(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The files of a folder in the order of their names, images or not, without hidden ones.
+
+    Raises:
+        InputFileError: if the folder, or with ``recursive`` one in it, may not be listed.
+    """
+    listing = list_images(folder, recursive=recursive)
+    return sorted(listing.images + listing.others)
+
+
+def _opens_as_image(path: Path) -> bool:
+    """Whether Pillow recognises the content of a file, whatever its name. Reads the header only."""
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # Pillow's plugins raise nearly anything
+        return False
 
 
 def _split_header(lines: list[str]) -> tuple[list[tuple[str, str]], list[str]]:

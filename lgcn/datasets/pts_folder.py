@@ -8,9 +8,8 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.listing import list_files, list_folders
 from lgcn.datasets.parsing import path_below, scheme_of
-from lgcn.datasets.pts import pair_with_pts, read_pts
+from lgcn.datasets.pts import files_of, pair_with_pts, read_pts
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
@@ -56,9 +55,7 @@ class PtsFolder(LandmarkDataset):
         one_based: bool = True,
     ) -> None:
         root, protocol = Path(root).expanduser(), get_protocol(protocol)
-        pairs, images, points = pair_with_pts(
-            path for folder in pts_folders(root, split) for path in list_files(folder)
-        )
+        pairs, images, points = pair_with_pts(pts_files(root, split))
         if not pairs:
             raise InputFileError(
                 f"Expected annotated images in '{root}', split '{split}' (got {len(images)} images and {len(points)} "
@@ -91,13 +88,13 @@ class PtsFolder(LandmarkDataset):
         return lone + super().gaps()
 
 
-def pts_folders(root: Path, split: str) -> list[Path]:
-    """The folders of a split of :class:`PtsFolder`, each once.
+def pts_files(root: Path, split: str) -> list[Path]:
+    """The files of a split of :class:`PtsFolder`, each once.
 
     Raises:
         InputFileError: if a folder is missing, outside ``root``, or may not be listed.
     """
-    folders: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for part in map(str.strip, split.split(",")):
         is_relative = bool(part) and not Path(part).is_absolute()
         top = path_below(root, "" if part == "all" else part, "a folder of images") if is_relative else root / part
@@ -106,5 +103,5 @@ def pts_folders(root: Path, split: str) -> list[Path]:
                 f"Expected a folder of images at '{top}' (there is none). Name folders relative to the root, "
                 f"or 'all'. {PtsFolder.layout}"
             )
-        folders.update(dict.fromkeys(list_folders(top)))
-    return list(folders)
+        files.update(dict.fromkeys(files_of(top, recursive=True)))
+    return list(files)

@@ -31,12 +31,12 @@ def test_findings_end_with_status_1_and_are_listed(tmp_path: Path, capsys: pytes
         (tmp_path / "faces" / f"{number}.png").write_bytes(b"nothing")
     assert check("pts", "--root", tmp_path, "--limit", "2") == 1
     out = capsys.readouterr().out
-    assert "\nimages that cannot be read: 3\n  all: faces/0.png, face 0: Expected a picture in '" in out
-    assert out.count("Expected a picture in") == 2
+    assert "\nimages that cannot be read: 3\n  all: faces/0.png, face 0: Expected an image in '" in out
+    assert out.count("Expected an image in") == 2
     assert "  and 1 more (" in out
     assert out.splitlines()[-2] == "4 faces checked: 3 findings."
     assert check("pts", "--root", tmp_path, "--limit", "0") == 1
-    assert capsys.readouterr().out.count("Expected a picture in") == 3
+    assert capsys.readouterr().out.count("Expected an image in") == 3
 
 
 def test_report_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from lgcn.checks import InputError, InputFileError, check_options
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.check.annotations import check_counts, check_faces, count_split, place_of
 from lgcn.datasets.check.coordinates import check_placeholders, check_units
-from lgcn.datasets.check.files import check_partners, check_pts_files, pts_folders_of
+from lgcn.datasets.check.files import check_partners, check_pts_files, pts_files_of
 from lgcn.datasets.check.images import CheckedSplit, check_boxes, check_copies, check_images, check_leaks, read_images
 from lgcn.datasets.check.report import KINDS, CheckReport, Finding
 from lgcn.datasets.ibug300w import IBUG300W
@@ -78,20 +78,20 @@ def _load(
     Raises:
         InputError: if the name of the split stands for nothing.
     """
-    folders: list[Path] = []
+    files: list[Path] = []
     try:
-        folders = pts_folders_of(build, root, split)
-        dataset: LandmarkDataset = build(root, split=split, **options)  # type: ignore[call-arg]
+        files = pts_files_of(build, root, split)
+        dataset: LandmarkDataset = build(root, split=split, **options)
     except InputFileError as error:
         if not _stands_for_files(build, root, split):
             raise  # a wrong argument, not a damaged file
         of_300w = issubclass(build, IBUG300W)
-        damaged = list(check_pts_files(root, folders, split, 68 if of_300w else None, allow_missing=not of_300w))
+        damaged = list(check_pts_files(root, files, split, 68 if of_300w else None, allow_missing=not of_300w))
         message = "not checked any further until its annotations can be read" if damaged else str(error)
-        report.findings += [*check_partners(root, folders, split), *damaged]
+        report.findings += [*check_partners(root, files, split), *damaged]
         report.findings.append(Finding("unreadable_annotation", split, None, None, message))
         return None
-    report.findings += check_partners(root, folders, split)
+    report.findings += check_partners(root, files, split)
     return dataset
 
 

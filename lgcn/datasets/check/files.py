@@ -7,50 +7,45 @@ from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.check.report import Finding
 from lgcn.datasets.ibug300w import IBUG300W, folders_of_split, place_under
-from lgcn.datasets.listing import list_files
-from lgcn.datasets.pts import pair_with_pts, read_pts
-from lgcn.datasets.pts_folder import PtsFolder, pts_folders
+from lgcn.datasets.pts import files_of, pair_with_pts, read_pts
+from lgcn.datasets.pts_folder import PtsFolder, pts_files
 
 
-def pts_folders_of(build: type[LandmarkDataset], root: Path, split: str) -> list[Path]:
-    """The folders that a split reads ``.pts`` files from; empty for other datasets.
+def pts_files_of(build: type[LandmarkDataset], root: Path, split: str) -> list[Path]:
+    """The files of a split whose annotations are ``.pts`` files; empty for other datasets.
 
     Raises:
         InputFileError: if the name of the split stands for no folder, or a folder may not be listed.
     """
     if issubclass(build, IBUG300W):
         folders = [root / place_under(root, folder) for folder in folders_of_split(root, split)]
-        return [folder for folder in folders if folder.is_dir()]
-    return pts_folders(root, split) if issubclass(build, PtsFolder) else []
+        return [path for folder in folders if folder.is_dir() for path in files_of(folder)]
+    return pts_files(root, split) if issubclass(build, PtsFolder) else []
 
 
-def check_partners(root: Path, folders: Sequence[Path], split: str) -> Iterator[Finding]:
+def check_partners(root: Path, files: Sequence[Path], split: str) -> Iterator[Finding]:
     """Yields images without a ``.pts``, and the reverse."""
-    for folder in folders:
-        files = list_files(folder)
-        try:
-            _, images, points = pair_with_pts(files)
-        except InputFileError:  # of two with one name; reading the split reports it
-            continue
-        for path in sorted((*images, *points)):
-            name = path.relative_to(root).as_posix()
-            if path in images:
-                message = f"no '{path.stem}.pts' next to the image"
-            else:
-                others = [each.name for each in files if each.stem == path.stem and each != path]
-                found = f" (Pillow cannot open '{others[0]}': convert it)" if others else ""
-                message = f"no image '{path.stem}' next to the points{found}"
-            yield Finding("alone", split, name, None, message)
+    try:
+        _, images, points = pair_with_pts(files)
+    except InputFileError:  # two files with the same name, which reading the split reports
+        return
+    for path in sorted((*images, *points)):
+        if path.suffix.lower() == ".pts":
+            others = [each.name for each in files if each.with_suffix("") == path.with_suffix("") and each != path]
+            found = f" (Pillow cannot open '{others[0]}': convert it)" if others else ""
+            message = f"no image '{path.stem}' next to the points{found}"
+        else:
+            message = f"no '{path.stem}.pts' next to the image"
+        yield Finding("alone", split, path.relative_to(root).as_posix(), None, message)
 
 
 def check_pts_files(
-    root: Path, folders: Sequence[Path], split: str, num_landmarks: int | None, allow_missing: bool
+    root: Path, files: Sequence[Path], split: str, num_landmarks: int | None, allow_missing: bool
 ) -> Iterator[Finding]:
     """Yields ``.pts`` files that cannot be read; the dataset itself stops at the first."""
-    for folder in folders:
-        for path in list_files(folder):
-            if path.suffix.lower() == ".pts":
-                try:
-                    read_pts(path, num_landmarks, allow_missing=allow_missing)
-                except InputFileError as error:
-                    yield Finding("unreadable_annotation", split, path.relative_to(root).as_posix(), None, str(error))
+    for path in files:
+        if path.suffix.lower() == ".pts":
+            try:
+                read_pts(path, num_landmarks, allow_missing=allow_missing)
+            except InputFileError as error:
+                yield Finding("unreadable_annotation", split, path.relative_to(root).as_posix(), None, str(error))

@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from lgcn.checks import InputFileError, printable
+from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.datasets.check.annotations import corners, listed, place_of
 from lgcn.datasets.check.report import Finding
 from lgcn.datasets.hrnet_csv import HRNetCSV
 from lgcn.datasets.ibug300w import IBUG300W
 from lgcn.datasets.pts_folder import PtsFolder
+from lgcn.files import printable
 from lgcn.geometry import BoxError, crop_region
 from lgcn.typing import Size
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lgcn.checks import printable
+from lgcn.files import printable
 
 KINDS = {
     "unreadable_annotation": "splits and annotations that cannot be read",

@@ -134,8 +134,8 @@ def without_eyes(root: Path, rows: list[str]) -> None:
             "duplicate_image",
             f"train: {FILE}/2.bmp, face 2: same pixels and same face as '{FILE}/1.png'",
         ),
-        (with_a_truncated_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a whole picture in '"),
-        (with_a_text_for_a_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a picture in '"),
+        (with_a_truncated_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a whole image in '"),
+        (with_a_text_for_a_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected an image in '"),
         (without_a_image, "missing_image", f"train: {FILE}/1.png, face 1: there is no such file"),
         (
             with_an_empty_box,
@@ -366,7 +366,7 @@ def test_odd_names_of_files_stay_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "x.png").rename(tmp_path / name)
     except OSError:
         pytest.skip("the file system takes no such name")
-    assert findings("pts", tmp_path) == [("alone", "all: a\\n\\udce9.png: no 'a\\n\\udce9.pts' next to the image")]
+    assert findings("pts", tmp_path) == [("alone", "all: a\\x0a\\udce9.png: no 'a\\x0a\\udce9.pts' next to the image")]
 
 
 def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
