@@ -11,12 +11,18 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from lgcn.files import printable
+
 
 class InputError(ValueError):
     """Something given by the caller cannot be used; the message names it and the remedy.
 
-    The command line prints the message and exits with status 2.
+    The command line prints the message and exits with status 2. Messages quote files and their names, which may hold
+    anything: what cannot be printed, such as line breaks and escape sequences of terminals, is shown escaped.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputFileError(InputError, OSError):

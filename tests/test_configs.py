@@ -11,7 +11,7 @@ from lgcn.checks import InputFileError
 from lgcn.cli.fit import find_config, resolve_configs, shipped_configs
 from lgcn.cli.main import main
 from lgcn.training import Schedule
-from tests.datasets.broken import pts_tree, wflw_tree
+from tests.datasets.synthetic import pts_tree, wflw_tree
 
 RECIPES = ["default", "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]
 OF_WFLW = ["lgcn-98"]

@@ -1,74 +1,131 @@
-"""``lgcn dataset check``: counts and validates the files of a dataset, and draws some of its faces."""
+"""``lgcn dataset check``: count and validate the files of a dataset, and draw a sample of its faces."""
 
 import argparse
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lgcn.cli.dataset_options import add_dataset_option, parse_dataset_options
+
 if TYPE_CHECKING:
-    from lgcn.datasets.findings import CheckReport
-    from lgcn.datasets.image_checks import CheckedSplit
+    from lgcn.datasets.check import CheckedSplit, CheckReport
     from lgcn.visualization import Tile
+
+DESCRIPTION = """\
+Count the faces of a dataset, validate its annotations, decode each image once, and draw a sample of faces.
+Each finding is one line that names split, file and face, and says what to do where that is not obvious.
+Exit status: 0 no findings, 1 findings, 2 wrong arguments."""
+
+EXAMPLES = """\
+examples:
+  lgcn dataset check wflw --root /data/wflw --output check
+  lgcn dataset check ibug300w --root /data/300w --split train full
+  lgcn dataset check pts --root my_faces --dataset-option one_based=false
+  lgcn dataset check coco_keypoints --root my_faces --split annotations.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options; nothing heavy is imported for ``--help``."""
+    """Adds the arguments; imports nothing slow, so that ``--help`` is quick."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
-    summary = "count faces, validate annotations and pictures, draw a sample"
-    check = actions.add_parser("check", help=summary, description=f"{summary.capitalize()}.")
-    check.add_argument("name", metavar="NAME", help="name of a dataset, for instance ibug300w or wflw")
+    check = actions.add_parser(
+        "check",
+        help="count faces, validate annotations and images, draw a sample",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument(
+        "name",
+        metavar="NAME",
+        help="dataset: aflw19, coco_keypoints, cofw, hrnet_csv, ibug300w, lapa, pts or wflw",
+    )
     check.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the dataset")
     check.add_argument(
-        "--split", nargs="+", action="extend", help="splits to check, each against the others (default: all)"
+        "--split",
+        nargs="+",
+        action="extend",
+        help="splits to check and to compare with each other; a name, or for hrnet_csv, coco_keypoints and pts a file "
+        "or folder below DIR (default: all that the dataset names)",
     )
+    add_dataset_option(check)
     check.add_argument(
         "--output", type=Path, metavar="DIR", help="write report.json and a sheet of faces for each split to DIR"
     )
     check.add_argument("--sample", type=int, default=20, metavar="N", help="faces on a sheet (default: 20)")
-    check.add_argument("--seed", type=int, default=0, metavar="N", help="decides which faces (default: 0)")
+    check.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw of these faces (default: 0)")
     check.add_argument(
         "--limit", type=int, default=20, metavar="N", help="findings of a kind to print, 0 for all (default: 20)"
     )
     check.add_argument(
-        "--num-workers", type=int, default=2, metavar="N", help="processes that read pictures (default: 2; 0: this one)"
+        "--num-workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="processes that read images, 0 for none but this one (default: 2)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks, prints, writes; 0 if all is well, 1 if something was found."""
+    """Checks, prints and writes; returns 0 without findings, else 1."""
     from lgcn.checks import check_at_least
     from lgcn.cli.writable import check_writable_folder
-    from lgcn.datasets.checking import check_dataset
+    from lgcn.datasets import DATASETS
+    from lgcn.datasets.check import check_dataset
 
     for option, least in (("num_workers", 0), ("limit", 0), ("sample", 1)):
         check_at_least(f"--{option.replace('_', '-')}", getattr(args, option), least)
     if args.output is not None:
         check_writable_folder("--output", args.output)
-    report, checked = check_dataset(args.name, args.root, args.split, num_workers=args.num_workers)
+    options = parse_dataset_options(args.dataset_option, DATASETS[args.name])
+    report, checked = check_dataset(args.name, args.root, args.split, options=options, num_workers=args.num_workers)
     written = [] if args.output is None else _write(args, report, checked)
-    print("\n".join(_summary(report, args.limit)))
+    _print(_summary(report, args.limit))
     if args.output is None:
-        print("Nothing is drawn or written without --output DIR: a sheet of faces for each split, and report.json.")
+        _print(["Use --output DIR to write report.json and a sheet of faces for each split."])
     else:
-        print(f"\nwrote {', '.join(written)} to '{args.output}'")
+        _print(["", f"wrote {', '.join(written)} to '{args.output}'"])
     return 1 if report.findings else 0
 
 
+def _print(lines: Sequence[str]) -> None:
+    """Prints lines with names of files; what the stream's encoding does not have is escaped."""
+    from lgcn.files import printable
+
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    for line in lines:
+        print(printable(line).encode(encoding, errors="backslashreplace").decode(encoding))
+
+
 def _summary(report: "CheckReport", limit: int) -> list[str]:
-    """The table of counts, findings by kind, notes, and the outcome."""
-    from lgcn.datasets.findings import KINDS
-    from lgcn.evaluation.formatting import align
+    """The table of counts, the findings by kind, the notes, and the outcome."""
+    from tabulate import tabulate
+
+    from lgcn.datasets.check import KINDS
+    from lgcn.files import printable
 
     lines = [f"{report.dataset} in '{report.root}'"]
-    table = [["split", "faces", "published", "pictures", "left out"]]
+    rows = []
     for split, counts in report.splits.items():
-        left_out = str(sum(counts.left_out.values()))
-        table.append([split, str(counts.faces), _or_dash(counts.published), str(counts.pictures), left_out])
-        table += [
-            [f"  {subset}", str(faces), _or_dash(published), str(pictures), ""]
-            for subset, (faces, published, pictures) in counts.subsets.items()
+        left_out = sum(counts.left_out.values())
+        rows.append([printable(split), counts.faces, _or_dash(counts.published), counts.images, left_out])
+        rows += [
+            [f"  {subset}", faces, _or_dash(published), images, ""]
+            for subset, (faces, published, images) in counts.subsets.items()
         ]
-    lines += ["", *align(table, left=1)] if report.splits else []
+    if rows:
+        table = tabulate(
+            rows,
+            headers=["split", "faces", "published", "images", "left out"],
+            tablefmt="plain",
+            colalign=("left", *4 * ["right"]),
+            disable_numparse=True,
+            preserve_whitespace=True,
+        )
+        lines += ["", *table.splitlines()]
+        reasons = sum((Counter(counts.left_out) for counts in report.splits.values()), Counter[str]())
+        lines += [f"left out: {count} {reason}" for reason, count in reasons.items()]
     for kind, findings in report.by_kind().items():
         shown = findings[: limit or None]
         lines += ["", f"{KINDS[kind]}: {len(findings)}", *(f"  {finding}" for finding in shown)]
@@ -77,7 +134,7 @@ def _summary(report: "CheckReport", limit: int) -> list[str]:
     lines += ["", *(f"note: {note}" for note in report.notes)] if report.notes else []
     faces = sum(counts.faces for counts in report.splits.values())
     wrong = f"{len(report.findings)} finding{'' if len(report.findings) == 1 else 's'}"
-    return [*lines, "", f"{faces} faces checked: {wrong if report.findings else 'all is well'}."]
+    return [*lines, "", f"{faces} faces checked: {wrong if report.findings else 'no findings'}."]
 
 
 def _or_dash(number: int | None) -> str:
@@ -85,9 +142,9 @@ def _or_dash(number: int | None) -> str:
 
 
 def _write(args: argparse.Namespace, report: "CheckReport", checked: dict[str, "CheckedSplit"]) -> list[str]:
-    """Writes the report and the sheets; their names."""
+    """Writes the report and the sheets; returns their names."""
     from lgcn.cli.writable import writing_to
-    from lgcn.files import write_text
+    from lgcn.files import printable, write_text
     from lgcn.visualization import save_contact_sheet
 
     written = ["report.json"]
@@ -97,10 +154,11 @@ def _write(args: argparse.Namespace, report: "CheckReport", checked: dict[str, "
             tiles = _sample(each, args.sample, args.seed)
             if not tiles:
                 continue
-            # A split may be called as a folder is, or as several: words that are no file's name and need not differ.
+            # A split may be the path of a folder or several: text that is no file name and need not be unique.
             name = "".join(letter if letter.isalnum() else "-" for letter in split)[:60]
             written.append(f"sheet_{name if name == split else f'{number}_{name}'}.png")
-            title = f"{report.dataset} {split}, {len(tiles)} of {len(each.dataset.image_ids)} faces, seed {args.seed}"
+            drawn = f"{len(tiles)} of {len(each.dataset.image_ids)} faces, seed {args.seed}"
+            title = f"{report.dataset} {printable(split)}, {drawn}"
             save_contact_sheet(args.output / written[-1], tiles, columns=5, title=title)
     return written
 
@@ -118,10 +176,10 @@ def _to_json(report: "CheckReport") -> str:
 
 
 def _sample(checked: "CheckedSplit", count: int, seed: int) -> Sequence["Tile"]:
-    """Tiles of faces drawn at random from those whose pictures can be read, in the order of the annotation."""
+    """Tiles of a random sample of the faces whose images can be read, in the order of the annotation."""
     import torch
 
-    from lgcn.datasets.findings import printable
+    from lgcn.files import printable
     from lgcn.visualization import cut_tile
 
     dataset = checked.dataset
@@ -137,6 +195,6 @@ def _sample(checked: "CheckedSplit", count: int, seed: int) -> Sequence["Tile"]:
         target = dataset.pos[index].masked_fill(dataset.visibility[index][:, None] == 0, torch.nan)
         caption = f"face {int(dataset.kept[index])}\n{name if len(name) <= 34 else f'...{name[-31:]}'}"
         occlusion = None if dataset.occlusion is None else dataset.occlusion[index]
-        picture, box = dataset.read_image(index), dataset.bbox[index]
-        tiles.append(cut_tile(picture, box, None, target, caption, scheme=dataset.scheme, occlusion=occlusion))
+        image, box = dataset.read_image(index), dataset.bbox[index]
+        tiles.append(cut_tile(image, box, None, target, caption, scheme=dataset.scheme, occlusion=occlusion))
     return tiles

@@ -1,5 +1,6 @@
-"""What every landmark dataset is: annotations in memory, pictures read when asked for."""
+"""Base class of the landmark datasets: annotations in memory, images read on access."""
 
+import stat
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,66 +11,72 @@ from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
 from lgcn.checks import InputFileError, check_choice, check_shape
-from lgcn.datasets.reading import is_file
+from lgcn.files import printable
 from lgcn.geometry import BoxError, landmark_box
 from lgcn.images import read_image
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
 
 NO_EXTENT = "fewer than two landmarks apart"
-"""Why the base class leaves a face out, as a key of :attr:`LandmarkDataset.skipped`."""
+"""Key of :attr:`LandmarkDataset.skipped` for faces without a box."""
 
 
 class Completeness(NamedTuple):
-    """How much of a published split is there."""
+    """How complete a split is."""
 
     found: int
     expected: int | None
     """The published number of faces, None where none is published."""
     message: str | None
-    """What is missing, None where nothing is."""
+    """What is missing, in one line; None if nothing is."""
 
 
 class LandmarkDataset(Dataset):
-    """Annotated pictures as PyG ``Data``, one for each face.
+    """Annotated faces as PyG ``Data``, one item for each face.
 
     Each item holds ``image`` uint8 [1, 3, H, W]; ``y`` [K, 2] and ``bbox`` [1, 4] in pixels of the
     image; ``visibility`` [K] (1 annotated, 0 missing, where ``y`` may be NaN); ``landmark_id`` [K];
-    ``normalizer`` [1] in pixels of the image, NaN where the face has none; and ``image_id``, the
-    picture's path relative to ``root``. Where the annotation has them, also ``rect`` [1, 4], its own
-    box, and ``occlusion`` [K] (1 where something covers the landmark, whose position is annotated all
-    the same). ``bbox`` is tight around the landmarks and rounded outwards; it is ``rect`` where the
-    protocol crops by the dataset's own boxes and they have an extent (``crops_by_rect``).
+    ``normalizer`` [1] in pixels of the image, NaN where the face has none; and ``image_id``, the path
+    of the image relative to ``root``. If the annotation has them, also ``rect`` [1, 4], its own box,
+    and ``occlusion`` [K] (1 where the landmark is occluded; its position is annotated nevertheless).
+    ``bbox`` is tight around the landmarks and rounded outwards. If the protocol crops by the dataset's
+    own boxes (``crops_by_rect``), it is ``rect``, except where ``rect`` has no extent.
 
-    A face of which fewer than two landmarks are annotated, or all in one place, has no box to crop:
-    it is left out and counted in ``skipped``. A face that only lacks the normaliser (an eye corner
-    is missing) stays: it can be trained on, but has no NME.
+    A face with fewer than two distinct landmarks has no box to crop: it is left out and counted in
+    ``skipped``. A face that only lacks the normaliser (an eye corner is missing) is kept: it can be
+    trained on, but has no NME.
 
     Args:
-        root: folder that the picture paths start from.
-        image_ids: N picture paths relative to ``root``; the same picture may come several times.
-        pos: [N, K, 2], landmarks in pixels of the image, already moved by the protocol's offset; one
-            that is not finite is missing.
-        scheme: name of a landmark scheme, or one.
-        visibility: [N, K], 0 where a landmark is missing; all 1 if None.
+        root: folder that image paths are relative to.
+        image_ids: N image paths relative to ``root``; an image may occur several times.
+        pos: [N, K, 2], landmarks in pixels of the image, with the protocol's offset added; landmarks
+            that are not finite are missing.
+        scheme: landmark scheme or its name.
+        visibility: [N, K], 0 where a landmark is missing. Default: all 1.
         transform: from ``Data`` to ``Data``, applied on access.
-        protocol: name of an evaluation protocol, or one.
-        normalizer: name of the normaliser; the protocol's, else the scheme's, if None.
-        split: what the faces are called in tables.
+        protocol: evaluation protocol or its name.
+        normalizer: name of the normaliser. Default: the protocol's, else the scheme's.
+        split: name of the faces in tables.
         subsets: name -> bool [N], in the order of the publication's columns.
-        rect: [N, 4], (x0, y0, x1, y1) of the annotation's own boxes.
-        occlusion: [N, K], 1 where a landmark is covered.
-        distances: further normalisers that the annotation brings along: name -> [N], pixels of the image.
+        rect: [N, 4], (x0, y0, x1, y1), boxes of the annotation, in pixels of the image.
+        occlusion: [N, K], 1 where a landmark is occluded.
+        distances: normalisers that come with the annotation: name -> [N], pixels of the image.
 
     Raises:
         InputError: if a shape does not fit or the normaliser is unknown.
     """
 
     splits: ClassVar[Mapping[str, int | None]] = {}
-    """Names that ``split`` takes -> the published number of faces, None where none is published."""
+    """Name of a split -> its published number of faces, None where none is published."""
 
     layout: ClassVar[str] = ""
-    """Which files go where and who gives them out, in one sentence: part of every message on a missing file."""
+    """Where the files go and where to get them, in one line; part of every message on a missing file."""
+
+    missing_remedy: ClassVar[str] = "write 'nan nan'"
+    """How to mark a missing landmark in the annotation files, for messages."""
+
+    point_offset: float = 0.0
+    """Added to the coordinates of the annotation files, see :class:`~lgcn.protocols.EvaluationProtocol`."""
 
     def __init__(
         self,
@@ -103,11 +110,11 @@ class LandmarkDataset(Dataset):
         usable = size.isfinite().all(dim=-1) & (size.amax(dim=-1) > 0)
         kept = usable.nonzero().flatten()
         self.kept = kept
-        """[N'], the faces that have an extent, by their place in the arguments."""
+        """[N'], indices of the faces that are kept, counted in the arguments."""
         self.skipped: dict[str, int] = {} if usable.all() else {NO_EXTENT: int((~usable).sum())}
-        """Why annotated faces were left out -> how many."""
+        """Reason -> number of annotated faces, or of files, that are left out."""
         self.left_out = [(face, image_ids[face]) for face in (~usable).nonzero().flatten().tolist()]
-        """Faces without an extent: their place in the arguments and their picture."""
+        """Faces without a box: their index in the arguments and their image."""
 
         self.image_ids = [image_ids[index] for index in kept.tolist()]
         self.pos = pos[kept].float()
@@ -134,83 +141,83 @@ class LandmarkDataset(Dataset):
 
     @property
     def subsets(self) -> dict[str, Tensor]:
-        """Name -> bool [len(self)], the faces that a table has a column for, in the order of the columns.
+        """Name -> bool [len(self)], the faces of each subset, in the order of the publication's columns.
 
-        Empty where the split has none. After ``index_select`` and slicing the masks are those of the selection.
+        Empty if the split has none. After ``index_select`` and slicing the masks are those of the selection.
         """
         chosen = torch.tensor(list(self.indices()), dtype=torch.long)
         return {name: mask[chosen] for name, mask in self._subsets.items()}
 
     @property
     def published_subset_sizes(self) -> dict[str, int]:
-        """Name of a subset of this split -> its published number of faces; empty where none is published."""
+        """Name of a subset of this split -> its published number of faces; empty if none is published."""
         return {}
 
     @property
     def expected_len(self) -> int | None:
-        """The published number of faces of this split, None where none is published."""
+        """The published number of faces of this split, None if none is published."""
         return self.splits.get(self.split)
 
     def completeness(self) -> Completeness:
-        """Faces found, faces published, and what is missing in words. Lists the folders of the pictures."""
+        """Faces found, faces published, and what is missing. Lists the folders of the images."""
         found, expected = len(self.image_ids), self.expected_len
         gaps = self.gaps()
         if not gaps and expected in (None, found):
             return Completeness(found, expected, None)
         of = "" if expected is None else f" of {expected}"
         reasons = f" ({'; '.join(gaps)})" if gaps else ""
-        return Completeness(found, expected, f"split '{self.split}': {found}{of} faces{reasons}")
+        return Completeness(found, expected, printable(f"split '{self.split}': {found}{of} faces{reasons}"))
 
     def warn_if_incomplete(self) -> None:
-        """Warns where faces of a published split are missing: figures on the rest are not comparable."""
+        """Warns if faces of a published split are missing: results on the rest are not comparable."""
         message = self.completeness().message
         if message is not None:
-            warnings.warn(f"Incomplete {message}. Figures on it cannot be compared with published ones.", stacklevel=2)
+            warnings.warn(f"Incomplete {message}. Results on it cannot be compared with published ones.", stacklevel=2)
 
     def missing_images(self) -> list[str]:
-        """Paths of annotated pictures, relative to the root, at which there is no file; each once.
+        """Paths of annotated images, relative to the root, that do not exist; each once.
 
-        Each folder is listed once, which is quick even where a look at every single file is not.
+        Lists each folder once, which is faster than a look-up for each file on network drives.
         """
         root = Path(self.root)
-        there: dict[Path, set[str]] = {}
+        names: dict[Path, set[str]] = {}
         missing = []
         for image_id in dict.fromkeys(self.image_ids):
             path = root / image_id
-            if path.parent not in there:
-                there[path.parent] = _names_in(path.parent)
-            # A second look where names are spelt in another case or Unicode form than the file system lists.
-            if path.name not in there[path.parent] and not is_file(path):
+            if path.parent not in names:
+                names[path.parent] = _names_in(path.parent)
+            # The look-up finds names that the file system lists in another case or Unicode form.
+            if path.name not in names[path.parent] and _is_missing(path):
                 missing.append(image_id)
         return missing
 
     def read_image(self, idx: int) -> Tensor:
-        """The picture of face ``idx`` (counted without a selection), uint8 [3, H, W], RGB.
+        """The image of face ``idx`` (an index into the whole split, not into a selection), uint8 [3, H, W], RGB.
 
         Raises:
-            InputFileError: if it is missing or damaged; names the file.
+            InputFileError: if the image is missing or damaged; names the file.
         """
         path = Path(self.root) / self.image_ids[idx]
         try:
             return read_image(path)
         except InputFileError as error:
-            if is_file(path) or not self.layout:
-                raise
-            raise InputFileError(f"{error} {self.layout}") from None
+            if _is_missing(path) and self.layout:
+                raise InputFileError(f"{error} {self.layout}") from None
+            raise
 
     def len(self) -> int:
         return len(self.image_ids)
 
     def __getitem__(self, idx: Any) -> Any:
-        """The face ``idx`` after ``transform``, or for several indices a selection.
+        """Face ``idx`` after ``transform``, or a selection for several indices.
 
         Raises:
-            InputFileError: if its picture cannot be read, or its box not be cropped by; names picture and face.
+            InputFileError: if the image cannot be read or the box cannot be cropped; names image and face.
         """
         try:
             return super().__getitem__(idx)
         except BoxError as error:
-            # Selections read no face: it is one.
+            # A selection reads no image, so idx is a single index here.
             face = self.indices()[int(idx)]
             raise InputFileError(
                 f"{error} It is the box of face {int(self.kept[face])} of split '{self.split}', in "
@@ -236,7 +243,7 @@ class LandmarkDataset(Dataset):
         return data
 
     def gaps(self) -> list[str]:
-        """What is missing of the split, one reason an entry. Lists the folders of the pictures."""
+        """What is missing from the split, one entry for each reason. Lists the folders of the images."""
         gaps = []
         if self.left_out:
             gaps.append(f"left out with {NO_EXTENT}: {len(self.left_out)}, such as in '{self.left_out[0][1]}'")
@@ -248,16 +255,26 @@ class LandmarkDataset(Dataset):
             )
         missing = self.missing_images()
         if missing:
-            gaps.append(f"missing pictures: {len(missing)}, such as '{missing[0]}'")
+            gaps.append(f"missing images: {len(missing)}, such as '{missing[0]}'")
         return gaps
 
 
 def _names_in(folder: Path) -> set[str]:
-    """What a folder holds; nothing where it is not there or may not be listed."""
+    """Names of the entries of a folder; empty if it cannot be listed."""
     try:
         return {each.name for each in folder.iterdir()}
     except (OSError, ValueError):
         return set()
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is no such file; a file that may not be looked at is not missing."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        return False
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return True
 
 
 def _boxes_or(boxes: Tensor, others: Tensor) -> Tensor:

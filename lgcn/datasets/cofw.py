@@ -1,4 +1,4 @@
-"""COFW (Burgos-Artizzu et al. 2013): 29 landmarks, each with whether it is covered; pictures in a MATLAB file."""
+"""COFW (Burgos-Artizzu et al. 2013): 29 landmarks with occlusion flags; images in a MATLAB file."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,35 +13,35 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputError, InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import to_boxes, to_points
+from lgcn.datasets.parsing import to_boxes, to_points
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import get_scheme
 
 FILES = {"train": "COFW_train_color.mat", "test": "COFW_test_color.mat"}
 _PLACES = ("", "COFW_color", "common/xpburgos/behavior/code/pose")
 _ENDINGS = {"train": "Tr", "test": "T"}
-_MAX_FACES, _MAX_SIDE = 10**6, 20_000
+_MAX_FACES, _MAX_PIXELS = 10**5, 5 * 10**7
 
 
 class COFW(LandmarkDataset):
     """Caltech Occluded Faces in the Wild from `"Robust Face Landmark Estimation under Occlusion"
-    <https://data.caltech.edu/records/bc0bf-nc666>`_, the files in colour.
+    <https://data.caltech.edu/records/bc0bf-nc666>`_, the colour version.
 
-    The files are HDF5 (MATLAB 7.3) and hold the pictures as well; reading them takes the package
-    h5py. A covered landmark has a position like any other, so its ``visibility`` is 1; ``occlusion``
-    [N, 29] says that it is covered. ``rect`` is the file's own box of the face. Points are taken for
-    1-based, as MATLAB draws them (the publication does not say).
+    The files are HDF5 (MATLAB 7.3) and hold the images as well; reading them requires the package
+    h5py. An occluded landmark is annotated, so its ``visibility`` is 1; ``occlusion`` [29] tells that
+    it is occluded. ``rect`` is the file's own box of the face. Points are taken as 1-based, as MATLAB
+    draws them (the publication does not say).
 
     Args:
         root: folder that holds ``COFW_train_color.mat`` and ``COFW_test_color.mat``.
         split: ``"train"`` (1345 faces) or ``"test"`` (507).
         transform: from ``Data`` to ``Data``, applied on access.
-        protocol: name of an evaluation protocol, or one; its ``point_offset`` is added to the points.
-        normalizer: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``; the protocol's, else inter-ocular, if None.
+        protocol: evaluation protocol or its name; its ``point_offset`` is added to the points.
+        normalizer: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``. Default: the protocol's, else inter-ocular.
 
     Raises:
         InputError: for an unknown split or normaliser, or if h5py is not installed.
-        InputFileError: if the file is missing, damaged, or not laid out as COFW's.
+        InputFileError: if the file is missing, damaged, or not in COFW's layout.
     """  # noqa: D205
 
     splits = {"train": 1345, "test": 507}
@@ -70,7 +70,7 @@ class COFW(LandmarkDataset):
             rows = _matrix(file, f"phis{ending}", 87).T
             count = _shape(file, self._images_key)
             if count not in ((1, len(rows)), (len(rows), 1), (len(rows),)) or not len(rows):
-                raise ValueError(f"{len(rows)} rows of points and pictures {count}")
+                raise ValueError(f"{len(rows)} rows of points and images {count}")
             boxes = _matrix(file, f"bboxes{ending}", 4).T if f"bboxes{ending}" in file else None
 
         def where(index: int) -> str:
@@ -81,17 +81,17 @@ class COFW(LandmarkDataset):
         unclear = ((covered != 0) & (covered != 1)).any(axis=1)
         if unclear.any():
             raise InputFileError(
-                f"Expected flags 0 or 1 for covered landmarks in {where(int(unclear.argmax()))} (got another number). "
-                f"{self.layout}"
+                f"Expected occlusion flags 0 or 1 in {where(int(unclear.argmax()))} (got another number). {self.layout}"
             )
+        self.point_offset = protocol.point_offset
         rect = None
         if boxes is not None and len(boxes) == len(rows):
-            rect = to_boxes(boxes[:, :2], boxes[:, 2:], where) + protocol.point_offset
+            rect = to_boxes(boxes[:, :2], boxes[:, 2:], where) + self.point_offset
         relative = self.path.relative_to(root).as_posix()
         super().__init__(
             root,
             [f"{relative}#{index}" for index in range(len(rows))],
-            pos + protocol.point_offset,
+            pos + self.point_offset,
             get_scheme("cofw29"),
             visibility=visibility,
             transform=transform,
@@ -103,27 +103,27 @@ class COFW(LandmarkDataset):
         )
 
     def missing_images(self) -> list[str]:
-        """None: the pictures are in the file that the annotations were read from."""
+        """Empty: the images are in the file with the annotations."""
         return []
 
     def read_image(self, idx: int) -> Tensor:
         number = int(self.kept[idx])
-        # Opened for each picture, which takes a millisecond: an open HDF5 file survives no fork of a loader.
-        with _opened(self.path, f", picture {number}") as file:
+        # Opened for each image, which takes a millisecond: an open HDF5 file does not survive the fork of a loader.
+        with _opened(self.path, f", image {number}") as file:
             references = file[self._images_key]
-            picture = file[references[()].reshape(-1)[number]]
-            sides = picture.shape[-2:]
-            fits = len(sides) == 2 and min(sides) > 0 and max(sides) <= _MAX_SIDE
-            if not fits or picture.dtype != np.uint8 or picture.shape[:-2] not in ((), (1,), (3,)):
-                raise ValueError(f"an array {picture.shape} of {picture.dtype}, not a picture")
+            image = file[references[()].reshape(-1)[number]]
+            sides = image.shape[-2:]
+            fits = len(sides) == 2 and 0 < sides[0] * sides[1] <= _MAX_PIXELS
+            if not fits or image.dtype != np.uint8 or image.shape[:-2] not in ((), (1,), (3,)):
+                raise ValueError(f"an array {image.shape} of {image.dtype}, not an image")
             # MATLAB's [H, W, 3], column by column, is HDF5's [3, W, H].
-            pixels = torch.from_numpy(np.array(picture)).transpose(-1, -2)
+            pixels = torch.from_numpy(np.array(image)).transpose(-1, -2)
         return pixels.expand(3, -1, -1).contiguous()
 
 
 @contextmanager
 def _opened(path: Path, what: str = "") -> Iterator[Any]:
-    """An HDF5 file for reading; whatever it does wrong becomes an error that names it."""
+    """Opens an HDF5 file for reading; any failure becomes an error that names it."""
     h5py = _import_h5py()
     try:
         with h5py.File(path, "r") as file:
@@ -133,7 +133,7 @@ def _opened(path: Path, what: str = "") -> Iterator[Any]:
     except Exception as error:  # h5py raises nearly anything on damaged files
         reason = " ".join(str(error).split())[:120]
         raise InputFileError(
-            f"Expected '{path}'{what} to be laid out as COFW's colour files are (got: {reason}). {COFW.layout}"
+            f"Expected '{path}'{what} to have the layout of COFW's colour files (got: {reason}). {COFW.layout}"
         ) from error
 
 

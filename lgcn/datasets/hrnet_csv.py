@@ -1,8 +1,8 @@
-"""The csv files that the public HRNet code for faces reads, for AFLW-19, 300-W, WFLW and others."""
+"""CSV files in the layout of the public HRNet code for faces: AFLW-19, 300-W, WFLW and others."""
 
 import csv
-import glob
 import io
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,7 +12,18 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_image_name, likewise, read_text, scheme_of, to_boxes, to_numbers, to_points
+from lgcn.datasets.parsing import (
+    image_path,
+    is_file,
+    likewise,
+    path_below,
+    read_text,
+    scheme_of,
+    to_boxes,
+    to_numbers,
+    to_points,
+)
+from lgcn.images import list_images
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
@@ -33,7 +44,7 @@ PUBLISHED = {
     "aflw_train": 20000,
     "aflw_test": 4386,
 }
-"""Name of a file without ``face_landmarks_`` and ``.csv`` -> published number of rows."""
+"""File name without ``face_landmarks_`` and ``.csv`` -> published number of rows."""
 
 SUBSET_NAMES = {
     "common": "common",
@@ -46,43 +57,49 @@ SUBSET_NAMES = {
     "occlusion": "occlusion",
     "blur": "blur",
 }
-"""How the name of a subset's file ends -> what the subset is called, in the order of the tables."""
+"""Ending of the name of a subset's file -> name of the subset, in the order of published tables."""
 
 ONE_BASED = ("ibug68", "cofw29")
-"""Schemes whose csv files keep the points of ``.pts`` and MATLAB files as they stand, the first pixel at (1, 1)."""
+"""Schemes whose csv files keep the 1-based points of ``.pts`` and MATLAB files."""
+
+_COORDINATE = re.compile(
+    r"(?:\D*_)?(?:(?P<number>\d{1,4})_?(?P<axis>[xy])|(?P<first>[xy])_?(?P<other>\d{1,4}))", re.ASCII
+)
+"""Name of a column such as ``original_12_x``, ``12_x``, ``x12`` or ``landmark_x_12``."""
 
 
 class HRNetCSV(LandmarkDataset):
-    """Pictures and a csv file in the layout of `HRNet-Facial-Landmark-Detection
+    """Images and a csv file in the layout of `HRNet-Facial-Landmark-Detection
     <https://github.com/HRNet/HRNet-Facial-Landmark-Detection>`_.
 
-    The columns, told by their place: image_name, scale, (AFLW only: box_size,) center_w, center_h,
-    then x and y of each landmark; the first row names them. An empty cell is a missing landmark.
-    Scale and centre are those of the tight landmark box, which is computed anew from the landmarks.
+    The columns are image_name, scale, (AFLW only: box_size,) center_w, center_h, then x and y of each
+    landmark, in this order; the first row names them. An empty cell is a missing landmark. Scale and
+    centre are those of the tight landmark box, which is computed again from the landmarks.
 
     With box_size there is a normaliser of that name, the default, and ``rect``, the square of side
-    200 * scale around the centre. Files ``<this file>_<subset>.csv`` beside the file name the rows of
+    200 * scale around the centre. Files ``<this file>_<subset>.csv`` next to the file hold the rows of
     a subset; they become :attr:`subsets`.
 
     Args:
-        root: folder that holds the csv files, in it or in ``annotations``, and the pictures, in ``images`` or in it.
-        split: ``"train"`` for the one file ``*_train.csv``, ``"test"``, ``"valid"`` and so on; or a
+        root: folder with the csv files, directly or in ``annotations``, and the images, directly or in ``images``.
+        split: ``"train"`` for the only file ``*_train.csv``, ``"test"``, ``"valid"`` and so on; or a
             file ending in .csv, relative to ``root``.
         transform: from ``Data`` to ``Data``, applied on access.
-        protocol: name of an evaluation protocol, or one; its ``point_offset`` is added to 1-based points.
-        normalizer: one of the scheme's, or ``"box_size"``; the protocol's, else as above, if None.
-        scheme: of the landmarks; if None the only known one with as many landmarks as the file has.
-        one_based: whether the file's first pixel is (1, 1); if None as :data:`ONE_BASED` says for the scheme.
+        protocol: evaluation protocol or its name; its ``point_offset`` is added to 1-based points.
+        normalizer: one of the scheme's, or ``"box_size"``. Default: the protocol's, else as above.
+        scheme: landmark scheme or its name. Default: the only registered one with the file's number of landmarks.
+        one_based: whether the file's first pixel is (1, 1). Default: whether the scheme is in :data:`ONE_BASED`.
 
     Raises:
-        InputFileError: if the file is missing or one of several, or a row is damaged.
+        InputFileError: if the file is missing or several match, its columns are in another order, or a row is damaged.
     """  # noqa: D205
 
     layout = (
-        "The layout of HRNet-Facial-Landmark-Detection is face_landmarks_<dataset>_<split>.csv beside a folder "
-        "'images' with the pictures; its README (https://github.com/HRNet/HRNet-Facial-Landmark-Detection) links the "
-        "csv files, the pictures come from each dataset's own site."
+        "The layout of HRNet-Facial-Landmark-Detection is face_landmarks_<dataset>_<split>.csv next to a "
+        "folder 'images'; its README (https://github.com/HRNet/HRNet-Facial-Landmark-Detection) links the "
+        "csv files, the images come from each dataset's own site."
     )
+    missing_remedy = "leave their cells empty"
 
     def __init__(
         self,
@@ -102,29 +119,31 @@ class HRNetCSV(LandmarkDataset):
         columns = len(header)
         has_box = columns % 2 == 1
         first = 5 if has_box else 4
+        _check_header(header, first, path)
 
         def where(index: int) -> str:
             return f"line {lines[index]} of '{path}'"
 
         scheme = scheme_of(scheme, (columns - first) // 2, f"the {columns} columns of '{path}'")
-        names = [check_image_name(row[0], where(index)) for index, row in enumerate(rows)]
+        folder = "images" if (root / "images").is_dir() else ""
+        image_ids = [image_path(row[0], where(index), root=root, folder=folder) for index, row in enumerate(rows)]
         numbers = to_numbers([row[1:] for row in rows], where)
         pos, visibility = to_points(numbers[:, first - 1 :].reshape(len(rows), -1, 2), where)
-        origin = protocol.point_offset if (scheme.name in ONE_BASED if one_based is None else one_based) else 0.0
+        one_based = scheme.name in ONE_BASED if one_based is None else one_based
+        self.point_offset = protocol.point_offset if one_based else 0.0
         distances, rect = {}, None
         if has_box:
             with np.errstate(over="ignore", invalid="ignore"):
                 side = 200 * numbers[:, :1]
-                corner = numbers[:, 2:4] + origin - side / 2
+                corner = numbers[:, 2:4] + self.point_offset - side / 2
             rect = to_boxes(corner, side, where)
             distances = {"box_size": torch.from_numpy(numbers[:, 1])}
             normalizer = normalizer or protocol.normalizer_of(scheme.name) or "box_size"
-        subsets, self._strangers = _subsets_beside(path, rows)
-        pictures = "images/" if (root / "images").is_dir() else ""
+        subsets, self._unknown_rows = _read_subsets(path, rows)
         super().__init__(
             root,
-            [f"{pictures}{name}" for name in names],
-            pos + origin,
+            image_ids,
+            pos + self.point_offset,
             scheme,
             visibility=visibility,
             transform=transform,
@@ -137,7 +156,7 @@ class HRNetCSV(LandmarkDataset):
         )
 
     def gaps(self) -> list[str]:
-        gaps = [f"rows of subset '{name}' that the split has not: {count}" for name, count in self._strangers.items()]
+        gaps = [f"rows of subset '{name}' that are not in the split: {n}" for name, n in self._unknown_rows.items()]
         return gaps + super().gaps()
 
     @property
@@ -154,16 +173,16 @@ class HRNetCSV(LandmarkDataset):
 class AFLW19(HRNetCSV):
     """AFLW with 19 landmarks (Zhu et al. 2016), in the layout of :class:`HRNetCSV`.
 
-    All 19 landmarks are annotated, hidden ones by guess. Errors are divided by ``"box_size"``, the
-    size of the face's box as the csv gives it, since an eye corner of a profile is no measure.
+    All 19 landmarks are annotated, occluded ones by estimate. Errors are divided by ``"box_size"``, the
+    size of the face's box in the csv file, because the eye corners of a profile are too close.
 
     Args:
         root: folder that holds ``face_landmarks_aflw_train.csv``, ``face_landmarks_aflw_test.csv``,
             ``face_landmarks_aflw_test_frontal.csv`` (a subset of the test set) and ``images``.
         split: ``"train"`` (20000 faces) or ``"test"`` (4386).
         transform: from ``Data`` to ``Data``, applied on access.
-        protocol: name of an evaluation protocol, or one.
-        normalizer: ``"box_size"``, or one of the scheme's; the protocol's, else ``"box_size"``, if None.
+        protocol: evaluation protocol or its name.
+        normalizer: ``"box_size"``, or one of the scheme's. Default: the protocol's, else ``"box_size"``.
 
     Raises:
         InputFileError: if the file is missing or a row is damaged.
@@ -172,8 +191,8 @@ class AFLW19(HRNetCSV):
     splits = {"train": 20000, "test": 4386}
     layout = (
         "AFLW-19 needs face_landmarks_aflw_train.csv, face_landmarks_aflw_test.csv and _test_frontal.csv (linked by "
-        "https://github.com/HRNet/HRNet-Facial-Landmark-Detection) beside images/flickr/<0, 2, 3>/<picture>.jpg "
-        "(AFLW's own archives, asked for at https://www.tugraz.at/institute/icg, team Bischof)."
+        "https://github.com/HRNet/HRNet-Facial-Landmark-Detection) next to images/flickr/<0, 2, 3>/<image>.jpg "
+        "(AFLW's own archives, on request from https://www.tugraz.at/institute/icg, team Bischof)."
     )
 
     def __init__(
@@ -191,12 +210,19 @@ def _find_csv(root: Path, split: str, layout: str) -> Path:
     if not root.is_dir():
         raise InputFileError(f"Expected a folder at '{root}' (there is none). {layout}")
     folders = (root, root / "annotations")
+    files = [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in list_images(folder).others
+        if path.suffix.lower() == ".csv"
+    ]
     if split.endswith(".csv"):
-        found = [path for path in (root / split,) if path.is_file()]
+        found = [path for path in (path_below(root, split, "a csv file"),) if is_file(path)]
     else:
-        found = [path for folder in folders for path in sorted(folder.glob(f"*_{glob.escape(split)}.csv"))]
+        found = [path for path in files if path.stem.endswith(f"_{split}")]
     if len(found) != 1:
-        there = sorted(path.name for folder in folders for path in folder.glob("*.csv")) or ["none"]
+        there = [path.name for path in files] or ["none"]
         raise InputFileError(
             f"Expected one csv file for split '{split}' under '{root}' (got {len(found) or 'none'}; there are: "
             f"{', '.join(there[:12])}). Name the file itself as the split. {layout}"
@@ -205,7 +231,7 @@ def _find_csv(root: Path, split: str, layout: str) -> Path:
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """The header, the rows, and the line in the file on which each row ends."""
+    """The header, the rows, and the number of the line on which each row ends."""
     reader = csv.reader(io.StringIO(read_text(path, "a csv file"), newline=""))
     rows, lines = [], []
     try:
@@ -233,20 +259,49 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     return rows[0], rows[1:], lines[1:]
 
 
-def _subsets_beside(path: Path, rows: list[list[str]]) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
-    """Of the files that are called as ``path`` is with the name of a subset after it: masks over ``rows``.
+def _check_header(header: list[str], first: int, path: Path) -> None:
+    """Raises :class:`InputFileError` if named columns are in another order; other names are not judged.
 
-    Second, the number of rows of such a file that ``rows`` has not, where it has any.
+    Args:
+        header: names of the columns.
+        first: number of columns before the landmarks.
+        path: the file, for the message.
     """
-    masks, strangers = {}, {}
+    names = [name.strip().lower() for name in header]
+    expected = [*("image_name", "scale"), *(["box_size"] if first == 5 else []), *("center_w", "center_h")]
+    for column, name in enumerate(expected):
+        if names[column] != name and (name in names or names[column] in expected):
+            raise InputFileError(
+                f"Expected column {column} of '{path}' to be '{name}' (got '{header[column][:40]}'). "
+                f"The columns are {', '.join(expected)}, then x and y of each landmark."
+            )
+    axes = [_COORDINATE.fullmatch(name) for name in names[first:]]
+    if not all(axes):
+        return
+    found = [(int(axis["number"] or axis["other"]), axis["axis"] or axis["first"]) for axis in axes if axis]
+    start = found[0][0]
+    for column, (number, axis) in enumerate(found):
+        if (number, axis) != (start + column // 2, "xy"[column % 2]):
+            raise InputFileError(
+                f"Expected the columns of landmarks in '{path}' in the order x, y of the first, x, y of the second ... "
+                f"(got '{header[first + column][:40]}' as column {first + column}). Reorder the columns."
+            )
+
+
+def _read_subsets(path: Path, rows: list[list[str]]) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    """Masks over ``rows`` of the files called as ``path`` plus the name of a subset, by subset.
+
+    Second, the number of rows of such a file that ``rows`` does not have, if any.
+    """
+    masks, unknown = {}, {}
     own = [_key(row) for row in rows]
     for ending, name in SUBSET_NAMES.items():
-        beside = path.with_name(f"{path.stem}_{ending}.csv")
-        if beside.is_file():
-            chosen = set(map(_key, _read_rows(beside)[1]))
+        subset = path.with_name(f"{path.stem}_{ending}.csv")
+        if subset.is_file():
+            chosen = set(map(_key, _read_rows(subset)[1]))
             masks[name] = torch.tensor([key in chosen for key in own])
-            strangers[name] = len(chosen.difference(own))
-    return masks, {name: count for name, count in strangers.items() if count}
+            unknown[name] = len(chosen.difference(own))
+    return masks, {name: count for name, count in unknown.items() if count}
 
 
 def _key(row: Iterable[str]) -> tuple[str, ...]:

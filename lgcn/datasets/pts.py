@@ -1,123 +1,181 @@
-"""The ``.pts`` files of 300-W and its relatives."""
+"""The ``.pts`` files of 300-W and similar datasets."""
 
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lgcn.checks import InputFileError, check_shape
-from lgcn.datasets.reading import MAX_COORDINATE
+from lgcn.datasets.parsing import MAX_COORDINATE, read_text
 from lgcn.files import write_text
-from lgcn.images import is_image_name
+from lgcn.images import is_image_name, list_images
 
 _COMMENT = re.compile(r"(#|//).*")
-_HEADER = re.compile(r"\s*[A-Za-z_]\w*\s*:\s*\S*\s*$")
-_COUNT = re.compile(r"n_points\s*:\s*(\d+)")
+_HEADER = re.compile(r"([A-Za-z_]\w*)\s*:\s*(\S*)$")
 
 
 def read_pts(path: str | os.PathLike[str], num_landmarks: int | None = None, *, allow_missing: bool = False) -> Tensor:
-    """Reads the points of a ``.pts`` file as they stand in it, which for iBUG's files means 1-based.
+    """Reads the points of a ``.pts`` file as they are written; iBUG's files are 1-based.
 
-    The official form is ``version: 1``, ``n_points: 68``, ``{``, one ``x y`` a line, ``}``. Header
+    The official form is ``version: 1``, ``n_points: 68``, ``{``, one ``x y`` per line, ``}``. Header
     and braces may be missing; blank lines and comments after ``#`` or ``//`` are skipped.
 
     Args:
         path: the file.
-        num_landmarks: how many points it must hold; any number if None.
-        allow_missing: take a point with a NaN coordinate for a landmark that is not annotated, and
-            return NaN for both; else it is refused, as 300-W has none.
+        num_landmarks: number of points that the file must hold. Default: any.
+        allow_missing: accept points with a NaN coordinate as landmarks that are not annotated and
+            return NaN for both coordinates. By default they are refused, as 300-W has none.
 
     Returns:
         float32 [K, 2], pixels with the file's own origin.
 
     Raises:
-        InputFileError: if the file is missing, holds anything but points, a point that is not finite
-            or lies beyond :data:`~lgcn.datasets.reading.MAX_COORDINATE`, or another number of points
-            than its header or ``num_landmarks`` says.
+        InputFileError: if the file is missing, has a header of another version, holds anything but
+            points, a point that is not finite or beyond
+            :data:`~lgcn.datasets.parsing.MAX_COORDINATE`, or another number of points than its
+            header or ``num_landmarks`` says.
     """
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise InputFileError(f"Expected a .pts file at '{path}' ({error.strerror}).") from None
-    lines = [_COMMENT.sub("", line) for line in text.splitlines()]
-    rows = [row.split() for row in _rows_of_points(lines)]
+    lines = [_COMMENT.sub("", line).strip() for line in read_text(path, "a .pts file").splitlines()]
+    header, body = _split_header(lines)
+    rows = [line.split() for line in body if line.strip()]
     try:
         pos = torch.tensor([[float(x), float(y)] for x, y in rows], dtype=torch.float32).reshape(-1, 2)
     except ValueError:
         wrong = next(row for row in rows if not _is_point(row))
         raise InputFileError(
-            f"Expected one 'x y' a line in '{path}' (got '{' '.join(wrong)[:60]}'). "
-            "Points stand between '{' and '}' or alone in the file; correct or remove the line."
+            f"Expected one 'x y' per line in '{path}' (got '{' '.join(wrong)[:60]}'). "
+            "Points are between '{' and '}' or alone in the file; correct or remove the line."
         ) from None
-    count = _COUNT.search("\n".join(lines))
-    expected = {"its own header": int(count[1]) if count else None, "the landmark scheme": num_landmarks}
-    for source, number in expected.items():
-        if number is not None and number != len(pos):
-            raise InputFileError(
-                f"Expected {number} points in '{path}', as {source} says (got {len(pos)}). "
-                "Restore the file from the original archive, or remove it and its picture."
-            )
+    _check_header(header, len(pos), path)
+    if num_landmarks not in (None, len(pos)):
+        raise InputFileError(
+            f"Expected {num_landmarks} points in '{path}', as the landmark scheme says (got {len(pos)}). "
+            "Restore the file from the original archive, or remove it and its image."
+        )
     if not len(pos):
-        raise InputFileError(f"Expected points in '{path}' (got none). Restore it or remove it and its picture.")
+        raise InputFileError(f"Expected points in '{path}' (got none). Restore it, or remove it and its image.")
     missing = pos.isnan().any(dim=-1)
     refused = (pos.abs() > MAX_COORDINATE).any(dim=-1) | (missing & (not allow_missing))
     if refused.any():
         first = int(refused.nonzero()[0])
         raise InputFileError(
-            f"Expected finite coordinates in '{path}' (got '{' '.join(rows[first])}' for landmark {first}). "
-            "Correct the point, or remove the file and its picture."
+            f"Expected finite coordinates in '{path}' (got '{' '.join(rows[first])[:60]}' for landmark {first}). "
+            "Correct the point, or remove the file and its image."
         )
     return pos.masked_fill(missing[:, None], torch.nan)
 
 
 def write_pts(path: str | os.PathLike[str], pos: Tensor) -> None:
-    """Writes points [K, 2] with the official header, as they stand (add 1 first for 1-based files)."""
+    """Writes points [K, 2] with the official header, unchanged (add 1 first for 1-based files)."""
     check_shape("pos", pos, "K 2")
     rows = "".join(f"{x:.6f} {y:.6f}\n" for x, y in pos.tolist())
     write_text(Path(path), f"version: 1\nn_points: {len(pos)}\n{{\n{rows}}}\n")
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file's name is that of a picture; hidden files are none."""
-    return is_image_name(path)
+class PtsPairs(NamedTuple):
+    """Images and ``.pts`` files of a folder."""
+
+    pairs: list[tuple[Path, Path]]
+    """Image and its ``.pts``, in the order of the files."""
+    images: list[Path]
+    """Images without a ``.pts``."""
+    points: list[Path]
+    """``.pts`` files without an image."""
 
 
-def annotated_images(root: Path, files: Iterable[Path], *, skip_alone: bool = False) -> list[tuple[str, Path]]:
-    """Pictures among ``files``, relative to ``root`` and in their order, each with the ``.pts`` beside it.
+def pair_with_pts(files: Iterable[Path]) -> PtsPairs:
+    """Finds the images among ``files`` and the ``.pts`` of the same name next to each.
 
-    Hidden files are passed over. A picture without a ``.pts`` is left out if ``skip_alone``.
+    An image is a file with the suffix of an image format, or one next to a lone ``.pts`` that Pillow opens whatever
+    its suffix.
 
     Raises:
-        InputFileError: if a picture has no ``.pts``; names three.
+        InputFileError: if two images share one ``.pts``, or two ``.pts`` one image.
     """
+    points: dict[Path, Path] = {}
+    images: dict[Path, Path] = {}
+    others: dict[Path, list[Path]] = {}
     files = list(files)
-    annotations = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".pts"}
-    pictures = [path for path in files if is_image(path)]
-    alone = [path for path in pictures if path.with_suffix("") not in annotations]
-    if alone and not skip_alone:
-        named = ", ".join(f"'{path}'" for path in alone[:3])
-        raise InputFileError(
-            f"Expected a .pts file beside every picture (got none for {named}"
-            f"{f' and {len(alone) - 3} more' if len(alone) > 3 else ''}). Add the annotation or remove the picture."
-        )
-    pairs = ((path, annotations.get(path.with_suffix(""))) for path in pictures)
-    return [(path.relative_to(root).as_posix(), points) for path, points in pairs if points is not None]
+    for path in files:
+        stem = path.with_suffix("")
+        if path.suffix.lower() == ".pts":
+            _check_single(points.setdefault(stem, path), path, ".pts file for an image")
+        elif not is_image_name(path):
+            others.setdefault(stem, []).append(path)
+    for path in files:
+        if is_image_name(path) and path.with_suffix("") in points:
+            _check_single(images.setdefault(path.with_suffix(""), path), path, "image for a .pts file")
+    for stem in points.keys() - images.keys():
+        for path in others.get(stem, []):
+            if _opens_as_image(path):
+                _check_single(images.setdefault(stem, path), path, "image for a .pts file")
+    paired = set(images.values())
+    return PtsPairs(
+        [(path, points[path.with_suffix("")]) for path in files if path in paired],
+        [path for path in files if is_image_name(path) and path not in paired],
+        [path for stem, path in points.items() if stem not in images],
+    )
 
 
-def _rows_of_points(lines: list[str]) -> list[str]:
-    """The lines between the braces, or all that are no header where there are no braces."""
-    text = "\n".join(lines)
-    _start, brace, rest = text.partition("{")
-    body = rest.partition("}")[0].splitlines() if brace else [line for line in lines if not _HEADER.match(line)]
-    return [line for line in body if line.strip()]
+def files_of(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The files of a folder in the order of their names, images or not, without hidden ones.
+
+    Raises:
+        InputFileError: if the folder, or with ``recursive`` one in it, may not be listed.
+    """
+    listing = list_images(folder, recursive=recursive)
+    return sorted(listing.images + listing.others)
+
+
+def _opens_as_image(path: Path) -> bool:
+    """Whether Pillow recognises the content of a file, whatever its name. Reads the header only."""
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # Pillow's plugins raise nearly anything
+        return False
+
+
+def _split_header(lines: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Names and values of the header, and the lines between the braces, or without braces all other lines."""
+    before, brace, rest = "\n".join(lines).partition("{")
+    head = before.splitlines()  # all lines if there is no brace
+    header = [(match[1].lower(), match[2]) for line in head if (match := _HEADER.match(line.strip()))]
+    body = rest.partition("}")[0].splitlines() if brace else [line for line in head if not _HEADER.match(line)]
+    return header, body
+
+
+def _check_header(header: list[tuple[str, str]], count: int, path: Path) -> None:
+    """Raises :class:`InputFileError` unless the version is 1 and ``n_points`` the number of points."""
+    for name, value in header:
+        if name == "n_points" and _as_number(value) != count:
+            raise InputFileError(
+                f"Expected {value[:20] or 'a number of'} points in '{path}', as its own header says (got {count}). "
+                "Restore the file from the original archive, or remove it and its image."
+            )
+        if name == "version" and _as_number(value) != 1:
+            raise InputFileError(
+                f"Expected version 1 of the .pts format in '{path}' (got '{value[:20]}'). Convert the file."
+            )
+
+
+def _check_single(first: Path, second: Path, what: str) -> None:
+    if first != second:
+        raise InputFileError(f"Expected one {what} (got '{first}' and '{second.name}'). Remove or rename one of them.")
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _is_point(row: list[str]) -> bool:
-    try:
-        return len([float(number) for number in row]) == 2
-    except ValueError:
-        return False
+    return len(row) == 2 and all(_as_number(number) is not None for number in row)

@@ -1,6 +1,5 @@
-"""Any folder of pictures with a ``.pts`` file beside each, such as one annotated by oneself."""
+"""Folders of images with a ``.pts`` file next to each, such as annotations of one's own."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,36 +8,40 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.pts import annotated_images, is_image, read_pts
-from lgcn.datasets.reading import scheme_of
+from lgcn.datasets.parsing import path_below, scheme_of
+from lgcn.datasets.pts import files_of, pair_with_pts, read_pts
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 
-WITHOUT_POINTS = "pictures without .pts"
-"""Why a picture is left out, as a key of :attr:`~lgcn.datasets.LandmarkDataset.skipped`."""
+NO_POINTS = "images without .pts"
+NO_IMAGE = ".pts without image"
+"""Keys of :attr:`~lgcn.datasets.LandmarkDataset.skipped` for files that are left out."""
 
 
 class PtsFolder(LandmarkDataset):
-    """Pictures with ``NAME.pts`` beside ``NAME.jpg``, in a folder and all folders below it.
+    """Images with ``NAME.pts`` next to ``NAME.jpg``, in a folder and all folders below it.
 
-    A point that is written as ``nan nan`` is a landmark that was not annotated. Pictures without a
-    ``.pts`` are left out and counted. :class:`~lgcn.datasets.IBUG300W` is this with the splits of 300-W.
+    An image is any file that Pillow opens. A point written as ``nan nan`` is a landmark that was not
+    annotated. Images without a ``.pts``, and the reverse, are left out and counted. Links to folders
+    are followed, each folder is read once; hidden files and folders (``.name``) are left out.
+    :class:`~lgcn.datasets.IBUG300W` reads the same files with the splits of 300-W.
 
     Args:
         root: the folder.
         split: ``"all"``, or a folder relative to ``root``; several are joined by commas.
         transform: from ``Data`` to ``Data``, applied on access.
-        protocol: name of an evaluation protocol, or one; its ``point_offset`` is added to 1-based points.
-        normalizer: one of the scheme's; the protocol's, else the scheme's own, if None.
-        scheme: of the landmarks; if None the only known one with as many landmarks as the files have.
+        protocol: evaluation protocol or its name; its ``point_offset`` is added to 1-based points.
+        normalizer: one of the scheme's. Default: the protocol's, else the scheme's.
+        scheme: landmark scheme or its name. Default: the only registered one with the files' number of landmarks.
         one_based: whether the first pixel is (1, 1), as in the files of iBUG and menpo.
 
     Raises:
-        InputFileError: if a folder is missing, holds no annotated picture, or a file cannot be read.
+        InputFileError: if a folder is missing, may not be listed or holds no annotated image, or a
+            file cannot be read.
     """
 
     splits = {"all": None}
-    layout = "Each picture NAME.jpg (or .png, .bmp, .tif, .webp) needs its NAME.pts beside it."
+    layout = "Each image NAME.jpg (or .png, .bmp, .tif, ...) needs its NAME.pts next to it."
 
     def __init__(
         self,
@@ -52,40 +55,53 @@ class PtsFolder(LandmarkDataset):
         one_based: bool = True,
     ) -> None:
         root, protocol = Path(root).expanduser(), get_protocol(protocol)
-        files: dict[Path, None] = {}
-        for part in split.split(","):
-            folder = root if part.strip() == "all" else root / part.strip()
-            if Path(part.strip()).is_absolute() or not part.strip() or not folder.is_dir():
-                raise InputFileError(
-                    f"Expected a folder of pictures at '{folder}' (there is none). Name folders relative to the root, "
-                    f"or 'all'. {self.layout}"
-                )
-            below = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-            files.update(dict.fromkeys(sorted(below)))
-        pairs = annotated_images(root, files, skip_alone=True)
+        pairs, images, points = pair_with_pts(pts_files(root, split))
         if not pairs:
-            raise InputFileError(f"Expected annotated pictures in '{root}', split '{split}' (got none). {self.layout}")
+            raise InputFileError(
+                f"Expected annotated images in '{root}', split '{split}' (got {len(images)} images and {len(points)} "
+                f".pts files, none with the same name). {self.layout}"
+            )
         first = read_pts(pairs[0][1], allow_missing=True)
         scheme = scheme_of(scheme, len(first), f"'{pairs[0][1]}'")
         pos = torch.stack([read_pts(points, scheme.num_landmarks, allow_missing=True) for _, points in pairs])
-        visibility = pos.isfinite().all(dim=-1)
-        if one_based:
-            pos = pos + protocol.point_offset
+        self.point_offset = protocol.point_offset if one_based else 0.0
         super().__init__(
             root,
-            [picture for picture, _ in pairs],
-            pos,
+            [image.relative_to(root).as_posix() for image, _ in pairs],
+            pos + self.point_offset,
             scheme,
-            visibility=visibility,
             transform=transform,
             protocol=protocol,
             normalizer=normalizer,
             split=split,
         )
-        alone = sum(is_image(path) for path in files) - len(pairs)
-        if alone:
-            self.skipped[WITHOUT_POINTS] = alone
+        self.lone_files = {NO_POINTS: images, NO_IMAGE: points}
+        """Reason -> files that are left out because they have no partner."""
+        self.skipped |= {reason: len(files) for reason, files in self.lone_files.items() if files}
 
     def gaps(self) -> list[str]:
-        alone = self.skipped.get(WITHOUT_POINTS)
-        return ([f"{WITHOUT_POINTS}: {alone}"] if alone else []) + super().gaps()
+        lone = [
+            f"{reason}: {len(files)}, such as '{files[0].relative_to(self.root).as_posix()}'"
+            for reason, files in self.lone_files.items()
+            if files
+        ]
+        return lone + super().gaps()
+
+
+def pts_files(root: Path, split: str) -> list[Path]:
+    """The files of a split of :class:`PtsFolder`, each once.
+
+    Raises:
+        InputFileError: if a folder is missing, outside ``root``, or may not be listed.
+    """
+    files: dict[Path, None] = {}
+    for part in map(str.strip, split.split(",")):
+        is_relative = bool(part) and not Path(part).is_absolute()
+        top = path_below(root, "" if part == "all" else part, "a folder of images") if is_relative else root / part
+        if not is_relative or not top.is_dir():
+            raise InputFileError(
+                f"Expected a folder of images at '{top}' (there is none). Name folders relative to the root, "
+                f"or 'all'. {PtsFolder.layout}"
+            )
+        files.update(dict.fromkeys(files_of(top, recursive=True)))
+    return list(files)

@@ -8,15 +8,15 @@ from torch_geometric.data import Data
 
 from lgcn.checks import InputFileError, check_choice
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.reading import check_image_name, likewise, read_text, to_numbers, to_points
+from lgcn.datasets.parsing import image_path, likewise, read_text, to_numbers, to_points
 from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import get_scheme
 
-PICTURES = "WFLW_images"
+IMAGE_FOLDER = "WFLW_images"
 LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{split}.txt"
 
 ATTRIBUTES = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
-"""The six flags of a row, in the order of the file, which is that of the tables in the literature."""
+"""The six flags of a row, in the order of the file and of published tables."""
 
 _NUM_NUMBERS = 2 * 98 + 4 + len(ATTRIBUTES)
 
@@ -25,27 +25,27 @@ class WFLW(LandmarkDataset):
     r"""Wider Facial Landmarks in-the-Wild from `"Look at Boundary: A Boundary-Aware Face Alignment Algorithm"
     <https://wywu.github.io/projects/LAB/WFLW.html>`_, read in its official layout.
 
-    A row of a list holds 98 points x y, the rectangle of a face detector, six flags and the picture's
-    name, 207 fields. Several faces share a picture, so its name is no key. Points are taken as they
-    stand: the publication names no origin, and all public code takes them for 0-based.
+    A row of a list has 207 fields: 98 points x y, the rectangle of a face detector, six flags and the
+    name of the image. Several faces may share an image. Points are read unchanged: the publication
+    names no origin, and public code takes them as 0-based.
 
-    The six attributes are :attr:`subsets`; the rectangles are in ``rect`` (x0, y0, x1, y1).
+    The six attributes are :attr:`subsets`; the rectangles are ``rect`` (x0, y0, x1, y1).
 
     Args:
         root: folder that holds ``WFLW_images`` and ``WFLW_annotations``.
         split: ``"train"`` (7500 faces) or ``"test"`` (2500).
         transform: from ``Data`` to ``Data``, applied on access.
-        protocol: name of an evaluation protocol, or one.
-        normalizer: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``; the protocol's, else inter-ocular, if None.
+        protocol: evaluation protocol or its name.
+        normalizer: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``. Default: the protocol's, else inter-ocular.
 
     Raises:
         InputError: for an unknown split or normaliser.
-        InputFileError: if the root, the list or the folder of pictures is missing, or a row is damaged.
+        InputFileError: if the root, the list or the folder of images is missing, or a row is damaged.
     """  # noqa: D205
 
     splits = {"train": 7500, "test": 2500}
     layout = (
-        "WFLW unpacks to WFLW_images/<event>/<picture>.jpg (WFLW_images.tar.gz) and "
+        "WFLW unpacks to WFLW_images/<event>/<image>.jpg (WFLW_images.tar.gz) and "
         f"{LISTS.format(split='train')} with its _test.txt (WFLW_annotations.tar.gz), both in one folder; "
         "get the archives from https://wywu.github.io/projects/LAB/WFLW.html."
     )
@@ -62,8 +62,8 @@ class WFLW(LandmarkDataset):
         root = Path(root).expanduser()
         path = root / LISTS.format(split=split)
         text = read_text(path, f"the list of WFLW's split '{split}'", self.layout)
-        if not (root / PICTURES).is_dir():
-            raise InputFileError(f"Expected the pictures of WFLW in '{root / PICTURES}' (no folder). {self.layout}")
+        if not (root / IMAGE_FOLDER).is_dir():
+            raise InputFileError(f"Expected the images of WFLW in '{root / IMAGE_FOLDER}' (no folder). {self.layout}")
         lines = [(number, line.split()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
         if not lines:
             raise InputFileError(f"Expected rows in '{path}' (got none). {self.layout}")
@@ -75,7 +75,7 @@ class WFLW(LandmarkDataset):
         if uneven:
             raise InputFileError(
                 f"Expected {_NUM_NUMBERS + 1} fields in {where(uneven[0])} (got {len(lines[uneven[0]][1])}): 98 points "
-                "x y, 4 of the rectangle, 6 flags and the picture's name. Restore the file from the archive."
+                "x y, 4 of the rectangle, 6 flags and the name of the image. Restore the file from the archive."
                 f"{likewise(uneven, where)}"
             )
         numbers = to_numbers([fields[:_NUM_NUMBERS] for _, fields in lines], where)
@@ -89,10 +89,13 @@ class WFLW(LandmarkDataset):
                 f"Expected the flags {', '.join(ATTRIBUTES)} to be 0 or 1 in {where(rows[0])} "
                 f"(got {flags[rows[0]].tolist()}). Restore the file from the archive.{likewise(rows, where)}"
             )
-        names = [check_image_name(fields[-1], where(index)) for index, (_, fields) in enumerate(lines)]
+        image_ids = [
+            image_path(fields[-1], where(index), root=root, folder=IMAGE_FOLDER)
+            for index, (_, fields) in enumerate(lines)
+        ]
         super().__init__(
             root,
-            [f"{PICTURES}/{name}" for name in names],
+            image_ids,
             pos,
             get_scheme("wflw98"),
             visibility=visibility,

@@ -22,7 +22,7 @@ def short_worker_errors() -> Iterator[None]:
         yield
     except InputError as error:
         kind = type(error)
-        _, wrapped, message = str(error).rpartition(f"\n{kind.__module__}.{kind.__qualname__}: ")
+        _, wrapped, message = error.args[0].rpartition(f"\n{kind.__module__}.{kind.__qualname__}: ")
         if not wrapped:
             raise
         raise kind(message.strip()) from error

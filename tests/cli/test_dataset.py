@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lgcn.cli.main import main
-from tests.datasets.broken import pts_tree
+from tests.datasets.synthetic import pts_tree
 
 
 def check(*words: str | Path) -> int:
@@ -18,10 +18,10 @@ def test_a_whole_folder_ends_with_status_0(tmp_path: Path, capsys: pytest.Captur
     assert check("pts", "--root", tmp_path / "in") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"pts in '{tmp_path / 'in'}'"
-    assert lines[2].split() == ["split", "faces", "published", "pictures", "left", "out"]
+    assert lines[2].split() == ["split", "faces", "published", "images", "left", "out"]
     assert lines[3].split() == ["all", "3", "-", "3", "0"]
-    assert lines[-2] == "3 faces checked: all is well."
-    assert "--output DIR: a sheet of faces for each split" in lines[-1]
+    assert lines[-2] == "3 faces checked: no findings."
+    assert "--output DIR to write report.json and a sheet" in lines[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
@@ -31,12 +31,12 @@ def test_findings_end_with_status_1_and_are_listed(tmp_path: Path, capsys: pytes
         (tmp_path / "faces" / f"{number}.png").write_bytes(b"nothing")
     assert check("pts", "--root", tmp_path, "--limit", "2") == 1
     out = capsys.readouterr().out
-    assert "\npictures that cannot be read: 3\n  all: faces/0.png, face 0: Expected a picture in '" in out
-    assert out.count("Expected a picture in") == 2
+    assert "\nimages that cannot be read: 3\n  all: faces/0.png, face 0: Expected an image in '" in out
+    assert out.count("Expected an image in") == 2
     assert "  and 1 more (" in out
     assert out.splitlines()[-2] == "4 faces checked: 3 findings."
     assert check("pts", "--root", tmp_path, "--limit", "0") == 1
-    assert capsys.readouterr().out.count("Expected a picture in") == 3
+    assert capsys.readouterr().out.count("Expected an image in") == 3
 
 
 def test_report_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,6 +111,6 @@ def test_the_real_trees(shared: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "test: 56 of 2500 published faces" in out
     assert ["blur", "2", "773", "2"] in [line.split() for line in out.splitlines()]
     assert "test: subset 'blur' has 2 of 773 published faces" in out
-    assert "pictures that cannot be read" not in out
+    assert "images that cannot be read" not in out
     assert check("ibug300w", "--root", shared / "data/300w", "--split", "lfpw/testset") == 0
-    assert capsys.readouterr().out.splitlines()[-2] == "224 faces checked: all is well."
+    assert capsys.readouterr().out.splitlines()[-2] == "224 faces checked: no findings."

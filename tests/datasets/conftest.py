@@ -14,7 +14,7 @@ MakeFolder = Callable[..., Path]
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> MakeFolder:
-    """Fills a folder of ``tmp_path / "300w"`` with ``count`` pictures 40 x 50 and their points; returns the root."""
+    """Fills a folder of ``tmp_path / "300w"`` with ``count`` images 40 x 50 and their points; returns the root."""
 
     def make(folder: str, count: int = 2, suffix: str = ".png", points: int = 68) -> Path:
         root = tmp_path / "300w"

@@ -157,7 +157,7 @@ def test_a_dataset_may_read_its_images_from_elsewhere(root: Path) -> None:
 def test_missing_images_are_found_without_reading(root: Path) -> None:
     dataset = LandmarkDataset(root, ["0.png", "gone/2.png"], POS, SCHEME)
     assert dataset.missing_images() == ["gone/2.png"]
-    assert dataset.completeness().message == "split 'all': 2 faces (missing pictures: 1, such as 'gone/2.png')"
+    assert dataset.completeness().message == "split 'all': 2 faces (missing images: 1, such as 'gone/2.png')"
     with pytest.raises(InputFileError, match=r"gone/2\.png"):
         dataset[1]
 

@@ -102,7 +102,7 @@ def test_a_missing_root(tmp_path: Path) -> None:
         ({"images": []}, "'images' and 'annotations' .*got 'images'"),
         ({"images": [3], "annotations": []}, "'images' and 'annotations'"),
         ({"images": [{"id": 7}], "annotations": []}, "'id' and 'file_name' in image 0 .*got 7 and None"),
-        ({"images": [{"id": 7, "file_name": ""}], "annotations": []}, "name of a picture in image 0"),
+        ({"images": [{"id": 7, "file_name": ""}], "annotations": []}, "'id' and 'file_name' in image 0 .*got 7 and ''"),
         (content(), "annotations with keypoints .*got none"),
         (content(annotation(iscrowd=1)), r"got none; left out: \{'crowds': 1\}"),
         (content(annotation(keypoints="x")), "a list 'keypoints' in annotation 0 .*got str"),

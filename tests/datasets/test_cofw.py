@@ -36,7 +36,7 @@ def annotations(num_faces: int) -> np.ndarray:
 def write(
     path: Path | io.BytesIO,
     rows: np.ndarray,
-    pictures: list[np.ndarray],
+    images: list[np.ndarray],
     ending: str = "T",
     instead: Mapping[str, np.ndarray] = MappingProxyType({}),
     **others: np.ndarray,
@@ -44,14 +44,14 @@ def write(
     """A file as MATLAB 7.3 writes one: every array with its axes reversed, cells as references."""
     with h5py.File(path, "w") as file:
         arrays = {f"phis{ending}": rows, **others}
-        arrays |= {f"#refs#/{index}": picture for index, picture in enumerate(pictures)}
+        arrays |= {f"#refs#/{index}": image for index, image in enumerate(images)}
         for key, value in arrays.items():
             file[key] = instead.get(key, value.T)
         if f"Is{ending}" in instead:
             file[f"Is{ending}"] = instead[f"Is{ending}"]
             return
-        cells = file.create_dataset(f"Is{ending}", (1, len(pictures)), dtype=h5py.ref_dtype)
-        references = [file[f"#refs#/{index}"].ref for index in range(len(pictures))]
+        cells = file.create_dataset(f"Is{ending}", (1, len(images)), dtype=h5py.ref_dtype)
+        references = [file[f"#refs#/{index}"].ref for index in range(len(images))]
         cells[0, :] = np.array(references, dtype=h5py.ref_dtype)
 
 
@@ -117,7 +117,7 @@ def test_a_missing_or_damaged_file_is_named(root: Path) -> None:
     content = path.read_bytes()
     for broken in (b"", b"MATLAB 5.0 MAT-file", content[: len(content) // 2]):
         path.write_bytes(broken)
-        with pytest.raises(InputFileError, match=r"COFW_test_color\.mat' to be laid out as"):
+        with pytest.raises(InputFileError, match=r"COFW_test_color\.mat' to have the layout of"):
             COFW(root, "test")
 
 
@@ -127,7 +127,7 @@ def test_a_missing_or_damaged_file_is_named(root: Path) -> None:
         (lambda file: file.__delitem__("phisT"), "no 'phisT'"),
         (lambda file: file.move("IsT", "Is"), "no 'IsT'"),
         (lambda file: replace(file, "phisT", np.zeros((2, 87))), r"'phisT' \(2, 87\), not numbers \[87, N\]"),
-        (lambda file: replace(file, "phisT", np.zeros((87, 3))), r"3 rows of points and pictures \(1, 2\)"),
+        (lambda file: replace(file, "phisT", np.zeros((87, 3))), r"3 rows of points and images \(1, 2\)"),
         (lambda file: file["phisT"].__setitem__((60, 1), 3), "flags 0 or 1 .* face 1 of"),
         (lambda file: file["phisT"].__setitem__((6, 1), np.inf), r"within 1e\+06 pixels in face 1 of .*landmark 6"),
     ],
@@ -139,15 +139,15 @@ def test_a_file_of_another_layout(root: Path, change: Callable[[Any], None], mes
         COFW(root, "test")
 
 
-@pytest.mark.parametrize("picture", [np.zeros((0, 4), np.uint8), np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5)), None])
-def test_a_damaged_image_is_named_on_access(root: Path, picture: np.ndarray | None) -> None:
+@pytest.mark.parametrize("image", [np.zeros((0, 4), np.uint8), np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5)), None])
+def test_a_damaged_image_is_named_on_access(root: Path, image: np.ndarray | None) -> None:
     with h5py.File(root / "COFW_test_color.mat", "r+") as file:
         del file["#refs#/1"]
-        file["other"] = np.zeros(3) if picture is None else picture.T
+        file["other"] = np.zeros(3) if image is None else image.T
         file["IsT"][0, 1] = file["other"].ref
     dataset = COFW(root, "test")
     assert dataset[0].image.shape == (1, 3, 20, 30)
-    with pytest.raises(InputFileError, match=r"COFW_test_color\.mat', picture 1 to be laid out"):
+    with pytest.raises(InputFileError, match=r"COFW_test_color\.mat', image 1 to have the layout"):
         dataset[1]
 
 
@@ -218,7 +218,7 @@ def assert_face_or_refused(path: Path) -> None:
     dataset = assert_sound_or_refused(lambda: COFW(path.parent, "test"))
     if dataset is not None and len(dataset):
         try:
-            picture = dataset.read_image(0)
+            image = dataset.read_image(0)
         except InputFileError:
             return
-        assert picture.shape[0] == 3 and picture.numel() > 0
+        assert image.shape[0] == 3 and image.numel() > 0

@@ -76,7 +76,7 @@ def test_files_beside_it_are_its_subsets(tmp_path: Path) -> None:
     assert "subset" not in str(dataset.completeness().message)
     (root / "face_landmarks_wflw_test_makeup.csv").write_text(text([header(98), rows[1], row(98, 7)]))
     dataset = HRNetCSV(root, "face_landmarks_wflw_test.csv")
-    assert "(rows of subset 'make-up' that the split has not: 1)" in str(dataset.completeness().message)
+    assert "(rows of subset 'make-up' that are not in the split: 1)" in str(dataset.completeness().message)
 
 
 def test_aflw_divides_by_the_size_of_its_box(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_which_file_is_meant(tmp_path: Path) -> None:
         ([header(68), row(68), *2 * [row(68)[:-1]]], r"Expected 140 columns in line 3 of .* Likewise: line 4\.$"),
         ([["a", "b", "c"], ["a", "b", "c"]], "Expected 6 columns in line 1"),
         ([header(68), row(68), [*row(68)[:-1], "x"]], r"numbers in line 3 of .*got 'x'"),
-        ([header(68), ["", *row(68)[1:]]], "name of a picture in line 2"),
+        ([header(68), ["", *row(68)[1:]]], "name of an image in line 2"),
         ([header(67), row(67)], r"as many landmarks in the 138 columns of .*got 67"),
     ],
 )

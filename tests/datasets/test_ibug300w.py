@@ -181,7 +181,7 @@ def test_the_real_faces(shared: Path) -> None:
     assert IBUG300W(root, "common").completeness().message == (
         "split 'common': 224 of 554 faces (missing folders: helen/testset)"
     )
-    # A landmark further out than this would mean wrong axes or a wrong origin: the pictures end near the boxes.
+    # A landmark further out than this would mean wrong axes or a wrong origin: the images end near the boxes.
     sizes = torch.tensor([dataset[0].image.shape[-2:] for dataset in (train, test)]).flip(-1)
     assert (torch.stack([train.pos[0], test.pos[0]]) < sizes[:, None] + 20).all()
     # Jaw below brows, subject's right eye left of the left one, in every face of this set.

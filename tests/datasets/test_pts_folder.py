@@ -64,17 +64,17 @@ def test_images_without_points_are_counted(tmp_path: Path) -> None:
     (tmp_path / ".hidden.png").touch()
     dataset = PtsFolder(tmp_path, scheme=THREE)
     assert len(dataset) == 1
-    assert dataset.skipped == {"pictures without .pts": 1}
-    assert dataset.completeness().message == "split 'all': 1 faces (pictures without .pts: 1)"
+    assert dataset.skipped == {"images without .pts": 1}
+    assert dataset.completeness().message == "split 'all': 1 faces (images without .pts: 1, such as 'b.png')"
     (tmp_path / "a.pts").unlink()
-    with pytest.raises(InputFileError, match=r"annotated pictures.*got none.*NAME\.pts beside it"):
+    with pytest.raises(InputFileError, match=r"annotated images.*got 2 images and 0 .pts files.*NAME\.pts next to it"):
         PtsFolder(tmp_path, scheme=THREE)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     add(tmp_path, "a.png")
     for split in ("b", "", "all,b", str(tmp_path)):
-        with pytest.raises(InputFileError, match=r"folder of pictures.*there is none"):
+        with pytest.raises(InputFileError, match=r"folder of images.*there is none"):
             PtsFolder(tmp_path, split, scheme=THREE)
 
 

@@ -77,7 +77,7 @@ def test_images_that_are_missing(tmp_path: Path) -> None:
     make_root(tmp_path, [row("0--Parade/a.jpg"), row("1--Handshaking/b.jpg")])
     dataset = WFLW(tmp_path, "test")
     assert dataset.missing_images() == ["WFLW_images/1--Handshaking/b.jpg"]
-    assert "missing pictures: 1, such as 'WFLW_images/1--" in str(dataset.completeness().message)
+    assert "missing images: 1, such as 'WFLW_images/1--" in str(dataset.completeness().message)
     with pytest.raises(InputFileError, match=r"1--Handshaking/b\.jpg.*WFLW_images\.tar\.gz"):
         dataset[1]
 
@@ -88,7 +88,7 @@ def test_an_incomplete_root_says_which_files_go_where(tmp_path: Path) -> None:
     make_root(tmp_path, [row("a.jpg")], "train")
     with pytest.raises(InputFileError, match=r"split 'test' at"):
         WFLW(tmp_path, "test")
-    (tmp_path / "WFLW_images").rename(tmp_path / "pictures")
+    (tmp_path / "WFLW_images").rename(tmp_path / "elsewhere")
     with pytest.raises(InputFileError, match=r"WFLW_images' \(no folder\).*WFLW_images\.tar\.gz"):
         WFLW(tmp_path, "train")
     with pytest.raises(InputError, match="train, test"):

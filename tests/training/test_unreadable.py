@@ -16,7 +16,7 @@ from lgcn.models import DetectorConfig
 from lgcn.protocols import get_protocol
 from lgcn.training import LandmarkDataModule, LandmarkModule, LossOptions, ReportUnreadable
 from lgcn.transforms import CropToInput
-from tests.datasets.broken import points, wflw_row, wflw_tree, write_list
+from tests.datasets.synthetic import points, wflw_row, wflw_tree, write_list
 
 
 class Faces:

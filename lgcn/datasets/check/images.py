@@ -1,4 +1,4 @@
-"""What shows in the pictures: each is read once, its size compared with the points and its pixels with the others'."""
+"""Checks of images: each is read once, its size compared with the points and its pixels with the other images."""
 
 import hashlib
 from collections import defaultdict
@@ -15,37 +15,38 @@ from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from lgcn.checks import InputFileError
-from lgcn.datasets.annotation_checks import listed, place_of
 from lgcn.datasets.base import LandmarkDataset
-from lgcn.datasets.findings import Finding
+from lgcn.datasets.check.annotations import corners, listed, place_of
+from lgcn.datasets.check.report import Finding
 from lgcn.datasets.hrnet_csv import HRNetCSV
 from lgcn.datasets.ibug300w import IBUG300W
 from lgcn.datasets.pts_folder import PtsFolder
+from lgcn.files import printable
 from lgcn.geometry import BoxError, crop_region
 from lgcn.typing import Size
 
 SAME_FACE = 0.5
-"""Intersection over union of two landmark boxes beyond which they are of one face."""
+"""Intersection over union of two landmark boxes above which they belong to the same face."""
 
 
 class ImageFacts(NamedTuple):
-    """What reading a picture has shown."""
+    """Size and digest of an image, or why it cannot be read."""
 
-    size: tuple[int, int] | None
-    """(H, W), None if it cannot be read."""
+    size: Size | None
+    """(H, W), None if the image cannot be read."""
     digest: str | None
-    """The same for pictures of the same pixels, and for no others."""
+    """Hash of size and pixels."""
     error: str | None
-    """Why it cannot be read, in one line."""
+    """Why the image cannot be read, in one line."""
 
 
 @dataclass(frozen=True, eq=False)
 class CheckedSplit:
-    """A split and what its pictures are.
+    """A split and the facts of its images.
 
     Args:
         dataset: the split.
-        facts: ``image_id`` -> facts, without missing pictures.
+        facts: ``image_id`` -> facts, without missing images.
     """
 
     dataset: LandmarkDataset
@@ -53,7 +54,7 @@ class CheckedSplit:
 
     @cached_property
     def same_pixels(self) -> dict[str, list[str]]:
-        """Digest -> pictures that have it."""
+        """Digest -> images that have it."""
         groups: dict[str, list[str]] = defaultdict(list)
         for image_id, fact in self.facts.items():
             if fact.digest is not None:
@@ -62,7 +63,7 @@ class CheckedSplit:
 
     @cached_property
     def faces(self) -> dict[str, list[int]]:
-        """Picture -> its faces."""
+        """Image -> indices of its faces."""
         faces: dict[str, list[int]] = defaultdict(list)
         for index, image_id in enumerate(self.dataset.image_ids):
             faces[image_id].append(index)
@@ -72,13 +73,13 @@ class CheckedSplit:
 def read_images(
     dataset: LandmarkDataset, title: str, *, skip: Collection[str] = (), num_workers: int = 0
 ) -> dict[str, ImageFacts]:
-    """Reads each picture once, in the order of the faces.
+    """Reads each image once, in the order of the faces.
 
     Args:
-        dataset: whose pictures.
-        title: of the progress bar, which shows on terminals.
-        skip: pictures to leave out, by ``image_id``.
-        num_workers: processes that read; 0 reads in this one.
+        dataset: the split.
+        title: title of the progress bar, which is shown on terminals only.
+        skip: images to leave out, by ``image_id``.
+        num_workers: number of processes that read images; 0 reads in this one.
 
     Returns:
         ``image_id`` -> facts.
@@ -89,12 +90,12 @@ def read_images(
         if image_id not in skipped:
             first.setdefault(image_id, index)
     loader = DataLoader(_Images(dataset, list(first.values())), batch_size=None, num_workers=num_workers)
-    facts = tqdm(loader, desc=title, unit="picture", total=len(first), disable=None, leave=False)
+    facts = tqdm(loader, desc=printable(title), unit="image", total=len(first), disable=None, leave=False)
     return dict(zip(first, facts, strict=True))
 
 
-def wrong_images(checked: CheckedSplit, split: str) -> Iterator[Finding]:
-    """Pictures that cannot be read, and points outside those that can."""
+def check_images(checked: CheckedSplit, split: str) -> Iterator[Finding]:
+    """Yields images that cannot be read, and points outside those that can."""
     dataset, facts = checked.dataset, checked.facts
     for image_id, fact in facts.items():
         if fact.error is not None:
@@ -108,16 +109,16 @@ def wrong_images(checked: CheckedSplit, split: str) -> Iterator[Finding]:
         which = (beyond[index] > 0).nonzero().flatten().tolist()
         width, height = side[index, 0].int().tolist()
         message = (
-            f"{len(which)} of {beyond.shape[1]} points outside the picture of {width} x {height} pixels, by up to "
+            f"{len(which)} of {beyond.shape[1]} points outside the image of {width} x {height} pixels, by up to "
             f"{beyond[index].max():.1f} ({listed(which)})"
         )
         yield Finding("outside", split, *place_of(dataset, index), message)
 
 
-def stray_boxes(checked: CheckedSplit, split: str) -> Iterator[Finding]:
-    """The annotation's own boxes that show nothing of the picture, or less than half of the face's points.
+def check_boxes(checked: CheckedSplit, split: str) -> Iterator[Finding]:
+    """Yields boxes of the annotation that lie outside the image, or contain less than half of the face's points.
 
-    Protocols that crop by them would stop at the first, and judge another part of the picture at the second.
+    Protocols that crop by these boxes would fail on the former, and evaluate another part of the image on the latter.
     """
     dataset = checked.dataset
     if dataset.rect is None:
@@ -125,25 +126,24 @@ def stray_boxes(checked: CheckedSplit, split: str) -> Iterator[Finding]:
     low, high = dataset.rect[:, None, :2], dataset.rect[:, None, 2:]
     seen = dataset.visibility > 0
     inside = ((dataset.pos >= low) & (dataset.pos <= high)).all(dim=-1) & seen
-    # Boxes that are unknown or without extent are told elsewhere.
+    # Boxes that are unknown or without extent are reported by check_faces.
     usable = (dataset.rect[:, 2:] > dataset.rect[:, :2]).all(dim=1) & dataset.rect.isfinite().all(dim=1)
     for index in usable.nonzero().flatten().tolist():
         box = dataset.rect[index]
-        corners = ", ".join(f"{corner:g}" for corner in box.tolist())
         fact = checked.facts.get(dataset.image_ids[index])
         count, total = int(inside[index].sum()), int(seen[index].sum())
-        if fact is not None and fact.size is not None and not _shows_something(box, fact.size):
+        if fact is not None and fact.size is not None and not _overlaps(box, fact.size):
             height, width = fact.size
-            message = f"box [{corners}] outside the picture of {width} x {height} pixels"
+            message = f"box [{corners(box.tolist())}] outside the image of {width} x {height} pixels"
         elif 2 * count < total:
-            message = f"box [{corners}] far from the landmarks: {count} of {total} lie in it"
+            message = f"box [{corners(box.tolist())}] far from the landmarks: {count} of {total} lie in it"
         else:
             continue
         yield Finding("stray_box", split, *place_of(dataset, index), message)
 
 
-def copies_in_split(checked: CheckedSplit, split: str, notes: list[str]) -> Iterator[Finding]:
-    """Pictures that come under several names, if the same face is annotated in them; others go to ``notes``."""
+def check_copies(checked: CheckedSplit, split: str, notes: list[str]) -> Iterator[Finding]:
+    """Yields images under several names with the same face annotated; counts those with other faces in ``notes``."""
     others = 0
     for names in checked.same_pixels.values():
         before = list(checked.faces[names[0]])
@@ -156,26 +156,26 @@ def copies_in_split(checked: CheckedSplit, split: str, notes: list[str]) -> Iter
             message = f"same pixels and same face as '{twin}'"
             yield Finding("duplicate_image", split, *place_of(checked.dataset, checked.faces[copy][0]), message)
     if others:
-        notes.append(f"{split}: pictures with the pixels of another one, in which another face is annotated: {others}")
+        notes.append(f"{split}: images with the pixels of another one, in which another face is annotated: {others}")
 
 
-def leaks(one: CheckedSplit, other: CheckedSplit, name: str, split: str) -> Iterator[Finding]:
-    """Pictures of ``other``, called ``split``, that ``one``, called ``name``, has too."""
+def check_leaks(one: CheckedSplit, other: CheckedSplit, name: str, split: str) -> Iterator[Finding]:
+    """Yields images of ``other``, called ``split``, that are in ``one``, called ``name``, as well."""
     on_purpose = one.facts.keys() & other.facts.keys() if _share_files(one.dataset, other.dataset) else set()
-    for digest, pictures in other.same_pixels.items():
+    for digest, images in other.same_pixels.items():
         twins = [each for each in one.same_pixels.get(digest, ()) if each not in on_purpose]
         there = [face for each in twins for face in one.faces[each]]
-        for image_id in pictures if twins else ():
+        for image_id in images if twins else ():
             if image_id in on_purpose:
                 continue
             same = _same_face(one, there, other, other.faces[image_id])
             which = "with the same face" if same else "with another face"
-            message = f"split '{name}' has the picture too, as '{same or twins[0]}', {which}"
+            message = f"split '{name}' has the image too, as '{same or twins[0]}', {which}"
             yield Finding("leak", split, *place_of(other.dataset, other.faces[image_id][0]), message)
 
 
 class _Images(Dataset[ImageFacts]):
-    """Facts of pictures; no pixel leaves the process that has read it."""
+    """Facts of images, computed in the process that reads the image."""
 
     def __init__(self, dataset: LandmarkDataset, indices: Sequence[int]) -> None:
         self.dataset = dataset
@@ -186,17 +186,17 @@ class _Images(Dataset[ImageFacts]):
 
     def __getitem__(self, place: int) -> ImageFacts:
         try:
-            picture = self.dataset.read_image(self.indices[place])
+            image = self.dataset.read_image(self.indices[place])
         except InputFileError as error:
             return ImageFacts(None, None, " ".join(str(error).split()))
-        height, width = picture.shape[-2:]
+        height, width = image.shape[-2:]
         pixels = hashlib.blake2b(f"{height} x {width}".encode(), digest_size=16)
-        pixels.update(picture.numpy().tobytes())
+        pixels.update(image.numpy().tobytes())
         return ImageFacts((height, width), pixels.hexdigest(), None)
 
 
-def _shows_something(box: Tensor, size: Size) -> bool:
-    """Whether anything is left of a box that is cut down to the picture."""
+def _overlaps(box: Tensor, size: Size) -> bool:
+    """Whether a box and an image of ``size`` overlap."""
     try:
         crop_region(box, 1.0, aspect="stretch", clip_to=size)
     except BoxError:
@@ -205,14 +205,14 @@ def _shows_something(box: Tensor, size: Size) -> bool:
 
 
 def _same_face(one: CheckedSplit, faces: Sequence[int], other: CheckedSplit, others: Sequence[int]) -> str | None:
-    """The picture of that one of ``faces`` which has the place of one of ``others``; None if none has."""
+    """The image of the one of ``faces`` whose box overlaps one of ``others``; None if there is none."""
     overlap = box_iou(one.dataset.bbox[list(faces)], other.dataset.bbox[list(others)]).amax(dim=1).nan_to_num()
     most = int(overlap.argmax())
     return one.dataset.image_ids[faces[most]] if overlap[most] > SAME_FACE else None
 
 
 def _share_files(one: LandmarkDataset, other: LandmarkDataset) -> bool:
-    """Whether two splits are selections of files that may overlap, such as a set and its subset, and not lists."""
+    """Whether two splits select files that may overlap on purpose, such as a set and its subset."""
     if isinstance(one, HRNetCSV) and isinstance(other, HRNetCSV):
         short, long = sorted((Path(each.csv_name).stem for each in (one, other)), key=len)
         return long.startswith(f"{short}_")

@@ -7,12 +7,12 @@ import torch
 
 from lgcn.checks import InputError, InputFileError
 from lgcn.datasets import WFLW, write_pts
-from lgcn.datasets.checking import check_dataset
-from lgcn.datasets.findings import KINDS
-from lgcn.datasets.wflw import PICTURES
-from tests.datasets.broken import picture, points, pts_tree, wflw_row, wflw_tree, write_list
+from lgcn.datasets.check import check_dataset
+from lgcn.datasets.check.report import KINDS
+from lgcn.datasets.wflw import IMAGE_FOLDER
+from tests.datasets.synthetic import points, pts_tree, wflw_row, wflw_tree, write_image, write_list
 
-FILE = f"{PICTURES}/a"
+FILE = f"{IMAGE_FOLDER}/a"
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_a_whole_dataset_has_no_findings(tmp_path: Path) -> None:
     assert not report.findings and not report.notes and not report.by_kind()
     assert list(report.splits) == list(checked) == ["train", "test"]
     train = report.splits["train"]
-    assert (train.faces, train.published, train.pictures, train.left_out) == (3, 3, 3, {})
+    assert (train.faces, train.published, train.images, train.left_out) == (3, 3, 3, {})
     assert train.subsets["make-up"] == (0, None, 0)
 
 
@@ -65,21 +65,21 @@ def with_the_row_twice(root: Path, rows: list[str]) -> None:
 
 
 def with_the_image_twice(root: Path, rows: list[str]) -> None:
-    picture(root / PICTURES / "a" / "2.bmp", 1)
+    write_image(root / IMAGE_FOLDER / "a" / "2.bmp", 1)
     rows[2] = rows[1].replace("1.png", "2.bmp")
 
 
 def with_a_truncated_image(root: Path, rows: list[str]) -> None:
-    path = root / PICTURES / "a" / "1.png"
+    path = root / IMAGE_FOLDER / "a" / "1.png"
     path.write_bytes(path.read_bytes()[:900])
 
 
 def with_a_text_for_a_image(root: Path, rows: list[str]) -> None:
-    (root / PICTURES / "a" / "1.png").write_text("<html>not found</html>")
+    (root / IMAGE_FOLDER / "a" / "1.png").write_text("<html>not found</html>")
 
 
 def without_a_image(root: Path, rows: list[str]) -> None:
-    (root / PICTURES / "a" / "1.png").unlink()
+    (root / IMAGE_FOLDER / "a" / "1.png").unlink()
 
 
 def with_an_empty_box(root: Path, rows: list[str]) -> None:
@@ -115,27 +115,27 @@ def without_eyes(root: Path, rows: list[str]) -> None:
         (
             with_point_outside,
             "outside",
-            f"train: {FILE}/1.png, face 1: 1 of 98 points outside the picture of 60 x 50 pixels, by up to 3.0 "
+            f"train: {FILE}/1.png, face 1: 1 of 98 points outside the image of 60 x 50 pixels, by up to 3.0 "
             "(landmark 4)",
         ),
         (
             with_point_above,
             "outside",
-            f"train: {FILE}/1.png, face 1: 1 of 98 points outside the picture of 60 x 50 pixels, by up to 0.2 "
+            f"train: {FILE}/1.png, face 1: 1 of 98 points outside the image of 60 x 50 pixels, by up to 0.2 "
             "(landmark 4)",
         ),
         (
             with_the_row_twice,
             "duplicate_annotation",
-            f"train: {FILE}/1.png, face 2: same picture and same points as face 1",
+            f"train: {FILE}/1.png, face 2: same image and same points as face 1",
         ),
         (
             with_the_image_twice,
             "duplicate_image",
             f"train: {FILE}/2.bmp, face 2: same pixels and same face as '{FILE}/1.png'",
         ),
-        (with_a_truncated_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a whole picture in '"),
-        (with_a_text_for_a_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a picture in '"),
+        (with_a_truncated_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected a whole image in '"),
+        (with_a_text_for_a_image, "unreadable_image", f"train: {FILE}/1.png, face 1: Expected an image in '"),
         (without_a_image, "missing_image", f"train: {FILE}/1.png, face 1: there is no such file"),
         (
             with_an_empty_box,
@@ -145,7 +145,7 @@ def without_eyes(root: Path, rows: list[str]) -> None:
         (
             with_a_box_outside,
             "stray_box",
-            f"train: {FILE}/1.png, face 1: box [-500, -500, -400, -400] outside the picture of 60 x 50 pixels",
+            f"train: {FILE}/1.png, face 1: box [-500, -500, -400, -400] outside the image of 60 x 50 pixels",
         ),
         (
             with_a_box_of_another_face,
@@ -201,14 +201,14 @@ def test_points_on_the_border_are_inside(tmp_path: Path) -> None:
 
 def test_a_test_image_among_the_training_images_is_a_leak(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)
-    picture(tmp_path / PICTURES / "b" / "copy.bmp", 4)
+    write_image(tmp_path / IMAGE_FOLDER / "b" / "copy.bmp", 4)
     rows["train"][2] = rows["test"][1].replace("a/4.png", "b/copy.bmp")
     write_list(tmp_path, "train", rows["train"])
     assert findings("wflw", tmp_path) == [
         (
             "leak",
-            f"test: {FILE}/4.png, face 1: split 'train' has the picture too, as '{PICTURES}/b/copy.bmp', with the same "
-            "face",
+            f"test: {FILE}/4.png, face 1: split 'train' has the image too, as '{IMAGE_FOLDER}/b/copy.bmp', with the "
+            "same face",
         )
     ]
     # The same file in both lists, another face of it.
@@ -220,14 +220,14 @@ def test_a_test_image_among_the_training_images_is_a_leak(tmp_path: Path) -> Non
 
 def test_other_faces_of_a_image_are_no_duplicates(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
-    picture(tmp_path / PICTURES / "a" / "2.png", 1)
+    write_image(tmp_path / IMAGE_FOLDER / "a" / "2.png", 1)
     rows[2] = wflw_row("a/2.png", points(98, 9) * 0.2, rect=(0, 0, 9, 9))
     rows[0] = wflw_row("a/1.png", points(98, 8) * 0.2 + 40, rect=(40, 40, 49, 49))
     write_list(tmp_path, "train", rows)
     report, _ = check_dataset("wflw", tmp_path, ["train"])
     assert not report.findings
-    assert report.notes == ["train: pictures with the pixels of another one, in which another face is annotated: 1"]
-    assert report.splits["train"].pictures == 2
+    assert report.notes == ["train: images with the pixels of another one, in which another face is annotated: 1"]
+    assert report.splits["train"].images == 2
 
 
 def test_wrong_numbers_of_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,8 +262,8 @@ def test_300w_names_every_lone_and_damaged_file(tmp_path: Path) -> None:
     assert lines[1].startswith("train: afw/3.pts: Expected finite coordinates in '")
     assert lines[2] == "train: not checked any further until its annotations can be read"
     assert lines[3:] == [
-        "train: afw/0.png: no '0.pts' beside the picture",
-        "train: afw/1.pts: no picture '1' beside the points",
+        "train: afw/0.png: no '0.pts' next to the image",
+        "train: afw/1.pts: no image '1' next to the points",
     ]
 
 
@@ -280,10 +280,10 @@ def test_300w_says_which_folders_are_missing_and_finds_its_leaks(tmp_path: Path)
     )
     assert lines["count"][-1] == "full: subset 'challenging' has 1 of 135 published faces"
     assert lines["leak"] == [
-        "full: ibug/1.png, face 2: split 'train' has the picture too, as 'afw/1.png', with the same face"
+        "full: ibug/1.png, face 2: split 'train' has the image too, as 'afw/1.png', with the same face"
     ]
     (private,) = lines["unreadable_annotation"]
-    assert private.startswith("private: Expected pictures of split 'private' in '300W/01_Indoor', '300W/02_Outdoor'")
+    assert private.startswith("private: Expected images of split 'private' in '300W/01_Indoor', '300W/02_Outdoor'")
     assert "300w" in private.lower() and "helen/trainset, helen/testset" in private
 
 
@@ -298,9 +298,9 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     pts_tree(tmp_path, "one/two", 2)
     assert not findings("pts", tmp_path)
     write_pts(tmp_path / "one/two/1.pts", points(68, 1).index_fill(0, torch.tensor([3, 4]), torch.nan))
-    picture(tmp_path / "one/alone.png", 7)
+    write_image(tmp_path / "one/alone.png", 7)
     assert findings("pts", tmp_path) == [
-        ("alone", "all: one/alone.png: no 'alone.pts' beside the picture"),
+        ("alone", "all: one/alone.png: no 'alone.pts' next to the image"),
         ("missing_points", "all: one/two/1.png, face 1: 2 of 68 points missing (landmarks 3, 4)"),
     ]
 
@@ -310,7 +310,7 @@ def test_a_csv_file_and_its_subset_may_share_images(tmp_path: Path) -> None:
     header = ",".join(["image_name", "scale", "center_w", "center_h", *(f"p{i}" for i in range(38))])
     rows = [",".join([f"{number}.png", "0.2", "30", "30", *map(str, pos[number])]) for number in range(2)]
     for number in range(2):
-        picture(tmp_path / f"{number}.png", number)
+        write_image(tmp_path / f"{number}.png", number)
     for name, lines in (("valid", rows), ("valid_common", rows[:1]), ("train", rows[1:])):
         (tmp_path / f"x_{name}.csv").write_text("\n".join([header, *lines]))
     assert not findings("hrnet_csv", tmp_path, "valid", "valid_common")
@@ -323,7 +323,7 @@ def test_a_csv_file_and_its_subset_may_share_images(tmp_path: Path) -> None:
 
 
 def test_coco_says_itself_which_landmarks_are_annotated(tmp_path: Path) -> None:
-    picture(tmp_path / "0.png", 0)
+    write_image(tmp_path / "0.png", 0)
     pos = points(17, 0)
     keypoints = [value for k, (x, y) in enumerate(pos.tolist()) for value in ((x, y, 2) if k > 3 else (0, 0, 0))]
     content = {
@@ -361,12 +361,12 @@ def test_a_split_of_which_no_face_can_be_used(tmp_path: Path) -> None:
 def test_odd_names_of_files_stay_in_one_line(tmp_path: Path) -> None:
     pts_tree(tmp_path, "faces", 1)
     name = "a\n\udce9.png"
-    picture(tmp_path / "x.png", 1)
+    write_image(tmp_path / "x.png", 1)
     try:
         (tmp_path / "x.png").rename(tmp_path / name)
     except OSError:
         pytest.skip("the file system takes no such name")
-    assert findings("pts", tmp_path) == [("alone", "all: a\\n\\udce9.png: no 'a\\n\\udce9.pts' beside the picture")]
+    assert findings("pts", tmp_path) == [("alone", "all: a\\x0a\\udce9.png: no 'a\\x0a\\udce9.pts' next to the image")]
 
 
 def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
@@ -383,6 +383,6 @@ def test_faces_and_images_of_subsets(tmp_path: Path) -> None:
     rows[1:] = [row.replace(" 0 0 0 0 0 0 ", " 1 0 0 0 0 0 ") for row in rows[1:]]
     write_list(tmp_path, "train", rows)
     (train,) = check_dataset("wflw", tmp_path, ["train"])[0].splits.values()
-    assert (train.faces, train.pictures) == (3, 2)
-    assert train.subsets["pose"]._asdict() == {"faces": 2, "published": None, "pictures": 1}
-    assert train.subsets["blur"].pictures == 0
+    assert (train.faces, train.images) == (3, 2)
+    assert train.subsets["pose"]._asdict() == {"faces": 2, "published": None, "images": 1}
+    assert train.subsets["blur"].images == 0

@@ -1,6 +1,9 @@
-"""What the readers of annotation files share: text, file names and coordinates that are checked once."""
+"""Helpers for readers of annotation files: text, paths of images, numbers and coordinates, each checked once."""
 
+import codecs
 import os
+import posixpath
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -12,42 +15,64 @@ from lgcn.checks import InputFileError
 from lgcn.schemes import SCHEMES, LandmarkScheme, get_scheme
 
 MAX_LISTED = 10
-"""Rows that are named beside the first damaged one."""
+"""Number of further rows that a message on a damaged row names."""
 
 MAX_COORDINATE = 1e6
-"""Pixels beyond which a coordinate can only be a damaged number: no picture is that large."""
+"""Largest coordinate in pixels that is accepted: no image is that large."""
+
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def read_text(path: Path, what: str, remedy: str = "") -> str:
-    """The text of an annotation file; a byte that is no UTF-8 becomes the replacement character.
+    """Reads the text of an annotation file: UTF-8, or UTF-16 with a byte order mark.
+
+    Other bytes become lone surrogates, as in file names, so that a name in another encoding finds its file.
 
     Args:
         path: the file.
-        what: it is, for the message ("a list of WFLW").
-        remedy: which files go where.
+        what: kind of the file, for the message ("a list of WFLW").
+        remedy: which files go where, for the message.
 
     Raises:
-        InputFileError: if it is missing or cannot be read.
+        InputFileError: if the file is missing or cannot be read.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise InputFileError(f"Expected {what} at '{path}' ({error.strerror}). {remedy}".rstrip()) from None
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputFileError(f"Expected {what} at '{path}' ({reason}). {remedy}".rstrip()) from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="surrogateescape")
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file of that name; False as well for names that no file can have."""
+    """Whether ``path`` is a file; False as well for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
         return False
 
 
-def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: str) -> LandmarkScheme:
-    """The scheme asked for, else the only known one with as many landmarks as the annotation has.
+def path_below(root: Path, name: str, what: str) -> Path:
+    """``root / name`` for a name that the user gives, such as a split.
 
     Raises:
-        InputFileError: if the number is another one than the scheme's, or no scheme or several have it.
+        InputFileError: if the path is not below ``root``; ``what`` is the kind of thing named.
+    """
+    path = Path(os.path.normpath(root / name))
+    if not path.is_relative_to(os.path.normpath(root)):
+        raise InputFileError(
+            f"Expected {what} below '{root}' (got '{name}'). Give a folder that holds both as the root, or link to it."
+        )
+    return root / path.relative_to(os.path.normpath(root))
+
+
+def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: str) -> LandmarkScheme:
+    """The given scheme, else the only registered one with as many landmarks as the annotation.
+
+    Raises:
+        InputFileError: if the number differs from the scheme's, or no scheme or several schemes have it.
     """
     if scheme is not None:
         chosen = get_scheme(scheme)
@@ -62,28 +87,50 @@ def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: st
         known = ", ".join(f"{name} {SCHEMES[name].num_landmarks}" for name in fitting or SCHEMES.names())
         raise InputFileError(
             f"Expected as many landmarks in {where} as one known scheme has: {known} (got {num_landmarks}). "
-            "Give 'scheme', or register one of your own with lgcn.schemes.SCHEMES.register."
+            "Give 'scheme', or register your own with lgcn.schemes.SCHEMES.register."
         )
     return SCHEMES[fitting[0]]
 
 
-def check_image_name(name: str, where: str) -> str:
-    """Returns ``name`` if a file can be called so.
+def image_path(name: str, where: str, *, root: str | Path = "", folder: str = "") -> str:
+    """The path of an image relative to the root of its dataset, from the name in an annotation file.
+
+    Backslashes separate folders as slashes do. A leading slash is dropped, and so is the root where an absolute path
+    starts with it: names are never looked up outside the root.
+
+    Args:
+        name: as it stands in the file.
+        where: place of the name, for the message.
+        root: of the dataset.
+        folder: the folder below the root that names are relative to.
+
+    Returns:
+        The path with slashes, without ``.`` and ``..``.
 
     Raises:
-        InputFileError: if it is empty or holds what no file name holds; ``where`` says in which row.
+        InputFileError: if no file can have the name, or it leads out of the root.
     """
     try:
-        fits = bool(name) and b"\0" not in os.fsencode(name)
+        fits = b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         fits = False
-    if not fits:
-        raise InputFileError(f"Expected the name of a picture in {where} (got {ascii(name)[:60]}). Correct the row.")
-    return name
+    plain = name.replace("\\", "/")
+    top = os.path.normpath(Path(root).absolute()).replace("\\", "/").rstrip("/")
+    if root and plain.startswith(f"{top}/"):
+        plain, folder = plain.removeprefix(f"{top}/"), ""
+    path = posixpath.normpath(posixpath.join(folder, plain.lstrip("/")))
+    if not fits or not plain.strip("/") or path in (".", posixpath.normpath(folder or ".")):
+        raise InputFileError(f"Expected the name of an image in {where} (got {ascii(name)[:60]}). Correct the row.")
+    if path.startswith("../") or path == ".." or _DRIVE.match(plain):
+        raise InputFileError(
+            f"Expected the path of an image below the root in {where} (got {ascii(name)[:60]}). "
+            "Write paths relative to the folder of the images."
+        )
+    return path
 
 
 def likewise(rows: Iterable[int], where: Callable[[int], str]) -> str:
-    """The end of a message on the first of ``rows``: which others have the same fault, so that one look is enough."""
+    """The end of a message on the first of ``rows``: the other rows with the same fault."""
     others = list(rows)[1:]
     if not others:
         return ""
@@ -93,19 +140,19 @@ def likewise(rows: Iterable[int], where: Callable[[int], str]) -> str:
 
 
 def to_numbers(rows: Sequence[Sequence[object]], where: Callable[[int], str]) -> np.ndarray:
-    """Rows of text or numbers -> float64 [N, F]; empty text is a missing number, NaN.
+    """Converts rows of text or numbers to float64 [N, F]; empty text is a missing number, NaN.
 
     Args:
         rows: N rows of one length F.
         where: row -> its place in words, for the message.
 
     Raises:
-        InputFileError: with the first row that holds something else, what it is, and the other such rows.
+        InputFileError: if a row holds anything else; names the value and all such rows.
     """
     try:
         return np.array([[_number(each) for each in row] for row in rows], dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
-        # The first of a row stays, since it comes last.
+        # Reversed, so that the first odd value of a row is the one that is kept.
         odd = {index: each for index, row in enumerate(rows) for each in reversed(row) if not _is_number(each)}
         if not odd:
             raise
@@ -117,12 +164,12 @@ def to_numbers(rows: Sequence[Sequence[object]], where: Callable[[int], str]) ->
 
 
 def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, Tensor]:
-    """Coordinates [N, K, 2] -> positions float32 [N, K, 2] and visibility [N, K].
+    """Splits coordinates [N, K, 2] into positions float32 [N, K, 2] and visibility float32 [N, K].
 
     A landmark with a NaN coordinate is missing: its visibility is 0 and both its coordinates are NaN.
 
     Raises:
-        InputFileError: for an infinite coordinate, or one beyond :data:`MAX_COORDINATE`; names all such rows.
+        InputFileError: if a coordinate is infinite or beyond :data:`MAX_COORDINATE`; names all such rows.
     """
     wrong = np.abs(values) > MAX_COORDINATE  # NaN compares false
     if wrong.any():
@@ -139,7 +186,7 @@ def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, 
 
 
 def to_boxes(corner: np.ndarray, size: np.ndarray, where: Callable[[int], str]) -> Tensor:
-    """Corners (x0, y0) [N, 2] and sizes (w, h) [N, 2] -> boxes (x0, y0, x1, y1) float32 [N, 4], NaN where unknown.
+    """Boxes (x0, y0, x1, y1) float32 [N, 4] from corners (x0, y0) and sizes (w, h), each [N, 2]; NaN where unknown.
 
     Raises:
         InputFileError: as :func:`to_points` does.

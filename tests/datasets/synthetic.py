@@ -9,20 +9,20 @@ from PIL import Image
 from torch import Tensor
 
 from lgcn.datasets import write_pts
-from lgcn.datasets.wflw import LISTS, PICTURES
+from lgcn.datasets.wflw import IMAGE_FOLDER, LISTS
 
 WIDTH, HEIGHT = 60, 50
 
 
-def picture(path: Path, seed: int) -> None:
-    """A picture of noise, another for each seed; lossless, so that its copies have its pixels."""
+def write_image(path: Path, seed: int) -> None:
+    """An image of noise, another for each seed; lossless, so that its copies have its pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
 
 
 def points(num_landmarks: int, seed: int) -> Tensor:
-    """Points well inside the picture, [K, 2]."""
+    """Points well inside the image, [K, 2]."""
     return 10 + 25 * torch.rand(num_landmarks, 2, generator=torch.Generator().manual_seed(seed))
 
 
@@ -37,11 +37,11 @@ def write_list(root: Path, split: str, rows: Sequence[str]) -> None:
 
 
 def wflw_tree(root: Path, *, train: int = 3, test: int = 2) -> dict[str, list[str]]:
-    """Writes pictures and lists; returns split -> its rows."""
+    """Writes images and lists; returns split -> its rows."""
     rows: dict[str, list[str]] = {"train": [], "test": []}
     for number in range(train + test):
         split = "train" if number < train else "test"
-        picture(root / PICTURES / "a" / f"{number}.png", number)
+        write_image(root / IMAGE_FOLDER / "a" / f"{number}.png", number)
         rows[split].append(wflw_row(f"a/{number}.png", points(98, number)))
     for split, each in rows.items():
         write_list(root, split, each)
@@ -49,7 +49,7 @@ def wflw_tree(root: Path, *, train: int = 3, test: int = 2) -> dict[str, list[st
 
 
 def pts_tree(root: Path, folder: str, count: int, first: int = 0, num_landmarks: int = 68) -> None:
-    """Pictures with ``.pts`` files in a folder."""
+    """Images with ``.pts`` files in a folder."""
     for number in range(first, first + count):
-        picture(root / folder / f"{number}.png", number)
+        write_image(root / folder / f"{number}.png", number)
         write_pts(root / folder / f"{number}.pts", 1 + points(num_landmarks, number))
