@@ -33,7 +33,7 @@ from lgcn.cli.fit import FitCLI, resolve_configs
 from lgcn.datasets import write_pts
 from lgcn.files import write_text
 from lgcn.training.optim import create_optimizer
-from lgcn.training.seeding import SeededDataset
+from lgcn.training.samplers import SeededDataset, SeededIndex, mix_seed
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -57,7 +57,8 @@ def measure(cli: FitCLI, args: argparse.Namespace) -> dict[str, Any]:
     """Runs everything; rates are in pictures per second."""
     data, B = cli.datamodule, cli.datamodule.batch_size
     data.setup()
-    faces = SeededDataset(data.train_faces, data.seed, 0)
+    faces = SeededDataset(data.train_faces)
+    keys = [(index, mix_seed(data.seed, 0, index)) for index in range(len(faces))]
     pictures = [int(index) for index in data.train_faces.indices()]
     results: dict[str, Any] = {}
     print(f"{'':24}  pictures/s   quartiles", flush=True)
@@ -77,22 +78,24 @@ def measure(cli: FitCLI, args: argparse.Namespace) -> dict[str, Any]:
         print(line(name, results[name]), flush=True)
 
     note("read", lambda: [data.train_faces.read_image(pictures[n]) for n in next_places()])
-    note("worker", lambda: Batch.from_data_list([faces[n] for n in next_places()]))
-    batch = Batch.from_data_list([faces[n] for n in next_places()])
+    note("worker", lambda: Batch.from_data_list([faces[keys[n]] for n in next_places()]))
+    batch = Batch.from_data_list([faces[keys[n]] for n in next_places()])
     for workers in args.workers:
         name = f"loader, {workers} worker{'s' if workers > 1 else ''}"
-        results[name] = loader_rate(faces, B, workers, args.batches)
+        results[name] = loader_rate(faces, keys, B, workers, args.batches)
         print(line(name, results[name]), flush=True)
     torch.set_num_threads(args.threads)
     note("step", training_step(cli, batch, torch.device(args.device)))
     return results
 
 
-def loader_rate(faces: SeededDataset, batch_size: int, workers: int, batches: int) -> dict[str, Any]:
+def loader_rate(
+    faces: SeededDataset, keys: list[SeededIndex], batch_size: int, workers: int, batches: int
+) -> dict[str, Any]:
     """What ``workers`` processes deliver together once they have started."""
     # What lies ready when the first batch comes is not counted.
     ahead = 2 * workers + 1
-    places = [n % len(faces) for n in range((batches + ahead) * batch_size)]
+    places = [keys[n % len(keys)] for n in range((batches + ahead) * batch_size)]
     loader = DataLoader(faces, batch_size=batch_size, sampler=places, num_workers=workers)
     started = first = time.perf_counter()
     for number, _ in enumerate(loader):

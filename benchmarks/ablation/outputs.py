@@ -26,8 +26,9 @@ from lgcn.files import replace_when_done, write_text
 from lgcn.graph import sample_features
 from lgcn.metrics import landmark_errors
 from lgcn.models import LandmarkDetector
-from lgcn.training.datamodule import Augmentation, LandmarkDataModule
-from lgcn.training.seeding import SeededDataset
+from lgcn.training.config import AugmentationConfig
+from lgcn.training.datamodule import LandmarkDataModule
+from lgcn.training.samplers import SeededDataset, mix_seed
 from lgcn.transforms import CropToInput
 
 DECODES = ("argmax", "quarter", "dark", "softargmax")
@@ -158,8 +159,8 @@ def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: i
                 continue
             dataset = faces[part]
             dataset.transform = _transform(dataset, detector, augmented="train" in part, change=change)
-            seeded = SeededDataset(dataset, settings.seed, place)
-            loader = DataLoader(seeded, batch_size=batch_size, num_workers=workers)
+            keys = [(index, mix_seed(settings.seed, place, index)) for index in range(len(dataset))]
+            loader = DataLoader(SeededDataset(dataset), batch_size=batch_size, sampler=keys, num_workers=workers)
             parts, first = [], 0
             for batch in loader:
                 parts.append(_outputs(detector, batch, first))
@@ -214,7 +215,7 @@ def _transform(
 ) -> BaseTransform:
     crop: BaseTransform = CropToInput(detector.input_size, **dataset.protocol.crop_options)
     if augmented:
-        crop = Augmentation().create(dataset.scheme, detector.input_size, dataset.protocol)
+        crop = AugmentationConfig().build(dataset.scheme, detector.input_size, dataset.protocol)
     return crop if change is None else Compose([crop, change])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lgcn.nn import LandmarkRefiner
 from lgcn.nn.connectivity import CONNECTIVITIES, AdjacencyConnectivity, Connectivity, UniformConnectivity
 from lgcn.schemes import LandmarkScheme
-from lgcn.training.seeding import seeded_draws
+from lgcn.training.samplers import mix_seed, seeded_draws
 
 
 class SampledRefiner(LandmarkRefiner):
@@ -233,11 +233,11 @@ def build(
         given = options.pop("connectivity_options", None) or {}
         own = partial(OWN[options["connectivity"]], scheme.num_landmarks, **given)
         options["connectivity"] = "uniform"
-    with seeded_draws(seed, 0):
+    with seeded_draws(mix_seed(seed, 0)):
         refiner = SampledRefiner(scheme.num_landmarks, channels, input_size, **options)
         if own is not None:
             refiner.lgcn.connectivity = own()
-    with seeded_draws(seed, 1):
+    with seeded_draws(mix_seed(seed, 1)):
         for part in (refiner.visual_mlp, *refiner.lgcn.convs, refiner.landmark_embedding):
             if part is not None:
                 part.reset_parameters()

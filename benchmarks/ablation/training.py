@@ -16,7 +16,7 @@ from lgcn.files import replace_when_done, write_text
 from lgcn.losses import l1_loss
 from lgcn.schemes import get_scheme
 from lgcn.training.optim import create_optimizer
-from lgcn.training.seeding import mix_seed
+from lgcn.training.samplers import mix_seed
 from lgcn.typing import Size
 
 

@@ -28,7 +28,7 @@ def parse_dataset_options(words: Sequence[str], build: Callable[..., Any]) -> di
 
     Args:
         words: each ``NAME=VALUE``; the last value of a name counts.
-        build: the dataset class, as :func:`lgcn.datasets.get_dataset` returns it.
+        build: the dataset class, an entry of :data:`lgcn.datasets.DATASETS`.
 
     Returns:
         Name to value, converted to the annotated type of the argument: a boolean, a number, text, or None for

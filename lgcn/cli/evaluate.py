@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from lgcn.cli.dataset_options import add_dataset_option, parse_dataset_options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options; nothing heavy is imported for ``--help``."""
@@ -23,65 +25,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="named splits (ibug300w: train, common, challenging, full, private; wflw: train, test) or, of ibug300w, "
         "folders under DIR; several share the tables",
     )
+    add_dataset_option(parser)
     parser.add_argument(
         "--protocol",
-        help="boxes, crop, pixel origin and normaliser by name (`lgcn protocols` lists them); default: the model's own",
+        help="boxes, crop, pixel origin and normaliser by name (`lgcn protocols` lists them; default: the model's own)",
     )
-    parser.add_argument("--normalizer", help="inter_ocular, inter_pupil or box; default: the protocol's")
+    parser.add_argument("--normalizer", help="inter_ocular, inter_pupil or box (default: the protocol's)")
     parser.add_argument(
-        "--thresholds", type=float, nargs="+", metavar="T", help="of FR and AUC, as fractions; default: the protocol's"
+        "--thresholds",
+        type=float,
+        nargs="+",
+        metavar="T",
+        help="thresholds of FR and AUC, fractions (default: the protocol's)",
     )
     parser.add_argument(
-        "--published", action="store_true", help="also print what other systems have published, marked as such"
+        "--published", action="store_true", help="also print published results of other systems, marked as such"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="also write figures (JSON, CSV, Markdown), CED curves and a sheet of the worst faces to DIR",
+        help="also write results (JSON, CSV, Markdown), CED curves and a sheet of the worst faces to DIR",
     )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
     parser.add_argument(
-        "--num-workers", type=int, default=0, metavar="N", help="processes that read pictures (default: 0, this one)"
+        "--num-workers", type=int, default=0, metavar="N", help="processes that read images (default: 0, this one)"
     )
     parser.add_argument(
         "--on-corrupt",
         choices=["stop", "skip"],
         default="stop",
-        help="at a picture that cannot be read: stop, or go on without it and name it in all that is written "
+        help="what to do if an image cannot be read: stop, or continue without it and name it in all results "
         "(default: stop)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates, prints the tables, writes the files; the exit status."""
+    """Evaluates, prints the tables and writes the files; returns the exit status."""
     from inspect import signature
 
     from lgcn.checks import InputError, InputFileError
     from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
     from lgcn.cli.writable import check_writable_file, check_writable_folder
     from lgcn.datasets import DATASETS
-    from lgcn.evaluation.comparison_table import NOTE, comparison_tables
+    from lgcn.evaluation.comparison_table import comparison_tables
     from lgcn.evaluation.evaluate import check_evaluation, crop_faces, evaluate
-    from lgcn.evaluation.formatting import format_result
-    from lgcn.evaluation.literature import published_figures, published_figures_of_csv
-    from lgcn.files import write_text
+    from lgcn.evaluation.formatting import NOTE, format_result
+    from lgcn.evaluation.literature import published_results, published_results_of_csv
+    from lgcn.files import printable, write_text
     from lgcn.models import LandmarkDetector
     from lgcn.models.loading import shipped_model
     from lgcn.protocols import get_protocol
 
-    # All that can be wrong is found out before the first face.
+    # Everything that can be wrong is checked before the first face.
     if args.json is not None:
         check_writable_file("--json", args.json)
     if args.output is not None:
         check_writable_folder("--output", args.output)
     create_dataset = DATASETS[args.dataset]
+    options = parse_dataset_options(args.dataset_option, create_dataset)
     protocol = None if args.protocol is None else get_protocol(args.protocol)
     models = args.model
     if models is None:
-        scheme = create_dataset(args.root, split=args.split[0], protocol=protocol or "zero_based").scheme
+        scheme = create_dataset(args.root, split=args.split[0], protocol=protocol or "zero_based", **options).scheme
         try:
             models = [shipped_model(scheme.name)]
         except InputError as error:
@@ -90,15 +98,15 @@ def run(args: argparse.Namespace) -> int:
     jobs = []
     for split in dict.fromkeys(args.split):
         for name, detector in detectors.items():
-            # A dataset of any landmarks is read as those of the model.
-            options = {"scheme": detector.scheme} if "scheme" in signature(create_dataset).parameters else {}
+            # A dataset of any landmarks is read with the scheme of the model.
+            of_model = {"scheme": detector.scheme} if "scheme" in signature(create_dataset).parameters else {}
             chosen = protocol or detector.protocol
             dataset = create_dataset(
                 args.root,
                 split=split,
                 protocol=chosen,
                 normalizer=args.normalizer or chosen.normalizer_of(detector.scheme.name),
-                **options,
+                **{**of_model, **options},
             )
             jobs.append((name, dataset))
     for name, dataset in jobs:
@@ -106,13 +114,13 @@ def run(args: argparse.Namespace) -> int:
         missing = dataset.missing_images()
         if missing:
             raise InputFileError(
-                f"Expected all pictures of split '{dataset.split}' under '{args.root}' (missing: {len(missing)}, "
+                f"Expected all images of split '{dataset.split}' under '{args.root}' (missing: {len(missing)}, "
                 f"such as '{missing[0]}'). {dataset.layout}".rstrip()
             )
     published = []
     if args.published:
         csv_names = {dataset.csv_name: dataset.split for _, dataset in jobs if args.dataset == "hrnet_csv"}
-        published = published_figures_of_csv(csv_names) or published_figures(args.dataset)
+        published = published_results_of_csv(csv_names) or published_results(args.dataset)
     find_faces = None
     if any(dataset.protocol.box == "detector" for _, dataset in jobs):
         from lgcn.predict import CascadeFaceDetector
@@ -140,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     if len(results) > 1 or results[0].masks or published:
         print("", "\n\n".join(table.as_text() for table in tables), sep="\n")
     if args.published:
-        print("", NOTE if published else f"No published figures of '{args.dataset}' are known here.", sep="\n")
+        print("", NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n")
     if args.json is not None:
         try:
             write_text(args.json, to_json(results, published))
@@ -152,5 +160,5 @@ def run(args: argparse.Namespace) -> int:
         folder = EvaluationFolder(args.output)
         with writing_to(args.output):
             folder.write(results, [dataset for _, dataset in jobs], tables, published)
-        print(f"\nwrote {', '.join(path.name for path in folder.written)} to '{args.output}'")
+        print("", printable(f"wrote {', '.join(path.name for path in folder.written)} to '{args.output}'"), sep="\n")
     return 0

@@ -1,4 +1,4 @@
-"""What ``lgcn evaluate --output`` writes: the figures as JSON, CSV and Markdown, CED curves, the worst faces."""
+"""Files of ``lgcn evaluate --output``: JSON, CSV, Markdown, CED curves, and a sheet of the worst faces."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from lgcn.datasets import LandmarkDataset
     from lgcn.evaluation.comparison_table import ComparisonTable
-    from lgcn.evaluation.literature import PublishedFigures
+    from lgcn.evaluation.literature import PublishedResult
     from lgcn.evaluation.results import EvaluationResult
     from lgcn.visualization import Tile
 
@@ -20,7 +20,7 @@ WORST_FACES = 12
 
 
 class EvaluationFolder:
-    """The folder and the names in it.
+    """The folder that an evaluation is written to.
 
     Args:
         folder: created when something is written.
@@ -35,28 +35,28 @@ class EvaluationFolder:
         results: Sequence["EvaluationResult"],
         datasets: Sequence["LandmarkDataset"],
         tables: Sequence["ComparisonTable"],
-        published: Sequence["PublishedFigures"],
+        published: Sequence["PublishedResult"],
     ) -> None:
-        """Writes all of it.
+        """Writes all files.
 
         Args:
-            results: what was measured.
-            datasets: on what, one for each result; the pictures of the worst faces are read again.
-            tables: of subsets.
-            published: the figures of others that stand in the tables.
+            results: results of the evaluation.
+            datasets: the dataset of each result; the images of the worst faces are read again.
+            tables: tables of subsets.
+            published: the published results in the tables.
         """
-        from lgcn.evaluation.formatting import faces_to_rows, landmarks_to_rows, result_to_rows
-        from lgcn.evaluation.report import report_markdown
+        from lgcn.evaluation.formatting import report_markdown
+        from lgcn.evaluation.serialization import faces_to_rows, landmarks_to_rows, result_to_rows
         from lgcn.files import write_text
 
         write_text(self._file("evaluation.json"), to_json(results, published))
         self._write_csv("evaluation.csv", [row for result in results for row in result_to_rows(result)])
         self._write_csv("faces.csv", [row for result in results for row in faces_to_rows(result)])
         self._write_csv("landmarks.csv", [row for result in results for row in landmarks_to_rows(result)])
-        pictures = self._write_curves(results)
+        images = self._write_curves(results)
         for result, dataset in zip(results, datasets, strict=True):
-            pictures.append(self._write_worst(result, dataset, self._ending(results, result)))
-        write_text(self._file("evaluation.md"), report_markdown(results, tables, published, pictures))
+            images.append(self._write_worst(result, dataset, self._ending(results, result)))
+        write_text(self._file("evaluation.md"), report_markdown(results, tables, published, images))
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
@@ -64,26 +64,29 @@ class EvaluationFolder:
         return path
 
     def _ending(self, results: Sequence["EvaluationResult"], result: "EvaluationResult") -> str:
-        """Tells the files of several results apart: "" for one, else "_1_model_split"."""
+        """Distinguishes the files of several results: "" for one, else "_1_model_split"."""
         if len(results) == 1:
             return ""
-        words = (re.sub(r"\W+", "-", word).strip("-")[-40:] for word in (result.model, result.split))
+        words = (re.sub(r"\W+", "-", word, flags=re.ASCII).strip("-")[-40:] for word in (result.model, result.split))
         number = next(number for number, each in enumerate(results, start=1) if each is result)
         return "_".join(["", str(number), *words])
 
     def _write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        from lgcn.files import replace_when_done
+        from lgcn.files import escape_name, replace_when_done
 
-        # Splits with other subsets, and models without a graph, have other columns.
+        # Splits with different subsets, and models without a graph, have different columns.
         columns = dict.fromkeys(column for row in rows for column in row)
-        with replace_when_done(self._file(name)) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        with replace_when_done(self._file(name)) as part_file, part_file.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(columns), restval="")
             writer.writeheader()
-            writer.writerows(rows)
+            for row in rows:
+                # File names may hold what UTF-8 cannot encode; lgcn.files.unescape_name gives them back.
+                writer.writerow({key: escape_name(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
 
     def _write_curves(self, results: Sequence["EvaluationResult"]) -> list[tuple[str, str]]:
-        """CED figures and their CSV; pairs of a title and a file name."""
-        from lgcn.evaluation.formatting import ROW_TITLES, curve_to_rows
+        """Plots of the CED and their CSV; pairs of a title and a file name."""
+        from lgcn.evaluation.formatting import ROW_TITLES
+        from lgcn.evaluation.serialization import curve_to_rows
 
         whole = {}
         for result in results:
@@ -92,9 +95,7 @@ class EvaluationFolder:
                 whole[": ".join([*name, ROW_TITLES.get(kind, kind)])] = row.errors
         threshold = max(threshold for result in results for threshold in result.thresholds)
         points = [row for result in results for kind in result.rows for row in curve_to_rows(result, kind, threshold)]
-        pictures = [
-            ("Cumulative error distribution", self._plot("ced", whole, threshold, _conditions(results), points))
-        ]
+        images = [("Cumulative error distribution", self._plot("ced", whole, threshold, _conditions(results), points))]
         for result in results:
             kind = list(result.rows)[-1]
             parts = {
@@ -106,35 +107,39 @@ class EvaluationFolder:
                 what = f"{result.model}, {ROW_TITLES.get(kind, kind)}"
                 stem, title = f"ced_subsets{self._ending(results, result)}", f"{what}: {_conditions([result])}"
                 file = self._plot(stem, parts, threshold, title, points)
-                pictures.append((f"Cumulative error distribution of the subsets of {result.split}, {what}", file))
-        return pictures
+                images.append((f"Cumulative error distribution of the subsets of {result.split}, {what}", file))
+        return images
 
     def _plot(
         self, stem: str, curves: dict[str, "Tensor"], threshold: float, title: str, points: Sequence[dict[str, object]]
     ) -> str:
-        """Draws the curves and writes their points; the name of the picture."""
+        """Draws the curves and writes their points; returns the name of the image."""
+        from lgcn.files import printable
         from lgcn.visualization import plot_ced
 
-        plot_ced(curves, threshold, self._file(f"{stem}.png"), title=title)
+        printable_curves = {printable(name): errors for name, errors in curves.items()}
+        plot_ced(printable_curves, threshold, self._file(f"{stem}.png"), title=printable(title))
         self._write_csv(f"{stem}.csv", points)
         return f"{stem}.png"
 
     def _write_worst(self, result: "EvaluationResult", dataset: "LandmarkDataset", ending: str) -> tuple[str, str]:
+        from lgcn.files import printable
         from lgcn.visualization import save_contact_sheet
 
         kind, row = list(result.rows.items())[-1]
-        # NaN, no error, comes last.
+        # NaN, a face that was not measured, comes last.
         worst = row.errors.nan_to_num(nan=-1.0, posinf=float("inf")).argsort(descending=True, stable=True)
         faces = [int(face) for face in worst[:WORST_FACES] if not row.errors[face].isnan()]
         tiles = [self._tile(result, dataset, kind, face) for face in faces]
         title = f"worst faces of {result.model}, {kind} landmarks: {_conditions([result])}"
         name = f"worst{ending}.png"
-        save_contact_sheet(self._file(name), tiles, title=title)
+        save_contact_sheet(self._file(name), tiles, title=printable(title))
         return f"Worst faces of {result.model} on {result.split}", name
 
     def _tile(self, result: "EvaluationResult", dataset: "LandmarkDataset", kind: str, face: int) -> "Tile":
         import torch
 
+        from lgcn.files import printable
         from lgcn.geometry import landmark_box
         from lgcn.visualization import cut_tile
 
@@ -142,17 +147,17 @@ class EvaluationFolder:
         assert row.landmarks is not None
         visibility = dataset.visibility[index]
         target = dataset.pos[index].masked_fill(visibility[:, None] == 0, torch.nan)
-        name = result.image_ids[face]
+        name = printable(result.image_ids[face])
         caption = f"NME {100 * row.errors[face]:.2f} %\n{name if len(name) <= 34 else f'...{name[-31:]}'}"
         box = landmark_box(dataset.pos[index], visibility)
         return cut_tile(dataset.read_image(index), box, row.landmarks[face].float(), target, caption)
 
 
-def to_json(results: Sequence["EvaluationResult"], published: Sequence["PublishedFigures"] = ()) -> str:
-    """One result as an object of its own, several (or published figures beside) as {"evaluations": [...]}."""
+def to_json(results: Sequence["EvaluationResult"], published: Sequence["PublishedResult"] = ()) -> str:
+    """A single result as one object; several results, or published ones as well, as ``{"evaluations": [...]}``."""
     from dataclasses import asdict
 
-    from lgcn.evaluation.formatting import result_to_dict
+    from lgcn.evaluation.serialization import result_to_dict
 
     found = [result_to_dict(result) for result in results]
     content: dict[str, Any] = found[0]
@@ -164,7 +169,7 @@ def to_json(results: Sequence["EvaluationResult"], published: Sequence["Publishe
 
 
 def _name_of(results: Sequence["EvaluationResult"], result: "EvaluationResult") -> list[str]:
-    """What tells a result from the others; nothing where there are none."""
+    """What distinguishes a result from the others; empty if it is the only one."""
     models, splits, protocols = ({getattr(each, key) for each in results} for key in ("model", "split", "protocol"))
     words = [result.model] if len(models) > 1 else []
     words += [result.split] if len(splits) > 1 else []
@@ -173,7 +178,7 @@ def _name_of(results: Sequence["EvaluationResult"], result: "EvaluationResult") 
 
 
 def _conditions(results: Sequence["EvaluationResult"]) -> str:
-    """Dataset, splits, protocols and normalisers of a picture."""
+    """Dataset, splits, protocols and normalisers, for the title of an image."""
     splits, protocols, normalizers = (
         ", ".join(dict.fromkeys(each))
         for each in (

@@ -1,7 +1,11 @@
-"""``lgcn fit``: Lightning's command line over the package's module and data, with configurations found by name."""
+"""``lgcn fit``: Lightning's command line for the module and the data of this package."""
 
+import logging
+import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,8 +22,8 @@ try:
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-    from lgcn.datasets.workers import one_message, short_worker_errors
-    from lgcn.training.callbacks import WholeFileCheckpointIO, default_callbacks, find_last_checkpoint
+    from lgcn.datasets.corrupt_images import short_worker_errors
+    from lgcn.training.callbacks import AtomicCheckpointIO, default_callbacks, find_last_checkpoint
     from lgcn.training.datamodule import LandmarkDataModule
     from lgcn.training.module import LandmarkModule
 except ModuleNotFoundError as error:
@@ -31,12 +35,12 @@ CONFIGS = files("lgcn") / "configs"
 
 
 def shipped_configs() -> list[str]:
-    """Names that ``--config`` knows."""
+    """Names of configurations that ``--config`` takes."""
     return sorted(Path(entry.name).stem for entry in CONFIGS.iterdir() if entry.name.endswith(".yaml"))
 
 
 def find_config(name: str) -> str:
-    """The path of a configuration given by path or by the name of a shipped one."""
+    """The path of a configuration, given by its path or by the name of a shipped one."""
     if Path(name).is_file():
         return name
     if name in shipped_configs():
@@ -61,7 +65,7 @@ def resolve_configs(argv: Sequence[str]) -> list[str]:
 
 
 def _first_without_yaml(argv: Sequence[str]) -> str | None:
-    """The first configuration among resolved arguments that cannot be parsed; jsonargparse does not say which it is."""
+    """The first configuration among resolved arguments that is no valid YAML; jsonargparse does not name it."""
     for before, word in zip(["", *argv], argv, strict=False):
         option, equals, value = word.partition("=")
         path = value if equals and option in {"--config", "-c"} else word if before in {"--config", "-c"} else None
@@ -73,21 +77,28 @@ def _first_without_yaml(argv: Sequence[str]) -> str | None:
     return None
 
 
-class WholeConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` beside its place and renames it, so that a killed run leaves a whole one or none."""
+class AtomicConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` to a temporary file and renames it, so that a killed run leaves a whole file or none."""
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
         super().__init__(parser, config, config_filename=".config.yaml.part", overwrite=True)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        written = Path(trainer.log_dir or trainer.default_root_dir) / self.config_filename  # asks all processes
+        written = Path(trainer.log_dir or trainer.default_root_dir) / self.config_filename  # a collective operation
         if trainer.is_global_zero and written.is_file():
             written.replace(written.with_name("config.yaml"))
 
 
+class RunLogger(TensorBoardLogger):
+    """A TensorBoard logger without ``hparams.yaml``, which would be empty: ``config.yaml`` holds the configuration."""
+
+    def save(self) -> None:
+        super(TensorBoardLogger, self).save()
+
+
 class FitCLI(LightningCLI):
-    """One command instead of Lightning's four, and one seed for weights, shuffling, augmentation and dropout."""
+    """A single command instead of Lightning's four, and one seed for weights, shuffling, augmentation and dropout."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.run_dir: Path | None = None
@@ -95,8 +106,8 @@ class FitCLI(LightningCLI):
         super().__init__(
             LandmarkModule,
             LandmarkDataModule,
-            save_config_callback=WholeConfig,
-            trainer_defaults={"reload_dataloaders_every_n_epochs": 1, "default_root_dir": "runs"},
+            save_config_callback=AtomicConfig,
+            trainer_defaults={"default_root_dir": "runs"},
             parser_kwargs={"prog": "lgcn fit", "description": "Train a detector.", "exit_on_error": False},
             args=list(argv),
             run=False,
@@ -105,14 +116,14 @@ class FitCLI(LightningCLI):
         )
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--seed_everything", type=int, default=0, help="Decides every random draw of the run.")
+        parser.add_argument("--seed_everything", type=int, default=0, help="Seed of every random draw of the run.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="Checkpoint to resume from; 'last' goes on with the newest run under trainer.default_root_dir.",
+            help="Checkpoint to resume from; 'last' resumes the newest run under trainer.default_root_dir.",
         )
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("seed_everything", "model.seed")
@@ -136,15 +147,15 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init.trainer
         if config.logger is None or config.logger is True:
-            # A resumed run goes on in its own folder: Lightning forgets the best checkpoint when the folder changes.
+            # A resumed run continues in its own folder: Lightning forgets the best checkpoint if the folder changes.
             run = self.run_dir
             if run is None:
-                kwargs["logger"] = TensorBoardLogger(config.default_root_dir, name="")
+                kwargs["logger"] = RunLogger(config.default_root_dir, name="")
             else:
                 number = run.name.removeprefix("version_")
                 version = int(number) if number.isdigit() else run.name
-                kwargs["logger"] = TensorBoardLogger(run.parent, name="", version=version)
-        kwargs["plugins"] = [*(config.plugins or []), WholeFileCheckpointIO()]
+                kwargs["logger"] = RunLogger(run.parent, name="", version=version)
+        kwargs["plugins"] = [*(config.plugins or []), AtomicCheckpointIO()]
         kwargs["callbacks"] = [*(config.callbacks or []), *default_callbacks()]
         try:
             return super().instantiate_trainer(**kwargs)
@@ -155,21 +166,21 @@ class FitCLI(LightningCLI):
 
 
 def _unusable_trainer(error: Exception) -> InputError:
-    """Lightning's words about the trainer's settings, which are about the user's input too."""
+    """An error of Lightning about the settings of the trainer, which are the user's input."""
     return InputError(f"Cannot use the settings in 'trainer': {' '.join(str(error).split())}")
 
 
 def _check_sync_batchnorm(trainer: Trainer, wanted: bool) -> None:
-    """Raises :class:`InputError` where torch would only say so when the run has a folder."""
+    """Raises :class:`InputError` before the run has a folder; torch would raise later."""
     if wanted and trainer.strategy.root_device.type == "cpu":
         raise InputError(
-            "Expected 'trainer.sync_batchnorm' to be false on the CPU, where torch cannot do it (got true). "
-            "Leave it out, or train on other devices."
+            "Expected 'trainer.sync_batchnorm' to be false on the CPU, where torch does not support it (got true). "
+            "Remove the option, or train on another device."
         )
 
 
 def _check_writable(folder: str) -> None:
-    """Raises :class:`InputFileError` unless the folder of the runs is there, or can be made, and takes files."""
+    """Raises :class:`InputFileError` unless the folder of the runs can be created and written to."""
     if "://" in folder:
         return
     try:
@@ -182,18 +193,52 @@ def _check_writable(folder: str) -> None:
         ) from error
 
 
+_CONNECTION_LOST = re.compile(r"Connection (closed|reset) by peer")
+
+
+@contextmanager
+def single_error(trainer: Trainer) -> Iterator[None]:
+    """Makes an :class:`InputError` in one of several training processes the only message of the run.
+
+    The other processes would notice a broken connection and print a traceback each. A process that started the others
+    ends them; one of the others only reports that it stops.
+    """
+    try:
+        yield
+    except InputError:
+        launcher = trainer.strategy.launcher
+        if launcher is not None:
+            # They wait for this process in a collective operation, where no gentler signal reaches them.
+            launcher.kill(signal.SIGKILL)
+        raise
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not _CONNECTION_LOST.search(str(error)):
+            raise
+        raise InputError("Stopped because another process of this run stopped; see its message.") from error
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    """False for the messages in which Lightning recommends other products."""
+    message = record.getMessage()
+    return "litlogger" not in message and "litmodels" not in message
+
+
 def run(argv: Sequence[str]) -> int:
-    """Trains as ``argv`` says; the exit status."""
+    """Trains as ``argv`` says; returns the exit status."""
     argv = resolve_configs(argv)
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    log.addFilter(_is_no_advertisement)
     try:
         cli = FitCLI(argv)
         if cli.config.ckpt_path == "last" and cli.ckpt_path is None:
             print("No earlier run to resume: starting from the beginning.", file=sys.stderr)
         _check_sync_batchnorm(cli.trainer, cli.config.trainer.sync_batchnorm)
-        # Read before Lightning makes the run's folder, which a wrong root would leave behind empty.
+        # Checked before Lightning creates the folder of the run.
+        if cli.ckpt_path is None:
+            cli.model.check_backbone_is_trained()
         cli.datamodule.setup()
         _check_writable(cli.trainer.default_root_dir)
-        with one_message(cli.trainer), short_worker_errors():
+        with single_error(cli.trainer), short_worker_errors():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
     except ArgumentError as error:
         raise InputError(explain(str(error), _first_without_yaml(argv))) from error
@@ -206,4 +251,6 @@ def run(argv: Sequence[str]) -> int:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         raise
+    finally:
+        log.removeFilter(_is_no_advertisement)
     return 0

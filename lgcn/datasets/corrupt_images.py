@@ -1,23 +1,24 @@
-"""Pictures that cannot be read or cropped: a run goes on without them if it is told to."""
+"""Images that cannot be read or cropped: skip them, or stop with a short error."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 
-from lgcn.checks import InputFileError
+from lgcn.checks import InputError, InputFileError
 
 
 class ReadableFaces(Dataset[Data]):
-    """A dataset that gives a stand-in where a picture cannot be read, or a face's box not be cropped by.
+    """Replaces faces whose image cannot be read, or whose box cannot be cropped, by a stand-in.
 
-    The stand-in is the next face that can be read, with ``visibility`` 0: batches keep their size and normalisation
-    layers see a face, while losses and metrics count nothing of it. Every item has ``unreadable``, "" or why it
-    could not be read itself, which names the file.
+    The stand-in is the next readable face with ``visibility`` 0: batches keep their size and normalisation layers see
+    a face, while losses and metrics ignore it. Every item has ``unreadable``: "", or why it could not be read itself,
+    with the name of the file.
 
     Args:
-        faces: items whose reading may raise :class:`InputFileError`, as a :class:`lgcn.datasets.LandmarkDataset` does.
+        faces: items that may raise :class:`InputFileError`, as those of a :class:`lgcn.datasets.LandmarkDataset` do.
     """
 
     def __init__(self, faces: Sequence[Data]) -> None:
@@ -27,7 +28,7 @@ class ReadableFaces(Dataset[Data]):
         return len(self.faces)
 
     def __getitem__(self, index: int) -> Data:
-        """Raises :class:`InputFileError` if no picture at all can be read."""
+        """Raises :class:`InputFileError` if no image at all can be read."""
         reason = ""
         for step in range(len(self.faces)):
             try:
@@ -39,14 +40,27 @@ class ReadableFaces(Dataset[Data]):
                 face = without_landmarks(face)
             face.unreadable = reason
             return face
-        raise InputFileError(f"Expected pictures that can be read (got none among {len(self.faces)}). {reason}")
+        raise InputFileError(f"Expected images that can be read (got none among {len(self.faces)}). {reason}")
 
     def __iter__(self) -> Iterator[Data]:
         return (self[index] for index in range(len(self)))
 
 
 def without_landmarks(face: Data) -> Data:
-    """The face with ``visibility`` 0 for all landmarks, so that neither losses nor metrics see any of them."""
+    """A copy of the face with ``visibility`` 0 for all landmarks, which losses and metrics ignore."""
     face = face.clone()
     face.visibility = torch.zeros_like(face.visibility)
     return face
+
+
+@contextmanager
+def short_worker_errors() -> Iterator[None]:
+    """Removes the traceback that a data loader's worker puts into the message of an :class:`InputError`."""
+    try:
+        yield
+    except InputError as error:
+        kind = type(error)
+        _, wrapped, message = error.args[0].rpartition(f"\n{kind.__module__}.{kind.__qualname__}: ")
+        if not wrapped:
+            raise
+        raise kind(message.strip()) from error

@@ -1,19 +1,21 @@
-"""Evaluation of detectors: errors on a dataset, tables of them, and the figures of the literature."""
+"""Evaluation of detectors: errors on a dataset, tables, and published results."""
 
-from lgcn.evaluation.comparison_table import comparison_tables
+from lgcn.evaluation.comparison_table import ComparisonTable, comparison_tables
 from lgcn.evaluation.evaluate import crop_faces, evaluate, evaluation_transform
-from lgcn.evaluation.literature import PublishedFigures, published_figures
-from lgcn.evaluation.report import report_markdown
+from lgcn.evaluation.formatting import format_result, report_markdown
+from lgcn.evaluation.literature import PublishedResult, published_results
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 
 __all__ = [
+    "ComparisonTable",
     "EvaluationResult",
     "EvaluationRow",
-    "PublishedFigures",
+    "PublishedResult",
     "comparison_tables",
     "crop_faces",
     "evaluate",
     "evaluation_transform",
-    "published_figures",
+    "format_result",
+    "published_results",
     "report_markdown",
 ]

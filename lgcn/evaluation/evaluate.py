@@ -1,4 +1,4 @@
-"""How good a detector is on a dataset: NME, FR and AUC of its initial and its refined landmarks."""
+"""Evaluation of a detector on a dataset: NME, FR and AUC of its initial and refined landmarks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,33 +11,29 @@ from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_device, check_shape
-from lgcn.codecs import truncate_to_image
 from lgcn.datasets import DATASETS, LandmarkDataset
-from lgcn.datasets.corrupt_images import ReadableFaces
-from lgcn.datasets.workers import short_worker_errors
+from lgcn.datasets.corrupt_images import ReadableFaces, short_worker_errors
 from lgcn.evaluation.box_matching import ON_CORRUPT, FindFaces, match_found_boxes
 from lgcn.evaluation.formatting import some_names
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
-from lgcn.geometry import invert_affine, transform_points
-from lgcn.metrics import check_threshold, landmark_errors
+from lgcn.metrics import ProtocolErrors, check_threshold, compute_errors
 from lgcn.protocols import EvaluationProtocol
-from lgcn.schemes import normalizing_distance
 from lgcn.transforms import CropToInput
 
 if TYPE_CHECKING:
-    # Only a type here: whatever returns a DetectorOutput can be evaluated without loading timm.
+    # Only a type: any module that returns a DetectorOutput can be evaluated without loading timm.
     from lgcn.models import LandmarkDetector
 
 
 def evaluation_transform(
     detector: "LandmarkDetector", protocol: EvaluationProtocol | None = None, *, rectangles: bool = False
 ) -> CropToInput:
-    """The crop that ``protocol`` (None: the detector's own) evaluates faces in, at the detector's input size.
+    """The crop of a protocol at the input size of a detector.
 
     Args:
-        detector: what the crop is for.
-        protocol: None takes the detector's own.
-        rectangles: whether the boxes are the dataset's own, ``dataset.crops_by_rect``.
+        detector: the detector to evaluate.
+        protocol: the detector's own if None.
+        rectangles: whether the boxes are those of the dataset, ``dataset.crops_by_rect``.
     """
     protocol = protocol or detector.protocol
     return CropToInput(detector.input_size, **(protocol.for_rectangles() if rectangles else protocol).crop_options)
@@ -49,21 +45,21 @@ def crop_faces(
     find_faces: FindFaces | None = None,
     on_corrupt: str = "stop",
 ) -> int | None:
-    """Makes a dataset crop its faces for a detector as the dataset's protocol says; sets its ``transform``.
+    """Sets the ``transform`` of a dataset, so that it crops faces for a detector as its protocol says.
 
     Args:
         dataset: changed in place.
-        detector: whose input the crops have the size of.
-        find_faces: from a picture, uint8 [3, H, W], to boxes [F, 4]; for a protocol that crops by the boxes of
-            a face detector. Each picture is searched once, now.
-        on_corrupt: "stop" raises where a picture to be searched cannot be read; "skip" leaves that to :func:`evaluate`.
+        detector: defines the size of the crops.
+        find_faces: face detector, from an image uint8 [3, H, W] to boxes [F, 4], for a protocol that crops by detected
+            boxes. It is run on every image once, now.
+        on_corrupt: "stop" raises if an image to be searched cannot be read; "skip" leaves that to :func:`evaluate`.
 
     Returns:
         The number of faces that were missed, see :attr:`EvaluationResult.missed_faces`.
 
     Raises:
         InputError: if the protocol needs a face detector and none is given.
-        InputFileError: if a picture to be searched cannot be read.
+        InputFileError: if an image to be searched cannot be read.
     """
     dataset.transform = evaluation_transform(detector, dataset.protocol, rectangles=dataset.crops_by_rect)
     if dataset.protocol.box != "detector":
@@ -90,28 +86,25 @@ def evaluate(
     missed_faces: int | None = None,
     on_corrupt: str = "stop",
 ) -> EvaluationResult:
-    """Runs a detector over a dataset and compares landmarks in pixels of the original pictures.
-
-    Where the protocol says so, errors and normalisers are measured in the crop instead.
+    """Runs a detector on a dataset and measures its landmarks as the protocol of the dataset says.
 
     Args:
-        detector: evaluated in eval mode; each of its modules gets its own mode back.
-        dataset: with the detector's scheme; its ``transform`` crops faces to the detector's input
-            as :func:`crop_faces` makes it. Its protocol and normaliser are those reported.
+        detector: evaluated in eval mode; the modes of its modules are restored afterwards.
+        dataset: faces of the detector's scheme, cropped to its input by :func:`crop_faces`. The protocol and the
+            normaliser of the dataset are used and reported.
         batch_size: faces in a batch.
-        num_workers: processes that read and crop; 0 does it in this one.
-        device: moves the detector there, where it stays; None leaves it where it is.
-        thresholds: of FR and AUC, fractions; the protocol's if None.
-        progress: shows a bar on stderr, if that is a terminal.
-        model: what the result calls the detector; its class if None.
-        missed_faces: what :func:`crop_faces` has returned.
-        on_corrupt: what happens when a picture cannot be read. "stop" raises the
-            :class:`~lgcn.checks.InputFileError` that names it; "skip" goes on without it and names it in
-            :attr:`EvaluationResult.unreadable` and in the warning.
+        num_workers: processes that read and crop images; 0 does it in this process.
+        device: device that the detector is moved to, and stays on; None does not move it.
+        thresholds: thresholds of FR and AUC, fractions; those of the protocol if None.
+        progress: show a progress bar on stderr if it is a terminal.
+        model: name of the model in the result; the class of the detector if None.
+        missed_faces: what :func:`crop_faces` returned.
+        on_corrupt: what to do if an image cannot be read. "stop" raises the :class:`~lgcn.checks.InputFileError` that
+            names it; "skip" continues without it, and names it in :attr:`EvaluationResult.unreadable` and the warning.
 
     Raises:
-        InputError: if the schemes differ, the dataset is empty or its faces are not cropped to the
-            detector's input, no face has a normaliser, or a number or the device cannot be used.
+        InputError: if the schemes differ, the dataset is empty or does not crop its faces to the detector's input, no
+            face has a normalising distance, or a number or the device cannot be used.
     """
     check_evaluation(detector, dataset, batch_size, num_workers, device, thresholds)
     thresholds = tuple(thresholds or dataset.protocol.thresholds)
@@ -120,10 +113,10 @@ def evaluate(
     _check_faces(detector, faces)
     if device is not None:
         detector.to(check_device(device))
-    judged, reasons = _judge(detector, dataset, faces, batch_size, num_workers, progress)
+    measured, reasons = _measure(detector, dataset, faces, batch_size, num_workers, progress)
     rows = {
         name: EvaluationRow.from_errors(errors.nanmean(dim=1), thresholds, errors, landmarks)
-        for name, (errors, landmarks) in judged.items()
+        for name, (errors, landmarks) in measured.items()
     }
     image_ids = tuple(dataset.image_ids[index] for index in dataset.indices())
     unreadable = {image_id: reason for image_id, reason in zip(image_ids, reasons, strict=True) if reason}
@@ -138,7 +131,7 @@ def evaluate(
         missing = f"selection: {len(dataset)} of {found} faces"
     if unreadable:
         missing = missing or f"split '{dataset.split}': {len(dataset)} of {len(dataset)} faces"
-        missing += f", {sum(map(bool, reasons))} of them left out, whose pictures cannot be read: "
+        missing += f", {sum(map(bool, reasons))} of them left out because their images cannot be read: "
         missing += some_names(list(unreadable))
     return EvaluationResult(
         model=model or type(detector).__name__,
@@ -168,7 +161,7 @@ def check_evaluation(
     device: str | torch.device | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> None:
-    """Raises what :func:`evaluate` would raise with these arguments, as far as that is known without a picture."""
+    """Raises the errors of :func:`evaluate` that can be known before an image is read."""
     if detector.scheme.name != dataset.scheme.name:
         raise InputError(
             f"Expected 'detector' to have the dataset's scheme '{dataset.scheme.name}' (got '{detector.scheme.name}'). "
@@ -188,7 +181,7 @@ def check_evaluation(
         check_device(device)
 
 
-def _judge(
+def _measure(
     detector: "LandmarkDetector",
     dataset: LandmarkDataset,
     faces: Any,
@@ -196,55 +189,59 @@ def _judge(
     num_workers: int,
     progress: bool,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
-    """Name of a row -> errors of landmarks [N, K] and landmarks [N, K, 2] in pixels of the image, on the CPU.
+    """Errors [N, K] and landmarks [N, K, 2] in pixels of the image by row, and the reason why an image is unreadable.
 
-    Second, why each picture cannot be read, "" for those that can. ``faces`` are those of ``dataset``, or of a wrapper.
+    ``faces`` are those of ``dataset``, or of a wrapper around it. The reason is "" for images that can be read.
     """
     K = detector.scheme.num_landmarks
     device = next((tensor.device for tensor in detector.parameters()), torch.device("cpu"))
     kinds = {"initial": "initial"} if detector.refiner is None else {"initial": "initial", "refined": "pos"}
-    errors: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
-    landmarks: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    measured: dict[str, list[ProtocolErrors]] = {kind: [] for kind in kinds}
     reasons: list[str] = []
-    in_crop = dataset.protocol.frame == "crop"
-    height, width = detector.input_size
+    # The decode of the public HRNet code ends in whole pixels of the image.
     whole_pixels = getattr(getattr(detector, "codec", None), "decode_name", None) == "hrnet"
     loader = DataLoader(faces, batch_size=batch_size, num_workers=num_workers)
     bar = tqdm(total=len(dataset), desc="evaluate", unit="face", disable=None if progress else True)
     with bar, _eval_mode(detector), torch.inference_mode(), short_worker_errors():
+        network = _for_inference(detector)
         for batch in loader:
             B = batch.num_graphs
-            output = detector(batch.image.to(device))
-            to_image = invert_affine(batch.affine.double())
-            target = batch.y.double().view(B, K, 2)
-            visibility = batch.visibility.view(B, K)
-            if in_crop:
-                target = target / target.new_tensor([width, height])
-                distance = normalizing_distance(target, dataset.scheme, dataset.normalizer_name, visibility)
-            else:
-                target = transform_points(target, to_image)
-                distance = batch.normalizer.double()
-            # A face without the eye corners that it is measured by is not judged.
-            visibility = visibility * (distance.isfinite() & (distance > 0))[:, None]
+            output = network(batch.image.to(device))
             reasons += batch.get("unreadable", B * [""])
-            for kind, field_name in kinds.items():
-                preds = getattr(output, field_name).cpu().double()
-                # The public HRNet code's decode ends in the image, in whole pixels.
-                truncates = kind == "initial" and whole_pixels
-                in_image = truncate_to_image(preds, batch.affine) if truncates else transform_points(preds, to_image)
-                landmarks[kind].append(in_image)
-                preds = preds / preds.new_tensor([width, height]) if in_crop else landmarks[kind][-1]
-                errors[kind].append(landmark_errors(preds, target, distance, visibility))
+            for kind, name in kinds.items():
+                found = compute_errors(
+                    getattr(output, name),
+                    batch.y.view(B, K, 2),
+                    batch.affine,
+                    batch.normalizer,
+                    batch.visibility.view(B, K),
+                    scheme=dataset.scheme,
+                    protocol=dataset.protocol,
+                    input_size=detector.input_size,
+                    normalizer_name=dataset.normalizer_name,
+                    whole_pixels=whole_pixels and kind == "initial",
+                )
+                measured[kind].append(found)
             bar.update(B)
-    # What stands in for a picture that cannot be read has other landmarks.
-    strangers = torch.tensor([bool(reason) for reason in reasons])
-    for kind in kinds:
-        landmarks[kind] = [torch.cat(landmarks[kind]).masked_fill(strangers[:, None, None], torch.nan)]
-    return {kind: (torch.cat(errors[kind]), torch.cat(landmarks[kind])) for kind in kinds}, reasons
+    # The stand-in for an image that cannot be read is another face.
+    skipped = torch.tensor([bool(reason) for reason in reasons])
+    return {
+        kind: (
+            torch.cat([each.errors for each in batches]),
+            torch.cat([each.landmarks for each in batches]).masked_fill(skipped[:, None, None], torch.nan),
+        )
+        for kind, batches in measured.items()
+    }, reasons
+
+
+def _for_inference(detector: "LandmarkDetector") -> Any:
+    """The fast form of a detector that has one, with the same output; called in eval mode."""
+    build = getattr(detector, "for_inference", None)
+    return detector if build is None else build()
 
 
 def _check_faces(detector: "LandmarkDetector", dataset: Sequence[Data]) -> None:
-    """Looks at the first face; pictures that are not cropped would only fail to stack, without a word why."""
+    """Checks the first face: images that are not cropped would fail to stack, with an unhelpful error."""
     if len(dataset) == 0:
         raise InputError("Expected 'dataset' to hold faces (got an empty one).")
     first = dataset[0]
@@ -264,7 +261,7 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        # From the root down: parts that were not in the mode of the whole (a frozen backbone) are set after it.
+        # From the root down: a part in another mode than the whole (a frozen backbone) is set after it.
         for each, training in modes:
             if each.training != training:
                 each.train(training)

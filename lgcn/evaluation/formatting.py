@@ -1,41 +1,48 @@
-"""Evaluation results as a printed table, as JSON and as rows of CSV."""
+"""Evaluation results as printed tables and as a page of Markdown."""
 
 import math
-import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-import torch_geometric
+from tabulate import tabulate
 
 from lgcn import __version__
-from lgcn.evaluation.results import EvaluationResult, EvaluationRow
-from lgcn.metrics import cumulative_error_distribution
+from lgcn.files import printable
+from lgcn.evaluation.literature import PublishedResult
+from lgcn.evaluation.results import PERCENTS, EvaluationResult
+
+if TYPE_CHECKING:
+    from lgcn.evaluation.comparison_table import ComparisonTable
 
 ROW_TITLES = {"initial": "initial (heatmap)", "refined": "refined (graph)"}
 
 NORMALIZER_TITLES = {
-    "inter_ocular": "the distance between the outer eye corners",
-    "inter_pupil": "the distance between the pupils or eye centres",
+    "inter_ocular": "distance between the outer eye corners",
+    "inter_pupil": "distance between the pupils or eye centres",
     "box": "sqrt(width x height) of the tight landmark box",
-    "box_size": "the size of the face's box as the annotation gives it",
+    "box_size": "size of the face box in the annotation",
 }
+
+PUBLISHED_MARK = "(published)"
+NOTE = (
+    f"{PUBLISHED_MARK}: as reported by others, not measured here. Compare rows only if their protocol is the same; "
+    "'?' is an unknown protocol."
+)
 
 
 def format_result(result: EvaluationResult) -> str:
-    """The result as text: what was evaluated, a table of aligned columns, a loud line if faces are missing.
+    """The result as text: what was evaluated, a table of metrics, and a warning if faces are missing.
 
-    NME and FR are per cent, AUC is a fraction.
+    NME and FR are in per cent, AUC is a fraction.
     """
-    header = ["landmarks", "NME %"]
-    header += [
-        f"{figure}@{threshold_title(threshold)}{unit}" for threshold in result.thresholds for figure, unit in _FIGURES
-    ]
-    table = [header]
+    table = [["landmarks", "NME %"]]
+    for threshold in result.thresholds:
+        table[0] += [f"FR@{threshold_title(threshold)} %", f"AUC@{threshold_title(threshold)}"]
     for name, row in result.rows.items():
-        cells = [(row.fr[threshold], row.auc[threshold]) for threshold in result.thresholds]
-        figures = [text for fr, auc in cells for text in (f"{fr:.2f}", f"{auc:.4f}")]
-        table.append([ROW_TITLES.get(name, name), f"{row.nme:.3f}", *figures])
+        cells = [ROW_TITLES.get(name, name), f"{row.nme_percent:.3f}"]
+        for threshold in result.thresholds:
+            cells += [f"{row.fr_percent[threshold]:.2f}", f"{row.auc[threshold]:.4f}"]
+        table.append(cells)
     lines = [f"{name + ':':<12}{value}" for name, value in facts_of(result).items()]
     lines += ["", *align(table, left=1)]
     warning = warning_of(result)
@@ -43,8 +50,8 @@ def format_result(result: EvaluationResult) -> str:
 
 
 def facts_of(result: EvaluationResult) -> dict[str, str]:
-    """What was evaluated, on what and how, in words."""
-    normalizer = NORMALIZER_TITLES.get(result.normalizer, "the distance of that name")
+    """What was evaluated, on what, and how, as printable text."""
+    normalizer = NORMALIZER_TITLES.get(result.normalizer, "distance of that name")
     expected = "" if result.expected_faces in (None, result.num_faces) else f" of {result.expected_faces}"
     facts = {
         "model": result.model,
@@ -55,156 +62,86 @@ def facts_of(result: EvaluationResult) -> dict[str, str]:
     }
     if result.missed_faces is not None:
         facts["boxes"] = (
-            f"of a face detector; {result.missed_faces} of {len(result.image_ids)} faces that it missed are cropped by "
-            "their landmarks"
+            f"from a face detector, which missed {result.missed_faces} of {len(result.image_ids)} faces; these are "
+            "cropped by their landmarks"
         )
     if result.unreadable:
-        pictures = f"{len(result.unreadable)} picture{'s' if len(result.unreadable) > 1 else ''}"
-        facts["left out"] = f"{pictures} that cannot be read: {some_names(list(result.unreadable))}"
-    return facts
+        images = f"{len(result.unreadable)} image{'s' if len(result.unreadable) > 1 else ''}"
+        facts["left out"] = f"{images} that cannot be read: {some_names(list(result.unreadable))}"
+    return {name: printable(value) for name, value in facts.items()}
 
 
 def some_names(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many there are besides."""
+    """The first names, and the number of the others."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{rest}"
 
 
 def warning_of(result: EvaluationResult) -> str | None:
-    """What is missing of the split, None where nothing is."""
+    """What is missing of the split, None if nothing is."""
     if result.warning is None:
         return None
-    return f"WARNING: INCOMPLETE {result.warning}. These figures cannot be compared with published ones."
+    return printable(f"WARNING: INCOMPLETE {result.warning}. These results cannot be compared with published ones.")
 
 
 def align(table: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Lines of a table whose first ``left`` columns start, and whose others end, at the same place."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "   ".join(
-            f"{cell:<{width}}" if number < left else f"{cell:>{width}}"
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
+    """Lines of a plain-text table: the first ``left`` columns are aligned to the left, the others to the right."""
+    sides = _sides(table, left)
+    return tabulate(table, tablefmt="plain", colalign=sides, disable_numparse=True, preserve_whitespace=True).split(
+        "\n"
+    )
 
 
-def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
-    """The result as plain values for JSON; a figure that is not finite (a NaN prediction) becomes None."""
-    return {
-        "model": result.model,
-        "dataset": result.dataset,
-        "split": result.split,
-        "num_faces": result.num_faces,
-        "expected_faces": result.expected_faces,
-        "missed_faces": result.missed_faces,
-        "unreadable": result.unreadable,
-        "warning": result.warning,
-        "protocol": result.protocol.name,
-        "protocol_description": result.protocol.description,
-        "protocol_facts": result.protocol.facts(),
-        "normalizer": result.normalizer,
-        "thresholds": list(result.thresholds),
-        "units": {"nme": "per cent", "fr": "per cent", "auc": "fraction", "percentiles": "per cent"},
-        "results": {name: _row_to_dict(row) for name, row in result.rows.items()},
-        "percentiles": {name: _percentiles(row) for name, row in result.rows.items()},
-        "subsets": {
-            name: {
-                "num_faces": result.num_judged(name),
-                "expected_faces": result.expected_subset_faces.get(name),
-                "results": {kind: _row_to_dict(row) for kind, row in rows.items()},
-                "percentiles": {kind: _percentiles(row) for kind, row in rows.items()},
-            }
-            for name, rows in result.subsets.items()
-        },
-        "versions": {
-            "lgcn": __version__,
-            "torch": torch.__version__,
-            "torch_geometric": torch_geometric.__version__,
-            "python": platform.python_version(),
-        },
-    }
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A table in Markdown: the first ``left`` columns are aligned to the left, the others to the right."""
+    sides = _sides([header], left)
+    return tabulate(rows, header, tablefmt="pipe", colalign=sides, disable_numparse=True)
 
 
-def _conditions(result: EvaluationResult) -> dict[str, object]:
-    """The columns that every row of CSV begins with."""
-    return {
-        "model": result.model,
-        "dataset": result.dataset,
-        "split": result.split,
-        "protocol": result.protocol.name,
-        "normalizer": result.normalizer,
-    }
+def _sides(table: Sequence[Sequence[str]], left: int) -> list[str]:
+    return ["left" if number < left else "right" for number in range(len(table[0]))]
 
 
-def result_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
-    """A row of CSV for the whole split and for each subset, of each set of landmarks; same keys in every row."""
-    parts = {"": result.rows, **result.subsets}
-    return [
-        {**_conditions(result), "subset": name, "num_faces": result.num_judged(name or None), "landmarks": kind}
-        | {figure: "" if value is None else f"{value:.6g}" for figure, value in _row_to_dict(row).items()}
-        | {f"nme_p{percent}": "" if value is None else f"{value:.6g}" for percent, value in _percentiles(row).items()}
-        for name, rows in parts.items()
-        for kind, row in rows.items()
-    ]
-
-
-def faces_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
-    """A row of CSV for each face, in the order of the dataset: NME in per cent, and 0 or 1 for each subset."""
-    errors = {kind: (100 * row.errors).tolist() for kind, row in result.rows.items()}
-    return [
-        {**_conditions(result), "face": index, "image_id": image_id}
-        | {f"nme_{kind}": "" if math.isnan(each[index]) else f"{each[index]:.6g}" for kind, each in errors.items()}
-        | {name: int(mask[index]) for name, mask in result.masks.items()}
-        for index, image_id in enumerate(result.image_ids)
-    ]
-
-
-def landmarks_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
-    """A row of CSV for each landmark: its NME in per cent."""
-    errors = {kind: row.per_landmark.tolist() for kind, row in result.rows.items()}
-    return [
-        {**_conditions(result), "landmark": index, "name": name}
-        | {f"nme_{kind}": "" if math.isnan(each[index]) else f"{each[index]:.6g}" for kind, each in errors.items()}
-        for index, name in enumerate(result.landmark_names)
-    ]
-
-
-def curve_to_rows(
-    result: EvaluationResult, kind: str, threshold: float, subset: str = "", num_points: int = 201
-) -> list[dict[str, object]]:
-    """Rows of CSV, a point of a cumulative error distribution each: the part of the faces whose NME is at most that.
+def report_markdown(
+    results: Sequence[EvaluationResult],
+    tables: Sequence["ComparisonTable"],
+    published: Sequence[PublishedResult] = (),
+    images: Sequence[tuple[str, str]] = (),
+) -> str:
+    """What was evaluated, how, and the results, as a page of Markdown.
 
     Args:
-        result: of the split.
-        kind: of landmarks, a key of ``result.rows``.
-        threshold: the last NME, a fraction; the first is 0.
-        subset: of the split; "" is all of it.
-        num_points: evenly apart.
+        results: each gets a list of its facts.
+        tables: tables of :func:`lgcn.evaluation.comparison_tables`.
+        published: the published results in the tables, whose sources are listed.
+        images: pairs of a title and the name of a file in the folder of the page.
     """
-    errors = (result.subsets[subset] if subset else result.rows)[kind].errors
-    at = threshold * torch.arange(num_points, dtype=torch.float64) / (num_points - 1)
-    curve = cumulative_error_distribution(errors.double().cpu(), at)
-    same = {**_conditions(result), "subset": subset, "landmarks": kind}
-    return [
-        {**same, "nme": f"{100 * nme:.6g}", "faces": f"{faces:.6g}"}
-        for nme, faces in zip(at.tolist(), curve.tolist(), strict=True)
-    ]
+    parts = ["# Evaluation"]
+    for result in results:
+        lines = [f"- {name}: {value}" for name, value in facts_of(result).items()]
+        warning = warning_of(result)
+        parts += ["\n".join(lines), *([f"**{warning}**"] if warning else [])]
+    parts += [table.as_markdown() for table in tables]
+    if published:
+        parts.append(NOTE)
+    parts.append(_percentiles(results))
+    parts += [f"## {printable(title)}\n\n![{printable(title)}]({name})" for title, name in images]
+    if published:
+        lines = [f"- {each.system}: {each.source}{f'; {each.note}' if each.note else ''}" for each in published]
+        parts.append("## Sources of published results\n\n" + "\n".join(lines))
+    parts.append(f"lgcn {__version__}")
+    return "\n\n".join(parts) + "\n"
 
 
-_FIGURES = (("FR", " %"), ("AUC", ""))
-
-
-def _row_to_dict(row: EvaluationRow) -> dict[str, float | None]:
-    figures = {"nme": row.nme}
-    for threshold in row.fr:
-        figures[f"fr@{threshold_title(threshold)}"] = row.fr[threshold]
-        figures[f"auc@{threshold_title(threshold)}"] = row.auc[threshold]
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
-
-
-def _percentiles(row: EvaluationRow) -> dict[str, float | None]:
-    return {str(percent): value if math.isfinite(value) else None for percent, value in row.percentiles.items()}
+def _percentiles(results: Sequence[EvaluationResult]) -> str:
+    header = ["model", "split", "protocol", "landmarks", *(f"{percent} %" for percent in PERCENTS)]
+    rows = []
+    for result in results:
+        names = [printable(result.model), printable(result.split), result.protocol.name]
+        for kind, row in result.rows.items():
+            values = [f"{value:.3f}" for value in row.nme_percent_percentiles.values()]
+            rows.append([*names, ROW_TITLES.get(kind, kind), *values])
+    return f"**Percentiles of the NME in % over faces**\n\n{markdown_table(header, rows, left=4)}"
 
 
 def threshold_title(threshold: float) -> str:

@@ -1,4 +1,4 @@
-"""NME, failure rate and AUC of the cumulative error distribution: functions, and states that add up."""
+"""NME, failure rate and AUC of the cumulative error distribution, as functions and as torchmetrics; all fractions."""
 
 from lgcn.metrics.functional import (
     auc_ced,
@@ -9,6 +9,7 @@ from lgcn.metrics.functional import (
     landmark_errors,
     normalized_mean_error,
 )
+from lgcn.metrics.protocol_errors import ProtocolErrors, compute_errors
 from lgcn.metrics.streaming import (
     AUCCED,
     ErrorPercentiles,
@@ -26,8 +27,10 @@ __all__ = [
     "LandmarkMetric",
     "NormalizedMeanError",
     "PerLandmarkError",
+    "ProtocolErrors",
     "auc_ced",
     "check_threshold",
+    "compute_errors",
     "cumulative_error_distribution",
     "error_percentiles",
     "failure_rate",

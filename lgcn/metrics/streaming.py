@@ -85,7 +85,7 @@ class LandmarkMetric(_NormalizedMetric):
         self, preds: Tensor, target: Tensor, normalizer: Tensor | None = None, visibility: Tensor | None = None
     ) -> None:
         errors = self._landmark_errors(preds, target, normalizer, visibility).nanmean(dim=1)
-        errors = errors[~errors.isnan()].to(self.total.device)
+        errors = _like(errors[~errors.isnan()], self.total)
         self.total += self.per_image(errors).sum()
         self.count += errors.numel()
 
@@ -162,7 +162,7 @@ class PerLandmarkError(_NormalizedMetric):
         self, preds: Tensor, target: Tensor, normalizer: Tensor | None = None, visibility: Tensor | None = None
     ) -> None:
         check_shape("preds", preds, "B K 2", K=len(self.total))
-        errors = self._landmark_errors(preds, target, normalizer, visibility).to(self.total)
+        errors = _like(self._landmark_errors(preds, target, normalizer, visibility), self.total)
         self.total += errors.nansum(dim=0)
         self.count += (~errors.isnan()).sum(dim=0)
 
@@ -206,6 +206,11 @@ class ErrorPercentiles(_NormalizedMetric):
     def compute(self) -> Tensor:
         errors = dim_zero_cat(self.errors) if len(self.errors) else torch.empty(0)
         return error_percentiles(errors, self.percents)
+
+
+def _like(errors: Tensor, state: Tensor) -> Tensor:
+    """``errors`` in the type of ``state``, then on its device: some accelerators have no float64."""
+    return errors.to(state.dtype).to(state.device)
 
 
 def landmark_metrics(threshold: float = 0.10, prefix: str | None = None, **options: Any) -> MetricCollection:

@@ -1,19 +1,20 @@
 """Training of detectors with Lightning (``pip install 'lgcn[train]'``)."""
 
 from lgcn.training.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
-from lgcn.training.datamodule import Augmentation, LandmarkDataModule
-from lgcn.training.module import LandmarkModule, LossOptions
-from lgcn.training.optim import Schedule
-from lgcn.training.unreadable import ReportUnreadable
+from lgcn.training.config import AugmentationConfig, LossConfig, ScheduleConfig
+from lgcn.training.corrupt_images import ReportUnreadable
+from lgcn.training.datamodule import LandmarkDataModule
+from lgcn.training.module import LandmarkModule, LandmarkPredictions
 
 __all__ = [
-    "Augmentation",
+    "AugmentationConfig",
     "ExportBestModel",
     "LandmarkDataModule",
     "LandmarkModule",
-    "LossOptions",
+    "LandmarkPredictions",
+    "LossConfig",
     "ReportUnreadable",
-    "Schedule",
+    "ScheduleConfig",
     "default_callbacks",
     "find_last_checkpoint",
 ]

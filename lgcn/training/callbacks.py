@@ -1,6 +1,7 @@
-"""What happens around training: checkpoints that are whole, where to find the last one, and the export of the best."""
+"""Callbacks of a training run: atomic checkpoints, and the export of the best model."""
 
 import os
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,25 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from torch import Tensor
 
 from lgcn.checks import InputFileError
+from lgcn.training.corrupt_images import ReportUnreadable
 from lgcn.training.module import LandmarkModule
-from lgcn.training.unreadable import ReportUnreadable
 
 CHECKPOINT_DIR = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
-MONITORED = "val/nme"
+MONITORED = "val/nme_percent"
 
 _EVERY_EPOCH: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
 
 
-class WholeFileCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file in the same folder and renames it.
 
-    Lightning's own way goes through the system's temporary folder, which is a copy, not a rename,
-    where that is another disk: a run killed meanwhile would leave half a file. What a killed run
-    leaves here is ``.<name>.part``, which no search for checkpoints finds and the next one replaces.
+    Lightning writes to the system's temporary folder first. Where that is on another disk, moving the file is a copy,
+    and a run killed in the middle leaves half a file. Here a killed run leaves ``.<name>.part``, which no search for
+    checkpoints finds and the next checkpoint replaces.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
@@ -36,16 +38,16 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.part")
+        part_file = path.with_name(f".{path.name}.part")
         try:
-            with beside.open("wb") as file:
+            with part_file.open("wb") as file:
                 torch.save(checkpoint, file)
-                # On the disk before it has its name, so that a power cut leaves the old or the new one too.
+                # On disk before it is renamed, so that a power cut leaves the old or the new file as well.
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            part_file.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            part_file.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: _PATH, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Raises :class:`InputFileError` for a file that is no checkpoint of ``lgcn fit``."""
@@ -62,12 +64,16 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt``, the epoch with the lowest validation NME.
 
-    A run that goes on in its folder still knows its best epoch where the folder was moved, or is
-    called by another relative path than before; Lightning would forget it.
+    An epoch whose NME is not a finite number is never the best. A run that is resumed in its own folder still knows its
+    best epoch after the folder was moved or is given by another relative path; Lightning would forget it.
     """
 
     def __init__(self) -> None:
         super().__init__(monitor=MONITORED, mode="min", filename="best", **_EVERY_EPOCH)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        # Lightning would take NaN for the best value so far in the first epoch.
+        return current is not None and bool(current.isfinite()) and super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         best, score = Path(self.dirpath or ".") / "best.ckpt", state_dict["best_model_score"]
@@ -79,7 +85,10 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class ExportBestModel(Callback):
-    """At the end of a run, writes the detector with the best weights as ``<log dir>/model/``."""
+    """Writes the detector with the best weights as ``<log dir>/model/`` at the end of a run.
+
+    Exports the last weights, with a warning on stderr, if no epoch had a finite validation NME.
+    """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         log_dir = trainer.log_dir or trainer.default_root_dir
@@ -94,14 +103,20 @@ class ExportBestModel(Callback):
             detector.load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
         folder = Path(log_dir) / "model"
         detector.eval().to(memory_format=torch.contiguous_format).save_pretrained(folder)
-        print(f"Model with the {'best' if best else 'last'} weights: {folder}")
+        if best is None:
+            print(
+                f"lgcn: warning: no epoch has a finite validation NME ('{MONITORED}'), so no best epoch is known: the "
+                "last weights are exported. Check the faces of the validation split.",
+                file=sys.stderr,
+            )
+        print(f"Model with the {'last' if best is None else 'best'} weights: {folder}")
 
 
 def default_callbacks() -> list[Callback]:
-    """Best and last checkpoint, export of the best model, pictures left out, learning rates in the log.
+    """Best and last checkpoint, export of the best model, report of skipped images, log of the learning rates.
 
-    ``last.ckpt`` has a callback of its own because Lightning's ``save_last`` skips the epochs
-    whose metric is not among the best.
+    ``last.ckpt`` has a callback of its own because Lightning's ``save_last`` skips epochs whose metric is not among
+    the best.
     """
     return [
         BestCheckpoint(),

@@ -1,7 +1,6 @@
-"""Where the batches come from: datasets, augmentation, a held-out part, and an order that a resumed run repeats."""
+"""LightningDataModule: batches of training, validation and test faces."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -10,94 +9,55 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DistributedSampler
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
-from torch_geometric.transforms import BaseTransform, Compose
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_options
 from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.datasets.corrupt_images import ReadableFaces
-from lgcn.protocols import EvaluationProtocol, get_protocol
-from lgcn.schemes import LandmarkScheme, get_scheme
-from lgcn.training.samplers import PaddedFaces, SeededSampler, Share
-from lgcn.training.seeding import SeededDataset, mix_seed
-from lgcn.training.unreadable import ReportUnreadable
-from lgcn.transforms import ColorJitter, CropToInput, RandomAffineCrop, RandomOcclusion
+from lgcn.protocols import get_protocol
+from lgcn.schemes import get_scheme
+from lgcn.training.config import AugmentationConfig
+from lgcn.training.corrupt_images import ReportUnreadable
+from lgcn.training.samplers import PaddedDataset, Replica, SeededDataset, SeededSampler, mix_seed
+from lgcn.transforms import CropToInput
 from lgcn.typing import Size
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to training faces; the defaults are the paper's section IV-B.
-
-    Args:
-        rotation: degrees either way.
-        scale: smallest and largest factor.
-        translation: fraction of the crop's side, either way.
-        flip: probability of a mirror image (with partner landmarks swapped).
-        color_jitter: brightness, contrast, saturation and hue are changed.
-        occlusion: probability that a patch of the face is covered; 0 in the paper.
-        occlusion_area: smallest and largest part of the crop that a patch covers.
-    """
-
-    rotation: float = 30.0
-    scale: tuple[float, float] = (0.8, 1.2)
-    translation: float = 0.1
-    flip: float = 0.5
-    color_jitter: bool = True
-    occlusion: float = 0.0
-    occlusion_area: tuple[float, float] = (0.02, 0.25)
-
-    def create(self, scheme: LandmarkScheme, input_size: Size, protocol: EvaluationProtocol) -> BaseTransform:
-        """The transform from a face in its picture to an augmented network input, cropped as ``protocol`` says."""
-        crop = RandomAffineCrop(
-            scheme,
-            input_size,
-            rotation=self.rotation,
-            scale=self.scale,
-            translation=self.translation,
-            flip=self.flip,
-            **protocol.crop_options,
-        )
-        steps: list[BaseTransform] = [crop]
-        if self.color_jitter:
-            steps.append(ColorJitter())
-        if self.occlusion > 0:
-            steps.append(RandomOcclusion(self.occlusion, self.occlusion_area))
-        return Compose(steps)
-
-
 class LandmarkDataModule(LightningDataModule):
-    """Batches of training and validation faces.
+    """Batches of training, validation and test faces.
 
-    What a training batch holds is a function of (``seed``, epoch, position) alone, whatever the
-    number of workers, so that a resumed run sees what the uninterrupted one would have. For that
-    the training loader is built anew for every epoch: the trainer needs
-    ``reload_dataloaders_every_n_epochs=1`` (``lgcn fit`` sets it).
+    What a training batch holds is a function of (``seed``, epoch, position) alone, whatever the number of workers, so
+    that a resumed run sees the batches of an uninterrupted one. Any Lightning trainer can be used.
 
-    Several processes (DDP) share the faces: their n-th batches together are the n-th batch of one
-    process with as many times the ``batch_size``, and every validation face counts once.
+    Several processes (DDP) share the faces: their n-th batches together are the n-th batch of a single process with
+    as many times the ``batch_size``, and every validation face counts once.
 
     Args:
         root: folder of the dataset.
         dataset: name in :data:`lgcn.datasets.DATASETS`.
         train_split: split to train on.
-        val_split: split to validate on. None holds ``val_fraction`` of the training split out, so
-            that nothing is ever selected on a test split.
-        val_fraction: part of the training faces held out when there is no ``val_split``.
-        val_seed: decides which faces are held out; apart from ``seed``, so that runs with several
+        val_split: split to validate on. None holds out ``val_fraction`` of the training split, so that nothing is
+            selected on a test split.
+        test_split: split for ``trainer.test`` and ``trainer.predict``; not used in training.
+        val_fraction: fraction of the training faces that is held out if there is no ``val_split``.
+        val_seed: seed that decides which faces are held out; independent of ``seed``, so that runs with several
             seeds are validated on the same faces.
-        batch_size: faces in a batch, on each device.
-        num_workers: processes that read and augment; 0 does it in the main process.
-        augmentation: of the training faces.
+        batch_size: faces in a batch of one process.
+        num_workers: processes that read and augment images; 0 does it in the main process.
+        augmentation: augmentation of the training faces.
         scheme: landmark scheme that the dataset must have.
-        input_size: (H, W) of the network input.
-        protocol: crop and normaliser. One that crops by the boxes of a face detector cannot be trained under.
-        seed: of shuffling and augmentation.
-        on_corrupt: what happens when a picture cannot be read. "stop" raises the
-            :class:`~lgcn.checks.InputFileError` that names it; "skip" goes on without it, and the
-            callback :class:`~lgcn.training.ReportUnreadable`, which the trainer must have, counts and
-            names it (``lgcn fit`` adds it).
+        input_size: (H, W) of the network's input.
+        protocol: evaluation protocol, which defines crop and normaliser; not one that needs a face detector.
+        seed: seed of shuffling and augmentation.
+        on_corrupt: what to do if an image cannot be read. stop raises the :class:`~lgcn.checks.InputFileError` that
+            names it; skip continues without it, and the callback :class:`~lgcn.training.ReportUnreadable`, which the
+            trainer must have, counts and names it (``lgcn fit`` adds it).
         dataset_options: further arguments of the dataset, such as ``one_based`` of "pts".
-        prefetch_factor: batches that each loading process prepares ahead; torch's default if None.
+        prefetch_factor: batches that each worker prepares ahead; torch's default if None.
+        persistent_workers: keep the workers that load training faces between epochs.
+
+    Raises:
+        InputError: for a value out of range, an unknown name, or a protocol that needs a face detector; in
+            :meth:`setup`, if the dataset has another scheme or no validation face can be measured.
     """
 
     def __init__(
@@ -106,11 +66,12 @@ class LandmarkDataModule(LightningDataModule):
         dataset: str = "ibug300w",
         train_split: str = "train",
         val_split: str | None = None,
+        test_split: str | None = None,
         val_fraction: float = 0.05,
         val_seed: int = 0,
         batch_size: int = 16,
         num_workers: int = 2,
-        augmentation: Augmentation = Augmentation(),
+        augmentation: AugmentationConfig = AugmentationConfig(),  # noqa: B008 - frozen
         scheme: str = "ibug68",
         input_size: Size = (256, 256),
         protocol: str = "zero_based",
@@ -118,6 +79,7 @@ class LandmarkDataModule(LightningDataModule):
         on_corrupt: Literal["stop", "skip"] = "stop",
         dataset_options: dict[str, Any] | None = None,
         prefetch_factor: int | None = None,
+        persistent_workers: bool = True,
     ) -> None:
         super().__init__()
         if val_split is None and not 0 < val_fraction < 1:
@@ -128,6 +90,7 @@ class LandmarkDataModule(LightningDataModule):
         self.dataset = dataset
         self.train_split = train_split
         self.val_split = val_split
+        self.test_split = test_split
         self.val_fraction = val_fraction
         self.val_seed = val_seed
         self.batch_size = check_at_least("batch_size", batch_size, 1)
@@ -147,15 +110,22 @@ class LandmarkDataModule(LightningDataModule):
         if prefetch_factor is not None:
             check_at_least("prefetch_factor", prefetch_factor, 1)
         self.prefetch_factor = prefetch_factor
+        self.persistent_workers = persistent_workers
         self.train_faces: Sequence[Data] = ()
         self.val_faces: Sequence[Data] = ()
+        self.test_faces: Sequence[Data] = ()
 
     def setup(self, stage: str | None = None) -> None:
-        if len(self.train_faces):
-            return
+        if stage in ("test", "predict"):
+            self._set_up_test()
+        elif not len(self.train_faces):
+            self._set_up_training()
+
+    def _set_up_training(self) -> None:
         train = self._create(self.train_split, augmented=True)
         if self.val_split is not None:
             self.train_faces, self.val_faces = train, self._create(self.val_split, augmented=False)
+            self._check_measurable(self.val_faces)
             return
         held_out = self._create(self.train_split, augmented=False)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix_seed(self.val_seed))).tolist()
@@ -167,41 +137,61 @@ class LandmarkDataModule(LightningDataModule):
             )
         self.train_faces = train.index_select(sorted(order[count:]))
         self.val_faces = held_out.index_select(sorted(order[:count]))
+        self._check_measurable(self.val_faces)
+
+    def _set_up_test(self) -> None:
+        if self.test_split is None:
+            raise InputError("Expected 'test_split' to test or predict (got none). Name the split.")
+        if not len(self.test_faces):
+            self.test_faces = self._create(self.test_split, augmented=False)
+
+    def _check_measurable(self, faces: Any) -> None:
+        """Raises if no face has a normalising distance: the best epoch would be chosen by a metric that is NaN."""
+        if faces.normalizer[list(faces.indices())].isfinite().any():
+            return
+        raise InputError(
+            f"Expected validation faces whose normaliser '{faces.normalizer_name}' can be measured (got none of "
+            f"{len(faces)} in the split '{faces.split}'): its landmarks are not annotated. Choose another 'val_split', "
+            "or a protocol with another normaliser."
+        )
 
     def train_dataloader(self) -> DataLoader:
-        # Lightning sets this attribute where no type checker sees it.
-        reloads = 1 if self.trainer is None else getattr(self.trainer, "reload_dataloaders_every_n_epochs", 0)
-        if reloads != 1:
-            raise InputError(
-                "Expected a trainer with 'reload_dataloaders_every_n_epochs=1', without which every epoch would draw "
-                f"the same augmentations (got {reloads})."
-            )
-        epoch = 0 if self.trainer is None else self.trainer.current_epoch
-        faces = SeededDataset(self._readable(self.train_faces), self.seed, epoch)
-        return self._loader(faces, SeededSampler(faces, self.seed, epoch, self.batch_size, self._share()))
+        faces = SeededDataset(self._readable(self.train_faces))
+        sampler = SeededSampler(faces, self.seed, self.batch_size, self._replica())
+        return self._loader(faces, sampler, persistent_workers=self.persistent_workers and self.num_workers > 0)
 
     def val_dataloader(self) -> DataLoader:
-        share = self._share()
-        faces = PaddedFaces(self._readable(self.val_faces), share.num_replicas)
-        return self._loader(faces, DistributedSampler(faces, share.num_replicas, share.rank, shuffle=False))
+        return self._ordered_loader(self._readable(self.val_faces))
+
+    def test_dataloader(self) -> DataLoader:
+        return self._ordered_loader(self._readable(self.test_faces))
+
+    def predict_dataloader(self) -> DataLoader:
+        # Every face needs a prediction of its own, so an image that cannot be read is always an error.
+        return self._ordered_loader(self.test_faces)
 
     def _readable(self, faces: Any) -> Any:
         if self.on_corrupt == "stop":
             return faces
-        # Lightning sets this attribute where no type checker sees it.
+        # Lightning sets this attribute dynamically.
         callbacks = getattr(self.trainer, "callbacks", [])
         if self.trainer is not None and not any(isinstance(each, ReportUnreadable) for each in callbacks):
             raise InputError(
-                "Expected a trainer with the callback lgcn.training.ReportUnreadable, without which nobody would know "
-                "what on_corrupt='skip' leaves out (got none)."
+                "Expected a trainer with the callback lgcn.training.ReportUnreadable, which reports what "
+                "on_corrupt='skip' leaves out (got none). Add it to the trainer's callbacks."
             )
         return ReadableFaces(faces)
 
-    def _share(self) -> Share:
+    def _replica(self) -> Replica:
         given = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
-        return Share(**given or {})
+        return Replica(**given or {})
 
-    def _loader(self, faces: Any, sampler: DistributedSampler) -> DataLoader:
+    def _ordered_loader(self, faces: Any) -> DataLoader:
+        replica = self._replica()
+        padded = PaddedDataset(faces, replica.num_replicas)
+        return self._loader(padded, DistributedSampler(padded, replica.num_replicas, replica.rank, shuffle=False))
+
+    def _loader(self, faces: Any, sampler: DistributedSampler, **options: Any) -> DataLoader:
         return DataLoader(
             faces,
             batch_size=self.batch_size,
@@ -209,6 +199,7 @@ class LandmarkDataModule(LightningDataModule):
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor if self.num_workers else None,
             pin_memory=torch.cuda.is_available(),
+            **options,
         )
 
     def _create(self, split: str, augmented: bool) -> LandmarkDataset:
@@ -227,7 +218,7 @@ class LandmarkDataModule(LightningDataModule):
             rank_zero_warn(f"Faces of split '{split}' that are left out: {reasons}.")
         protocol = self.protocol.for_rectangles() if faces.crops_by_rect else self.protocol
         faces.transform = (
-            self.augmentation.create(self.scheme, self.input_size, protocol)
+            self.augmentation.build(self.scheme, self.input_size, protocol)
             if augmented
             else CropToInput(self.input_size, **protocol.crop_options)
         )

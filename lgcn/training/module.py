@@ -1,82 +1,82 @@
-"""What one training step and one validation step are."""
+"""LightningModule: training, validation, test and prediction steps."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch_geometric.data import Batch
+from torchmetrics.aggregation import CatMetric
 
 from lgcn.checks import InputError, check_choice
 from lgcn.geometry import invert_affine, transform_points
-from lgcn.losses import DetectionLoss
-from lgcn.metrics import landmark_metrics
+from lgcn.metrics import auc_ced, compute_errors, failure_rate
 from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
-from lgcn.schemes import normalizing_distance
-from lgcn.training.optim import Schedule, create_optimizer
-from lgcn.training.seeding import mix_seed
+from lgcn.training.config import LossConfig, ScheduleConfig
+from lgcn.training.optim import create_optimizer
+from lgcn.training.samplers import mix_seed
 from lgcn.typing import DetectorOutput
 
 
-@dataclass(frozen=True)
-class LossOptions:
-    """Arguments of :class:`lgcn.losses.DetectionLoss`; the defaults are the paper's eq. 9."""
+class LandmarkPredictions(NamedTuple):
+    """What :meth:`LandmarkModule.predict_step` returns for a batch, float32 on the CPU."""
 
-    heatmap: str = "focal"
-    heatmap_weight: float = 1.0
-    refined_weight: float = 1.0
-    initial_weight: float = 0.0
-    coordinate: str = "l1"
-    heatmap_options: dict[str, Any] = field(default_factory=dict)
-    coordinate_options: dict[str, Any] = field(default_factory=dict)
+    image_id: list[str]
+    """B paths of images, relative to the root of the dataset."""
+    landmarks: Tensor
+    """[B, K, 2], refined landmarks in pixels of the image."""
+    initial: Tensor
+    """[B, K, 2], landmarks decoded from the heatmaps, in pixels of the image."""
+    confidence: Tensor
+    """[B, K], in [0, 1]."""
 
 
 class LandmarkModule(LightningModule):
     """Trains a :class:`lgcn.models.LandmarkDetector`, end to end or with a frozen backbone.
 
-    Batches are those of :class:`lgcn.training.LandmarkDataModule`. Logs ``train/<term>`` for each
-    term of the loss, and of the validation faces ``val/nme``, ``val/fr`` (per cent) and ``val/auc``
-    (fraction) of the refined landmarks and ``val/nme_initial`` of those decoded from the heatmaps,
-    all measured as the detector's protocol says, in pixels of the original pictures or in the crop.
-    Faces without a normalising distance are not counted. Checkpoints
-    carry the detector's configuration, so that ``LandmarkDetector.from_pretrained("x.ckpt")``
-    needs nothing else.
+    Batches are those of :class:`lgcn.training.LandmarkDataModule`. Training logs ``train/<term>`` for each term of the
+    loss. Validation logs ``val/nme_percent``, ``val/fr_percent`` (both per cent) and ``val/auc`` (a fraction) of the
+    refined landmarks, and ``val/initial_nme_percent`` of those decoded from the heatmaps; a test logs the same under
+    ``test/``. Errors are measured as the protocol of the detector says, by :func:`lgcn.metrics.compute_errors`, and
+    faces without a normalising distance are not counted. Checkpoints contain the configuration of the detector, so
+    ``LandmarkDetector.from_pretrained("x.ckpt")`` needs nothing else.
 
     Args:
-        detector: the network to build.
-        loss: weights of the terms of eq. 9.
-        backbone_lr: learning rate of the backbone; the paper's 1e-4.
-        refiner_lr: learning rate of the graph network; the paper's 1e-3.
-        freeze_backbone: train the graph alone; the backbone keeps its running statistics too.
-        optimizer: "adam" or "adamw".
-        weight_decay: of weights; biases and normalisation layers have none.
-        schedule: how the rates change.
-        initial_weights: a trained detector to start from, anything that
-            ``LandmarkDetector.from_pretrained`` takes; parts that do not match are left as built.
+        detector: configuration of the network.
+        loss: loss functions and their weights.
+        backbone_lr: learning rate of the backbone; 1e-4 in the paper.
+        refiner_lr: learning rate of the graph network; 1e-3 in the paper.
+        freeze_backbone: train the graph alone; the backbone keeps its weights and running statistics.
+        allow_untrained_backbone: allow freeze_backbone without trained weights, for trials or for a backbone that
+            loads its weights itself.
+        optimizer: adam or adamw.
+        weight_decay: weight decay; biases and normalisation layers have none.
+        schedule: schedule of the learning rates.
+        initial_weights: trained detector to start from, anything that ``LandmarkDetector.from_pretrained`` takes;
+            parts that do not match keep their random weights.
         channels_last: memory format of the convolutions, faster on most machines.
-        compile: run the detector through ``torch.compile``, in place: names of weights, checkpoints and exported
-            models are as without. The first steps take longer, minutes for large networks.
-        compile_backend: what compiles; "inductor" needs a C++ compiler, "eager" and "aot_eager" are for looking for
-            faults.
-        seed: of dropout and other random layers, whose draws follow from it, the epoch and the step.
+        compile: run the detector through ``torch.compile``. Names of weights, checkpoints and exported models do not
+            change; the first steps take minutes for large networks.
+        compile_backend: compiler; inductor needs a C++ compiler, eager and aot_eager help to find errors.
+        seed: seed of dropout and other random layers; their draws follow from it, the epoch and the step.
 
     Raises:
-        InputError: if the heatmap loss does not fit the detector's codec, ``initial_weights`` belong to another
-            scheme or match nothing, or there is no such ``compile_backend``.
+        InputError: if the heatmap loss does not fit the codec, ``initial_weights`` belong to another scheme or match
+            nothing, or ``compile_backend`` is unknown.
     """
 
     def __init__(
         self,
         detector: DetectorConfig,
-        loss: LossOptions = LossOptions(),
+        loss: LossConfig = LossConfig(),  # noqa: B008 - frozen
         backbone_lr: float = 1e-4,
         refiner_lr: float = 1e-3,
         freeze_backbone: bool = False,
+        allow_untrained_backbone: bool = False,
         optimizer: Literal["adam", "adamw"] = "adam",
         weight_decay: float = 0.0,
-        schedule: Schedule = Schedule(),  # noqa: B008 - frozen
+        schedule: ScheduleConfig = ScheduleConfig(),  # noqa: B008 - frozen
         initial_weights: str | None = None,
         channels_last: bool = False,
         compile: bool = False,
@@ -85,22 +85,24 @@ class LandmarkModule(LightningModule):
     ) -> None:
         super().__init__()
         self.detector = create_detector(detector)
-        self.loss = DetectionLoss(**asdict(loss))
-        self._try_loss()
+        self.loss = loss.build()
+        self._check_loss_fits_codec()
         self.backbone_lr = backbone_lr
         self.refiner_lr = refiner_lr
         self.freeze_backbone = freeze_backbone
+        self.allow_untrained_backbone = allow_untrained_backbone
         self.optimizer = optimizer
         self.weight_decay = weight_decay
         self.schedule = schedule
         self.channels_last = channels_last
         self.seed = seed
         self._planned_steps: int | None = None
-        threshold = self.detector.protocol.thresholds[0]
-        self.refined_metrics = landmark_metrics(threshold)
-        self.initial_metrics = landmark_metrics(threshold)
+        self.refined_errors = CatMetric(nan_strategy="ignore")
+        self.initial_errors = CatMetric(nan_strategy="ignore")
+        self._has_trained_backbone = starts_from_weights(detector)
         if initial_weights is not None:
-            load_matching_weights(self.detector, initial_weights)
+            unmatched = load_matching_weights(self.detector, initial_weights)
+            self._has_trained_backbone |= not any(name.startswith("backbone.") for name in unmatched)
         if freeze_backbone:
             self.detector.backbone.requires_grad_(False)
         if channels_last:
@@ -110,11 +112,25 @@ class LandmarkModule(LightningModule):
             self.detector.compile(backend=compile_backend)
         self.train()
 
-    def _try_loss(self) -> None:
-        """Raises now, before a run has a folder, what the loss has against the detector's heatmaps."""
+    def _check_loss_fits_codec(self) -> None:
+        """Raises before a run has a folder if the heatmap loss does not fit the heatmaps of the detector."""
         codec = self.detector.codec
         target, weight = codec.encode(torch.zeros(1, self.detector.scheme.num_landmarks, 2))
         self.loss.heatmap_loss(torch.zeros_like(target), target, weight, codec)
+
+    def check_backbone_is_trained(self) -> None:
+        """Raises :class:`InputError` if the frozen backbone has random weights; called when a new run starts."""
+        if self.freeze_backbone and not (self._has_trained_backbone or self.allow_untrained_backbone):
+            raise InputError(
+                "Expected trained weights for the backbone that 'model.freeze_backbone' freezes (got random ones). "
+                "Give a trained detector with --model.initial_weights, or a trained backbone with "
+                "--model.detector.backbone_weights; --model.allow_untrained_backbone true trains without."
+            )
+
+    def setup(self, stage: str) -> None:
+        # A checkpoint that a run resumes from brings the weights.
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            self.check_backbone_is_trained()
 
     def train(self, mode: bool = True) -> "LandmarkModule":
         super().train(mode)
@@ -128,7 +144,7 @@ class LandmarkModule(LightningModule):
         return self.detector(images, mask)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Not at the start of an epoch: Lightning leaves that hook out in the first epoch of a resumed run.
+        # Not at the start of an epoch: Lightning skips that hook in the first epoch of a resumed run.
         torch.manual_seed(mix_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -143,31 +159,46 @@ class LandmarkModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         output, target, visibility = self._detect(batch)
-        if self.detector.protocol.frame == "crop":
-            height, width = self.detector.input_size
-            side = target.new_tensor([width, height])
-            target = target / side
-            scheme = self.detector.scheme
-            name = self.detector.protocol.normalizer_of(scheme.name)
-            distance = normalizing_distance(target, scheme, name, visibility)
-            landmarks = [pos / side for pos in (output.pos, output.initial)]
-        else:
-            to_image = invert_affine(batch.affine)
-            target = transform_points(target, to_image)
-            distance = batch.normalizer
-            landmarks = [transform_points(pos, to_image) for pos in (output.pos, output.initial)]
-        visibility = visibility * (distance.isfinite() & (distance > 0))[:, None]
-        for metrics, pos in zip((self.refined_metrics, self.initial_metrics), landmarks, strict=True):
-            metrics.update(pos, target, distance, visibility)
+        scheme, protocol = self.detector.scheme, self.detector.protocol
+        for metric, preds in ((self.refined_errors, output.pos), (self.initial_errors, output.initial)):
+            found = compute_errors(
+                preds,
+                target,
+                batch.affine,
+                batch.normalizer,
+                visibility,
+                scheme=scheme,
+                protocol=protocol,
+                input_size=self.detector.input_size,
+                normalizer_name=protocol.normalizer_of(scheme.name),
+            )
+            metric.update(found.errors.nanmean(dim=1).float())
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        refined, initial = self.refined_metrics.compute(), self.initial_metrics.compute()
-        self.refined_metrics.reset()
-        self.initial_metrics.reset()
-        shown = {"val/nme": 100 * refined["nme"], "val/nme_initial": 100 * initial["nme"]}
-        # The metrics have added up all processes already; without sync_dist Lightning would doubt it at every epoch.
+        self._log_errors("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_errors("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> LandmarkPredictions:
+        output, _, _ = self._detect(batch)
+        to_image = invert_affine(batch.affine.cpu())
+        pos, initial, confidence = (each.float().cpu() for each in (output.pos, output.initial, output.confidence))
+        landmarks, initial = (transform_points(each, to_image) for each in (pos, initial))
+        return LandmarkPredictions(list(batch.image_id), landmarks, initial, confidence)
+
+    def _log_errors(self, stage: str) -> None:
+        threshold = self.detector.protocol.thresholds[0]
+        refined, initial = (all_errors(metric) for metric in (self.refined_errors, self.initial_errors))
+        means = {"nme_percent": refined, "initial_nme_percent": initial}
+        shown = {f"{stage}/{name}": 100 * errors.mean().item() for name, errors in means.items()}
+        # The metrics have gathered the errors of all processes; without sync_dist Lightning would warn every epoch.
         self.log_dict(shown, prog_bar=True, sync_dist=True)
-        self.log_dict({"val/fr": 100 * refined["fr"], "val/auc": refined["auc"]}, sync_dist=True)
+        rates = {"fr_percent": 100 * failure_rate(refined, threshold), "auc": auc_ced(refined, threshold)}
+        self.log_dict({f"{stage}/{name}": value.item() for name, value in rates.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         backbone = list(self.detector.backbone.parameters())
@@ -178,12 +209,12 @@ class LandmarkModule(LightningModule):
         num_steps = int(self.trainer.estimated_stepping_batches)
         if self._planned_steps not in (None, num_steps):
             raise InputError(
-                f"Expected a run of {self._planned_steps} steps, for which the checkpoint's schedule was made (got "
-                f"{num_steps}). Resume with its number of epochs and batch size, or begin a run of its own with "
+                f"Expected a run of {self._planned_steps} steps, for which the schedule of the checkpoint was made "
+                f"(got {num_steps}). Resume with its number of epochs and batch size, or start a new run with "
                 "'model.initial_weights'."
             )
         steps_per_epoch = max(1, num_steps // max(1, self.trainer.max_epochs or 1))
-        scheduler = self.schedule.create(optimizer, num_steps, steps_per_epoch)
+        scheduler = self.schedule.build(optimizer, num_steps, steps_per_epoch)
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -206,12 +237,20 @@ class LandmarkModule(LightningModule):
         B, K = batch.num_graphs, self.detector.scheme.num_landmarks
         visibility = batch.visibility.view(B, K)
         mask = None
-        # What is not annotated teaches nothing, not as a neighbour either. Elsewhere nobody knows what is missing.
+        # In training the graph leaves out landmarks that are not annotated; later nobody knows which these are.
         if self.training and not bool((visibility > 0).all()):
             mask = visibility > 0
         output: DetectorOutput = self(batch.image, mask)
         in_float = {name: _at_least_float32(value) for name, value in output._asdict().items() if value is not None}
         return DetectorOutput(**in_float), batch.y.view(B, K, 2), visibility
+
+
+def all_errors(metric: CatMetric) -> Tensor:
+    """Errors [N] of the faces of all processes, on the CPU in float64, and resets ``metric``."""
+    errors = metric.compute()
+    metric.reset()
+    # torchmetrics returns an empty list if no face was measurable, and a scalar if a single one was.
+    return torch.as_tensor(errors, device="cpu").reshape(-1).double()
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
@@ -222,8 +261,14 @@ def _shape(state: dict[str, Any], name: str) -> torch.Size | None:
     return state[name].shape if name in state else None
 
 
+def starts_from_weights(detector: DetectorConfig) -> bool:
+    """Whether the configuration of a detector names trained weights for its backbone."""
+    options = detector.backbone_options
+    return bool(detector.backbone_weights or options.get("weights") or options.get("pretrained"))
+
+
 def check_same_scheme(what: str, got: str, expected: str) -> None:
-    """Raises :class:`InputError` where weights of one landmark scheme are given to a detector of another."""
+    """Raises :class:`InputError` if weights for one landmark scheme are given to a detector of another."""
     if got != expected:
         raise InputError(
             f"Expected {what} to hold a detector of the scheme '{expected}' (got '{got}'). "
@@ -232,10 +277,10 @@ def check_same_scheme(what: str, got: str, expected: str) -> None:
 
 
 def load_matching_weights(detector: LandmarkDetector, source: str) -> list[str]:
-    """Copies into ``detector`` all weights of a trained detector that have its names and shapes.
+    """Copies all weights of a trained detector whose names and shapes match into ``detector``.
 
     Returns:
-        The names of the detector's own entries that stayed as they were.
+        The names of the entries of ``detector`` that did not change.
 
     Raises:
         InputError: if the scheme differs or nothing matches.

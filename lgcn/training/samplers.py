@@ -1,76 +1,124 @@
-"""Which process sees which faces, so that several processes together see what one would."""
+"""Deterministic samplers: what a batch holds is a function of seed, epoch and position."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, DistributedSampler
 from torch_geometric.data import Data
 
 from lgcn.checks import InputError
 from lgcn.datasets.corrupt_images import without_landmarks
-from lgcn.training.seeding import mix_seed
+
+SeededIndex = tuple[int, int]
+"""The index of a face, and the seed of its random transforms."""
+
+
+def mix_seed(*numbers: int) -> int:
+    """A well-mixed 63-bit seed from non-negative integers, such as (seed, epoch, index)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded_draws(seed: int) -> Iterator[None]:
+    """Seeds torch's global CPU generator inside the block and restores it afterwards.
+
+    Only the CPU generator is changed; :func:`torch.manual_seed` would also reset those of the accelerators.
+    """
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 @dataclass(frozen=True)
-class Share:
-    """One of several processes: number ``rank`` of ``num_replicas``."""
+class Replica:
+    """Process number ``rank`` of ``num_replicas`` training processes."""
 
     num_replicas: int = 1
     rank: int = 0
 
 
 class SeededSampler(DistributedSampler[Data]):
-    """A process's share of all indices, in an order that depends on (seed, epoch) alone, however often it is begun.
+    """Yields (index, seed) pairs that depend on the seed of the run, the epoch and the position alone.
 
-    Each process takes every ``num_replicas``-th index of one common order, so that the n-th batches of all processes
-    together hold the faces of the n-th batch of one process with ``num_replicas`` times the batch size. What is left
-    over at the end of an epoch, less than such a batch, is left out, unless it is all there is: a last batch of one
-    face would give batch normalisation nothing to normalise over, and processes with different numbers of batches
-    would wait for each other for ever.
+    The seed of a pair is that of the random transforms of :class:`SeededDataset`. It travels with the index to the
+    process that loads the face, so one data loader serves all epochs, also with persistent workers.
+    :meth:`set_epoch` chooses the epoch; Lightning calls it before every epoch, on one device and on several.
+
+    Each process takes every ``num_replicas``-th index of one common order. The n-th batches of all processes together
+    therefore hold the faces of the n-th batch of a single process with ``num_replicas`` times the batch size. An
+    incomplete last batch is dropped unless it is the only one: batch normalisation cannot normalise a single face,
+    and processes with different numbers of batches would wait for each other forever.
 
     Args:
-        dataset: what is drawn from.
-        seed: of the run.
-        epoch: of the training run.
+        dataset: the faces.
+        seed: seed of the run.
         batch_size: faces in a batch of one process.
-        share: which process this is.
+        replica: which process this is.
 
     Raises:
         InputError: if there are fewer faces than processes.
     """
 
-    def __init__(self, dataset: Dataset[Data], seed: int, epoch: int, batch_size: int, share: Share) -> None:
-        # A sampler that Lightning takes for a distributed one is not replaced by one of its own.
-        super().__init__(dataset, share.num_replicas, share.rank, shuffle=True, drop_last=True)
-        self.order_seed = mix_seed(seed, epoch)
+    def __init__(self, dataset: Dataset[Data], seed: int, batch_size: int, replica: Replica) -> None:
+        # Lightning does not replace a sampler that is a DistributedSampler.
+        super().__init__(dataset, replica.num_replicas, replica.rank, shuffle=True, seed=seed, drop_last=True)
         self.num_faces = len(dataset)  # type: ignore[arg-type]
-        if self.num_faces < share.num_replicas:
+        if self.num_faces < replica.num_replicas:
             raise InputError(
-                f"Expected as many training faces as there are processes, {share.num_replicas}, or more "
+                f"Expected as many training faces as there are processes, {replica.num_replicas}, or more "
                 f"(got {self.num_faces}). Train with fewer devices."
             )
-        whole_batch = share.num_replicas * batch_size
-        self.total_size = self.num_faces - self.num_faces % (
-            whole_batch if self.num_faces >= whole_batch else share.num_replicas
-        )
-        self.num_samples = self.total_size // share.num_replicas
+        global_batch = replica.num_replicas * batch_size
+        unit = global_batch if self.num_faces >= global_batch else replica.num_replicas
+        self.total_size = self.num_faces - self.num_faces % unit
+        self.num_samples = self.total_size // replica.num_replicas
 
-    def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(self.num_faces, generator=torch.Generator().manual_seed(self.order_seed))
-        yield from order[self.rank : self.total_size : self.num_replicas].tolist()
+    def __iter__(self) -> Iterator[SeededIndex]:
+        epoch = self.epoch
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch))
+        order = torch.randperm(self.num_faces, generator=generator)
+        for index in order[self.rank : self.total_size : self.num_replicas].tolist():
+            yield index, mix_seed(self.seed, epoch, index)
 
 
-class PaddedFaces(Dataset[Data]):
-    """Faces in a number that processes can share evenly, without any that counts twice.
+class SeededDataset(Dataset[Data]):
+    """A dataset that is indexed by (index, seed) pairs, as :class:`SeededSampler` yields them.
 
-    The processes must run the same number of batches, because they wait for each other. What torch's sampler does
-    about that, repeating the first faces, would count those twice in every mean. Here the repeated ones have
-    ``visibility`` 0, which no metric counts.
+    The random transforms of an item depend on its seed alone: not on the number of workers, on the order of the
+    items, or on what was drawn before.
+
+    Args:
+        dataset: items ``dataset[index]``, whose transforms draw from torch's global generator.
+    """
+
+    def __init__(self, dataset: Sequence[Data]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SeededIndex) -> Data:
+        index, seed = key
+        with seeded_draws(seed):
+            return self.dataset[index]
+
+
+class PaddedDataset(Dataset[Data]):
+    """Faces in a number that processes share evenly, without counting any face twice.
+
+    All processes must run the same number of batches, because they wait for each other. torch's own sampler repeats
+    the first faces, which would count them twice in every mean. Here the repeated faces have ``visibility`` 0, so
+    that no metric counts them.
 
     Args:
         faces: N items.
-        num_replicas: processes; the length is N rounded up to a multiple of it.
+        num_replicas: number of processes; the length is N rounded up to a multiple of it.
     """
 
     def __init__(self, faces: Sequence[Data], num_replicas: int) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from lgcn.checks import InputError
 from lgcn.cli.dataset_options import add_dataset_option, parse_dataset_options
-from lgcn.datasets import get_dataset
+from lgcn.datasets import DATASETS
 
 
 class Shapes:
@@ -61,6 +61,6 @@ def test_options_of_the_pts_dataset() -> None:
     parser = argparse.ArgumentParser()
     add_dataset_option(parser)
     words = parser.parse_args(["--dataset-option", "one_based=false", "--dataset-option", "scheme=ibug68"])
-    options = parse_dataset_options(words.dataset_option, get_dataset("pts"))
+    options = parse_dataset_options(words.dataset_option, DATASETS["pts"])
     assert options == {"one_based": False, "scheme": "ibug68"}
     assert parser.parse_args([]).dataset_option == []

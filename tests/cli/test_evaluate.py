@@ -64,12 +64,12 @@ def test_evaluate_prints_a_table_and_writes_the_same_as_json(
     assert set(figures["results"]) == {"initial", "refined"}
 
     assert "WARNING: INCOMPLETE split 'common': 3 of 554 faces (missing folders: helen/testset" in printed
-    assert "the distance between the outer eye corners" in printed
+    assert "distance between the outer eye corners" in printed
     for title, name in {"initial (heatmap)": "initial", "refined (graph)": "refined"}.items():
         row = next(line for line in printed.splitlines() if line.startswith(title))
         nme, fr, auc = (float(cell) for cell in row.removeprefix(title).split())
-        assert nme == pytest.approx(figures["results"][name]["nme"], abs=1e-3)
-        assert fr == pytest.approx(figures["results"][name]["fr@0.10"], abs=1e-2)
+        assert nme == pytest.approx(figures["results"][name]["nme_percent"], abs=1e-3)
+        assert fr == pytest.approx(figures["results"][name]["fr_percent@0.10"], abs=1e-2)
         assert auc == pytest.approx(figures["results"][name]["auc@0.10"], abs=1e-4)
 
 
@@ -81,7 +81,9 @@ def test_evaluate_takes_protocol_normalizer_and_thresholds(
     assert evaluate(model, root, *options, split="lfpw/testset") == 0
     figures = json.loads(file.read_text())
     assert (figures["protocol"], figures["normalizer"], figures["split"]) == ("hrnet", "box", "lfpw/testset")
-    assert set(figures["results"]["refined"]) == {"nme", "fr@0.08", "auc@0.08", "fr@0.10", "auc@0.10"}
+    assert set(figures["results"]["refined"]) == {
+        *("nme_percent", "fr_percent@0.08", "auc@0.08", "fr_percent@0.10", "auc@0.10"),
+    }
 
 
 def test_evaluate_of_a_network_alone_has_no_refined_row(
@@ -166,12 +168,14 @@ def test_on_request_a_broken_image_is_left_out_and_named_everywhere(
     assert evaluate(model, tmp_path, *options, split="lfpw/testset") == 0
     printed = capsys.readouterr().out
     name = "lfpw/testset/image_0.png"
-    assert f"left out:   1 picture that cannot be read: {name}" in printed
-    assert f"1 of them left out, whose pictures cannot be read: {name}. These figures cannot be compared" in printed
+    assert f"left out:   1 image that cannot be read: {name}" in printed
+    assert (
+        f"1 of them left out because their images cannot be read: {name}. These results cannot be compared" in printed
+    )
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["num_faces"] == NUM_FACES - 1
     assert list(figures["unreadable"]) == [name] and name in figures["warning"]
-    assert f"- left out: 1 picture that cannot be read: {name}" in (out / "evaluation.md").read_text()
+    assert f"- left out: 1 image that cannot be read: {name}" in (out / "evaluation.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +224,7 @@ def test_one_run_prints_the_seven_columns_of_wflw_beside_published_figures(
             assert len(values) == 7 and values[-1] == "-" and "-" not in values[:-1]
         (own,) = (line for line in block if line.startswith("LGCN 2022 (the paper) (published)"))
         assert "official" in own
-    assert "Rows can be compared only where their protocol is the same" in printed
+    assert "Compare rows only if their protocol is the same" in printed
     faces = next(line for line in printed.splitlines() if line.startswith("faces  "))
     assert faces.split()[1:] == ["4/2500", "1/326", "1/314", "1/698", "1/206", "4/736", "0/773"]
 
@@ -278,9 +282,11 @@ def test_the_folder_holds_everything_of_several_models_and_splits(
     with (out / "faces.csv").open(newline="") as file:
         faces = list(csv.DictReader(file))
     assert len(faces) == 2 * (6 + 4)
-    of_ibug = [float(face["nme_refined"]) for face in faces if face["model"] == model and face["challenging"] == "1"]
+    of_ibug = [
+        float(face["nme_percent_refined"]) for face in faces if face["model"] == model and face["challenging"] == "1"
+    ]
     expected = next(row for row in rows if (row["subset"], row["landmarks"]) == ("challenging", "refined"))
-    assert float(expected["nme"]) == pytest.approx(np.mean(of_ibug), rel=1e-4)
+    assert float(expected["nme_percent"]) == pytest.approx(np.mean(of_ibug), rel=1e-4)
     with (out / "landmarks.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 4 * 68
     with (out / "ced.csv").open(newline="") as file:
@@ -312,13 +318,13 @@ def test_the_boxes_of_the_face_detector_are_a_protocol(
 ) -> None:
     assert evaluate(model, root, "--protocol", "detector") == 0
     # There is no face in noise.
-    assert "3 of 3 faces that it missed are cropped by their landmarks" in capsys.readouterr().out
+    assert "missed 3 of 3 faces; these are cropped by their landmarks" in capsys.readouterr().out
 
 
 def test_published_figures_that_nobody_knows(model: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--dataset", "pts", "--root", str(root), "--split", "all", "--published"]
     assert main(["evaluate", "--model", model, *options]) == 0
-    assert "No published figures of 'pts' are known here." in capsys.readouterr().out
+    assert "No published results on 'pts' are known here." in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that nobody can write to")
@@ -367,7 +373,7 @@ def test_the_protocol_knows_the_normalizer_of_a_scheme(
     options += ["--json", str(tmp_path / "figures.json"), "--protocol", protocol]
     assert main(["evaluate", *options]) == 0
     assert json.loads((tmp_path / "figures.json").read_text())["normalizer"] == normalizer
-    assert "the distance of that name" not in capsys.readouterr().out
+    assert "(distance of that name" not in capsys.readouterr().out
     assert main(["evaluate", *options, "--normalizer", "inter_ocular"]) == 0
     assert json.loads((tmp_path / "figures.json").read_text())["normalizer"] == "inter_ocular"
 

@@ -2,6 +2,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ import torch
 import yaml
 from PIL import Image
 
-from lgcn.checks import InputFileError
-from lgcn.cli.fit import find_config, resolve_configs, shipped_configs
+from lgcn.checks import InputError, InputFileError
+from lgcn.cli.fit import find_config, resolve_configs, shipped_configs, single_error
 from lgcn.cli.main import main
 from lgcn.datasets import write_pts
 from lgcn.models import LandmarkDetector
@@ -64,7 +66,12 @@ def test_a_run_leaves_checkpoints_log_configuration_and_model(
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list(run.glob("events.out.tfevents.*"))
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["root"] == root
-    assert f"weights: {run / 'model'}\n" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"weights: {run / 'model'}\n" in printed.out
+    assert "litlogger" not in printed.out + printed.err
+    assert {path.name for path in run.iterdir() if "tfevents" not in path.name} == {
+        *("checkpoints", "config.yaml", "model"),
+    }
     exported = LandmarkDetector.from_pretrained(run / "model").state_dict()
     from_checkpoint = LandmarkDetector.from_pretrained(run / "checkpoints" / "best.ckpt").state_dict()
     assert exported.keys() == from_checkpoint.keys()
@@ -107,7 +114,6 @@ def test_shipped_configurations_are_found_by_name_and_parse(name: str, capsys: p
     assert printed["model"]["detector"]["backbone"] == shipped["model"]["detector"]["backbone"]
     assert printed["model"]["refiner_lr"] == 0.5
     assert printed["data"]["root"] == "somewhere"
-    assert printed["trainer"]["reload_dataloaders_every_n_epochs"] == 1
 
 
 def test_the_frozen_recipe_is_the_papers() -> None:
@@ -202,7 +208,9 @@ def test_a_damaged_image_met_by_a_worker_is_one_message(
     assert main(["fit", "--config", config, *places, "--data.num_workers", "1"]) == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err
-    assert re.search(r"^lgcn: error: Expected a whole picture in '.*\.png' \(decoding failed", err, re.MULTILINE)
+    assert re.search(
+        r"^lgcn: error: Expected a whole (picture|image) in '.*\.png' \(decoding failed", err, re.MULTILINE
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_named(
@@ -221,3 +229,33 @@ def test_without_lightning_the_extra_is_named() -> None:
     assert done.returncode == 2
     assert "pip install 'lgcn[train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def trainer_of(world_size: int, killed: list[int] | None = None) -> Any:
+    launcher = None if killed is None else SimpleNamespace(kill=killed.append)
+    return SimpleNamespace(world_size=world_size, strategy=SimpleNamespace(launcher=launcher))
+
+
+def test_the_process_that_starts_the_others_ends_them() -> None:
+    killed: list[int] = []
+    with pytest.raises(InputError, match="cut off"), single_error(trainer_of(2, killed)):
+        raise InputError("cut off")
+    assert len(killed) == 1
+
+
+def test_a_process_that_others_leave_says_no_more_than_that() -> None:
+    with pytest.raises(InputError, match="another process of this run"), single_error(trainer_of(2)):
+        raise RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:5523.")
+
+
+@pytest.mark.parametrize(("world_size", "message"), [(1, "Connection closed by peer"), (2, "a bug")])
+def test_other_errors_are_not_hidden(world_size: int, message: str) -> None:
+    with pytest.raises(RuntimeError, match=message), single_error(trainer_of(world_size)):
+        raise RuntimeError(message)
+
+
+def test_nothing_else_is_touched() -> None:
+    with single_error(trainer_of(2, [])):
+        pass
+    with pytest.raises(InputError, match="alone"), single_error(trainer_of(1)):
+        raise InputError("alone")

@@ -10,11 +10,17 @@ from torch import Tensor
 from lgcn.datasets import DATASETS
 from lgcn.datasets.hrnet_csv import PUBLISHED as HRNET_CSV
 from lgcn.datasets.hrnet_csv import SUBSET_NAMES
-from lgcn.evaluation.comparison_table import NOTE, comparison_tables
-from lgcn.evaluation.formatting import curve_to_rows, faces_to_rows, landmarks_to_rows, result_to_dict, result_to_rows
-from lgcn.evaluation.literature import PUBLISHED, PublishedFigures, published_figures, published_figures_of_csv
-from lgcn.evaluation.report import report_markdown
+from lgcn.evaluation import PublishedResult, comparison_tables, published_results, report_markdown
+from lgcn.evaluation.formatting import NOTE
+from lgcn.evaluation.literature import all_published_results, published_results_of_csv
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
+from lgcn.evaluation.serialization import (
+    curve_to_rows,
+    faces_to_rows,
+    landmarks_to_rows,
+    result_to_dict,
+    result_to_rows,
+)
 from lgcn.protocols import PROTOCOLS, get_protocol
 
 WFLW_COLUMNS = ("test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
@@ -24,7 +30,7 @@ THRESHOLDS = (0.08, 0.10)
 def make_result(
     model: str = "mine", split: str = "test", masks: dict[str, Tensor] | None = None, **changes: object
 ) -> EvaluationResult:
-    """Six faces, three landmarks; the last face is not judged."""
+    """Six faces, three landmarks; the last face is not measured."""
     errors = torch.tensor(
         [
             [0.01, 0.02, 0.03],
@@ -75,14 +81,14 @@ def cells(text: str, start: str) -> list[str]:
 def test_rows_of_subsets_are_those_of_their_faces() -> None:
     result = make_result(masks={"pose": mask(0, 3, 5), "blur": mask(5)})
     pose = result.subsets["pose"]["initial"]
-    assert pose.nme == pytest.approx(100 * (0.015 + 0.2) / 2)
-    assert pose.fr == {0.08: pytest.approx(50.0), 0.10: pytest.approx(50.0)}
+    assert pose.nme_percent == pytest.approx(100 * (0.015 + 0.2) / 2)
+    assert pose.fr_percent == {0.08: pytest.approx(50.0), 0.10: pytest.approx(50.0)}
     assert pose.auc[0.10] == pytest.approx((0.1 - 0.015) / 0.1 / 2)
-    assert (result.num_judged(), result.num_judged("pose"), result.num_judged("blur")) == (5, 2, 0)
-    assert math.isnan(result.subsets["blur"]["refined"].nme)
+    assert (result.num_measured(), result.num_measured("pose"), result.num_measured("blur")) == (5, 2, 0)
+    assert math.isnan(result.subsets["blur"]["refined"].nme_percent)
     expected = np.percentile([1.5, 4, 9, 20, 6], (90, 95, 99))
-    assert list(result.rows["initial"].percentiles.values()) == pytest.approx(expected.tolist())
-    assert result.rows["initial"].per_landmark.tolist() == pytest.approx([7.8, 6.2, 12.5])
+    assert list(result.rows["initial"].nme_percentiles.values()) == pytest.approx(expected.tolist())
+    assert result.rows["initial"].nme_percent_per_landmark.tolist() == pytest.approx([7.8, 6.2, 12.5])
 
 
 def test_the_columns_of_wflw_are_those_of_the_papers() -> None:
@@ -121,7 +127,7 @@ def test_several_models_name_their_rows_and_protocols() -> None:
 
 def test_models_whose_protocols_have_other_thresholds_or_normalizers_share_tables() -> None:
     yours = make_result(model="yours", protocol=get_protocol("adnet"), normalizer="inter_pupil", thresholds=(0.10,))
-    yours.rows["refined"].fr.pop(0.08)
+    yours.rows["refined"].fr_percent.pop(0.08)
     tables = {table.title: table.as_text() for table in comparison_tables([yours, make_result()])}
     assert list(tables)[1:] == ["FR@0.10 %", "AUC@0.10", "FR@0.08 %", "AUC@0.08"]
     fr = tables["FR@0.08 %"]
@@ -136,9 +142,9 @@ def test_no_column_but_one_of_a_split_keeps_a_name_of_the_code() -> None:
 
 def test_published_rows_are_marked_and_keep_their_digits() -> None:
     published = [
-        PublishedFigures("A", "wflw", "a", {"test": 4.5, "pose": 7.123}, {"test": 2.1}, {"test": 0.5892}, "spiga"),
-        PublishedFigures("B", "wflw", "b", {"test": 3.0}, {}, {"test": 0.6}, normalizer="inter_pupil"),
-        PublishedFigures("C", "wflw", "c", {"private": 3.0}),
+        PublishedResult("A", "wflw", "a", {"test": 4.5, "pose": 7.123}, {"test": 2.1}, {"test": 0.5892}, "spiga"),
+        PublishedResult("B", "wflw", "b", {"test": 3.0}, {}, {"test": 0.6}, normalizer="inter_pupil"),
+        PublishedResult("C", "wflw", "c", {"private": 3.0}),
     ]
     nme, fr8, _, fr, auc = (
         table.as_text() for table in comparison_tables([make_result(masks={"pose": mask(0)})], published)
@@ -152,44 +158,46 @@ def test_published_rows_are_marked_and_keep_their_digits() -> None:
     assert "published" not in fr8, "they were reported at 0.10"
 
 
-def test_what_is_published_is_plausible_and_names_known_things() -> None:
-    for each in PUBLISHED:
+def test_literature_is_plausible_and_names_known_datasets_and_protocols() -> None:
+    for each in all_published_results():
         assert each.dataset in DATASETS
         assert each.protocol is None or each.protocol in PROTOCOLS
-        assert each.source and each.nme
-        assert all(1 < value < 15 for value in each.nme.values())
-        assert all(0 <= value < 35 for value in each.fr.values())
+        assert each.source and each.nme_percent
+        assert all(1 < value < 15 for value in each.nme_percent.values())
+        assert all(0 <= value < 35 for value in each.fr_percent.values())
         assert all(0.1 < value < 0.8 for value in each.auc.values())
-    systems = [(each.dataset, each.system) for each in PUBLISHED]
+    systems = [(each.dataset, each.system) for each in all_published_results()]
     assert len(set(systems)) == len(systems)
-    assert not published_figures("coco_keypoints")
+    assert not published_results("coco_keypoints")
 
 
 def test_files_of_the_public_hrnet_code_have_the_published_figures_of_what_is_in_them() -> None:
     splits = {"face_landmarks_300w_valid.csv": "valid", "face_landmarks_300w_test.csv": "test", "mine.csv": "mine"}
-    own = next(each for each in published_figures_of_csv(splits) if each.system.startswith("LGCN"))
-    assert own.nme == {"valid": 3.38, "common": 2.95, "challenging": 5.15}
-    assert (own.fr, own.auc) == ({"test": 0.50}, {"test": 0.6024})
-    pose = published_figures_of_csv({"face_landmarks_wflw_test_largepose.csv": "x.csv"})
-    assert {each.dataset for each in pose} == {"wflw"} and pose[0].nme["x.csv"] == 7.57
-    assert not published_figures_of_csv({"mine.csv": "mine"})
+    own = next(each for each in published_results_of_csv(splits) if each.system.startswith("LGCN"))
+    assert own.nme_percent == {"valid": 3.38, "common": 2.95, "challenging": 5.15}
+    assert (own.fr_percent, own.auc) == ({"test": 0.50}, {"test": 0.6024})
+    pose = published_results_of_csv({"face_landmarks_wflw_test_largepose.csv": "x.csv"})
+    assert {each.dataset for each in pose} == {"wflw"} and pose[0].nme_percent["x.csv"] == 7.57
+    assert not published_results_of_csv({"mine.csv": "mine"})
     names = [name for name in HRNET_CSV if not name.endswith("train")]
     for name in names:
         dataset = "ibug300w" if name.startswith("300w") else "wflw"
         if not name.startswith("aflw"):
-            assert any("x" in each.nme for each in published_figures_of_csv({f"face_landmarks_{name}.csv": "x"})), name
-            assert all(each.dataset == dataset for each in published_figures_of_csv({f"{name}.csv": "x"}))
+            assert any(
+                "x" in each.nme_percent for each in published_results_of_csv({f"face_landmarks_{name}.csv": "x"})
+            ), name
+            assert all(each.dataset == dataset for each in published_results_of_csv({f"{name}.csv": "x"}))
 
 
 def test_the_papers_own_figures_are_there_with_all_their_columns() -> None:
-    own = next(each for each in published_figures("wflw") if each.system.startswith("LGCN"))
-    for figures, whole in ((own.nme, 4.24), (own.fr, 2.68), (own.auc, 0.5892)):
+    own = next(each for each in published_results("wflw") if each.system.startswith("LGCN"))
+    for figures, whole in ((own.nme_percent, 4.24), (own.fr_percent, 2.68), (own.auc, 0.5892)):
         assert tuple(figures) == WFLW_COLUMNS
         assert figures["test"] == whole
-    assert (own.nme["pose"], own.fr["make-up"], own.auc["blur"]) == (7.57, 0.97, 0.5390)
-    own = next(each for each in published_figures("ibug300w") if each.system.startswith("LGCN"))
-    assert own.nme == {"full": 3.38, "common": 2.95, "challenging": 5.15}
-    assert (own.fr, own.auc) == ({"private": 0.50}, {"private": 0.6024})
+    assert (own.nme_percent["pose"], own.fr_percent["make-up"], own.auc["blur"]) == (7.57, 0.97, 0.5390)
+    own = next(each for each in published_results("ibug300w") if each.system.startswith("LGCN"))
+    assert own.nme_percent == {"full": 3.38, "common": 2.95, "challenging": 5.15}
+    assert (own.fr_percent, own.auc) == ({"private": 0.50}, {"private": 0.6024})
 
 
 def test_json_and_csv_hold_subsets_percentiles_and_landmarks() -> None:
@@ -197,9 +205,9 @@ def test_json_and_csv_hold_subsets_percentiles_and_landmarks() -> None:
     content = json.loads(json.dumps(result_to_dict(result), allow_nan=False))
     assert content["subsets"]["pose"]["num_faces"] == 2
     assert content["subsets"]["pose"]["expected_faces"] == 326
-    assert content["subsets"]["pose"]["results"]["refined"]["nme"] == pytest.approx(100 * (0.0075 + 0.1) / 2)
-    assert content["subsets"]["blur"]["results"]["refined"]["nme"] is None
-    assert set(content["percentiles"]["initial"]) == {"90", "95", "99"}
+    assert content["subsets"]["pose"]["results"]["refined"]["nme_percent"] == pytest.approx(100 * (0.0075 + 0.1) / 2)
+    assert content["subsets"]["blur"]["results"]["refined"]["nme_percent"] is None
+    assert set(content["nme_percent_percentiles"]["initial"]) == {"90", "95", "99"}
     assert content["protocol_facts"]["size"] == "1.25"
 
     rows = result_to_rows(result)
@@ -207,7 +215,7 @@ def test_json_and_csv_hold_subsets_percentiles_and_landmarks() -> None:
         (subset, kind) for subset in ("", "pose", "blur") for kind in ("initial", "refined")
     ]
     assert len({tuple(row) for row in rows}) == 1
-    assert float(rows[0]["nme"]) == pytest.approx(8.1) and rows[-1]["nme"] == ""
+    assert float(rows[0]["nme_percent"]) == pytest.approx(8.1) and rows[-1]["nme_percent"] == ""
     assert all(row["protocol"] == "hrnet" for row in rows)
 
     for each in (
@@ -219,14 +227,19 @@ def test_json_and_csv_hold_subsets_percentiles_and_landmarks() -> None:
         }
     curve = curve_to_rows(result, "refined", 0.12, "pose", num_points=4)
     # The two faces of the subset have 0.75 and 10 %.
-    assert [(row["nme"], row["faces"]) for row in curve] == [("0", "0"), ("4", "0.5"), ("8", "0.5"), ("12", "1")]
+    assert [(row["nme_percent"], row["fraction_of_faces"]) for row in curve] == [
+        ("0", "0"),
+        ("4", "0.5"),
+        ("8", "0.5"),
+        ("12", "1"),
+    ]
 
     faces = faces_to_rows(result)
     assert [face["image_id"] for face in faces] == list(result.image_ids)
-    assert float(faces[3]["nme_refined"]) == pytest.approx(10.0) and faces[5]["nme_initial"] == ""
+    assert float(faces[3]["nme_percent_refined"]) == pytest.approx(10.0) and faces[5]["nme_percent_initial"] == ""
     assert [face["pose"] for face in faces] == [1, 0, 0, 1, 0, 0]
     landmarks = landmarks_to_rows(result)
-    assert [(each["name"], float(each["nme_initial"])) for each in landmarks] == [
+    assert [(each["name"], float(each["nme_percent_initial"])) for each in landmarks] == [
         ("a", pytest.approx(7.8)),
         ("b", pytest.approx(6.2)),
         ("c", pytest.approx(12.5)),
@@ -235,13 +248,14 @@ def test_json_and_csv_hold_subsets_percentiles_and_landmarks() -> None:
 
 def test_the_page_holds_tables_warnings_images_and_sources() -> None:
     result = make_result(masks={"pose": mask(0)}, warning="split 'test': 6 of 2500 faces", missed_faces=2)
-    published = published_figures("wflw")
+    published = published_results("wflw")
     tables = comparison_tables([result], published)
     page = report_markdown([result], tables, published, [("Curves", "ced.png")])
     assert "**WARNING: INCOMPLETE split 'test': 6 of 2500 faces." in page
     assert "- protocol: hrnet (" in page
-    assert "- boxes: of a face detector; 2 of 6 faces that it missed" in page
-    assert "| initial (heatmap) | hrnet | 8.100 | 1.500 |" in page
+    assert "- boxes: from a face detector, which missed 2 of 6 faces" in page
+    (row, *_) = (line for line in page.splitlines() if line.startswith("| initial (heatmap)"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["initial (heatmap)", "hrnet", "8.100", "1.500"]
     assert "![Curves](ced.png)" in page
     assert NOTE in page
     assert all(each.source in page for each in published)
@@ -251,5 +265,8 @@ def test_the_page_holds_tables_warnings_images_and_sources() -> None:
     assert NOTE not in report_markdown([result], comparison_tables([result]))
 
 
-def test_published_figures_are_plain_values() -> None:
-    assert json.loads(json.dumps(asdict(PUBLISHED[0]), allow_nan=False))["system"] == PUBLISHED[0].system
+def test_published_results_are_plain_values() -> None:
+    assert (
+        json.loads(json.dumps(asdict(all_published_results()[0]), allow_nan=False))["system"]
+        == all_published_results()[0].system
+    )

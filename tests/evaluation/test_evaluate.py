@@ -12,7 +12,8 @@ from lgcn.checks import InputError, InputFileError
 from lgcn.datasets import LandmarkDataset
 from lgcn.evaluation.box_matching import match_found_boxes
 from lgcn.evaluation.evaluate import crop_faces, evaluate, evaluation_transform
-from lgcn.evaluation.formatting import format_result, result_to_dict
+from lgcn.evaluation.formatting import format_result
+from lgcn.evaluation.serialization import result_to_dict
 from lgcn.geometry import crop_affine, transform_points
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
@@ -85,8 +86,8 @@ def test_evaluate_measures_in_pixels_of_the_original_image(
         errors = offset / distance
         row = result.rows[name]
         assert row.errors.tolist() == pytest.approx(errors.tolist(), abs=1e-6)
-        assert row.nme == pytest.approx(100 * errors.mean(), abs=1e-4)
-        assert row.fr[0.10] == pytest.approx(100 * (errors > 0.1).mean())
+        assert row.nme_percent == pytest.approx(100 * errors.mean(), abs=1e-4)
+        assert row.fr_percent[0.10] == pytest.approx(100 * (errors > 0.1).mean())
         assert row.auc[0.10] == pytest.approx(np.maximum(0.1 - errors, 0).mean() / 0.1, abs=1e-4)
 
 
@@ -103,7 +104,7 @@ def test_evaluate_without_a_refiner_has_one_row(dataset: LandmarkDataset) -> Non
     dataset.transform = evaluation_transform(detector)
     result = evaluate(detector, dataset, progress=False)
     assert list(result.rows) == ["initial"]
-    assert result.rows["initial"].nme == pytest.approx(0.0, abs=1e-3)
+    assert result.rows["initial"].nme_percent == pytest.approx(0.0, abs=1e-3)
 
 
 def test_evaluate_leaves_missing_landmarks_out(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_evaluate_leaves_missing_landmarks_out(tmp_path: Path) -> None:
     wrong_chin = torch.tensor([[0.0, 0.0], [0.0, 0.0], [50.0, 0.0]])
     detector = FakeDetector(dataset, wrong_chin, None)
     dataset.transform = evaluation_transform(detector)
-    assert evaluate(detector, dataset, progress=False).rows["initial"].nme == pytest.approx(0.0, abs=1e-3)
+    assert evaluate(detector, dataset, progress=False).rows["initial"].nme_percent == pytest.approx(0.0, abs=1e-3)
 
 
 def test_evaluate_runs_in_eval_mode_and_gives_each_module_its_own_mode_back(dataset: LandmarkDataset) -> None:
@@ -157,13 +158,14 @@ def test_images_that_cannot_be_read_are_left_out_on_request_and_named(tmp_path: 
     row = result.rows["initial"]
     assert row.errors.isnan().tolist() == [True, False, False, True, False]
     assert row.landmarks is not None and row.landmarks.isnan().all(dim=(1, 2)).tolist() == row.errors.isnan().tolist()
-    assert row.nme == pytest.approx(100 * (5 / 60 + 5 / 80 + 5 / 120) / 3, abs=1e-3)
+    assert row.nme_percent == pytest.approx(100 * (5 / 60 + 5 / 80 + 5 / 120) / 3, abs=1e-3)
     assert result.num_faces == 3
     assert (
-        result.warning == "split 'all': 5 of 5 faces, 2 of them left out, whose pictures cannot be read: 0.png, 3.png"
+        result.warning
+        == "split 'all': 5 of 5 faces, 2 of them left out because their images cannot be read: 0.png, 3.png"
     )
     text = format_result(result)
-    assert "left out:   2 pictures that cannot be read: 0.png, 3.png" in text and "WARNING: INCOMPLETE split" in text
+    assert "left out:   2 images that cannot be read: 0.png, 3.png" in text and "WARNING: INCOMPLETE split" in text
     unreadable = result_to_dict(result)["unreadable"]
     assert list(unreadable) == ["0.png", "3.png"]
     assert all(str(tmp_path / name) in reason for name, reason in unreadable.items())
@@ -186,10 +188,10 @@ def test_subsets_are_judged_in_the_same_run_and_follow_a_selection(tmp_path: Pat
     dataset._subsets = {"near": torch.tensor([True, True, False, False, False])}
     detector = make_detector(dataset)
     result = evaluate(detector, dataset, progress=False)
-    assert result.subsets["near"]["initial"].nme == pytest.approx(100 * (5 / 40 + 5 / 60) / 2, abs=1e-3)
+    assert result.subsets["near"]["initial"].nme_percent == pytest.approx(100 * (5 / 40 + 5 / 60) / 2, abs=1e-3)
     part = evaluate(detector, dataset.index_select([1, 4]), progress=False)
-    assert part.num_judged("near") == 1
-    assert part.subsets["near"]["initial"].nme == pytest.approx(100 * 5 / 60, abs=1e-3)
+    assert part.num_measured("near") == 1
+    assert part.subsets["near"]["initial"].nme_percent == pytest.approx(100 * 5 / 60, abs=1e-3)
     assert part.image_ids == ("1.png", "4.png")
 
 
@@ -198,7 +200,7 @@ def test_landmarks_and_their_errors_are_kept_in_pixels_of_the_image(dataset: Lan
     assert row.landmarks is not None
     torch.testing.assert_close(row.landmarks.float(), dataset.pos + torch.tensor([3.0, -3.0]), atol=1e-3, rtol=0)
     expected = 100 * (3 * 2**0.5 / torch.tensor([40.0, 60, 80, 100, 120])).mean()
-    torch.testing.assert_close(row.per_landmark.float(), expected.expand(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(row.nme_percent_per_landmark.float(), expected.expand(3), atol=1e-3, rtol=0)
 
 
 def test_the_decode_of_the_public_hrnet_ends_in_whole_pixels_of_the_image(dataset: LandmarkDataset) -> None:
@@ -283,7 +285,7 @@ def test_faces_are_cropped_by_the_boxes_of_a_face_detector(tmp_path: Path) -> No
     assert torch.equal(dataset.bbox[:3], truth[:3] + torch.tensor([1.0, 0.0, 3.0, 0.0]))
     assert torch.equal(dataset.bbox[3:], truth[3:])
     result = evaluate(detector, dataset, progress=False, missed_faces=missed)
-    assert "2 of 5 faces that it missed are cropped by their landmarks" in format_result(result)
+    assert "missed 2 of 5 faces; these are cropped by their landmarks" in format_result(result)
     assert result_to_dict(result)["missed_faces"] == 2
     with pytest.raises(InputError, match="'find_faces' for the protocol 'detector'"):
         crop_faces(dataset, detector)
@@ -302,7 +304,7 @@ def test_a_selection_is_not_mistaken_for_the_whole(dataset: LandmarkDataset) -> 
     detector = make_detector(dataset)
     result = evaluate(detector, dataset.index_select([1, 3]), progress=False)
     assert result.num_faces == 2
-    assert result.rows["initial"].nme == pytest.approx(100 * (5 / 60 + 5 / 100) / 2, abs=1e-3)
+    assert result.rows["initial"].nme_percent == pytest.approx(100 * (5 / 60 + 5 / 100) / 2, abs=1e-3)
     assert result.warning == "selection: 2 of 5 faces"
 
 
@@ -365,7 +367,7 @@ def test_the_table_is_aligned_and_loud(dataset: LandmarkDataset) -> None:
     lines = text.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("landmarks"))
     header, initial, refined = lines[start : start + 3]
-    assert header.split("   ")[0] == "landmarks"
+    assert header.split("  ")[0] == "landmarks"
     assert all(column in header for column in ("NME %", "FR@0.075 %", "AUC@0.075", "FR@0.10 %", "AUC@0.10"))
     assert initial.split() == ["initial", "(heatmap)", "8.750", "50.00", "0.1667", "50.00", "0.2500"]
     assert refined.startswith("refined (graph)")
@@ -383,6 +385,8 @@ def test_a_prediction_of_nan_is_shown_and_leaves_json_valid(dataset: LandmarkDat
     assert result.num_faces == 5
     assert "inf" in format_result(result)
     figures = result_to_dict(result)["results"]
-    assert figures["refined"]["nme"] is None
-    assert figures["refined"]["fr@0.10"] == pytest.approx(20.0)
-    assert figures["initial"]["nme"] == pytest.approx(100 * (5 / torch.tensor([40.0, 60, 80, 100, 120])).mean().item())
+    assert figures["refined"]["nme_percent"] is None
+    assert figures["refined"]["fr_percent@0.10"] == pytest.approx(20.0)
+    assert figures["initial"]["nme_percent"] == pytest.approx(
+        100 * (5 / torch.tensor([40.0, 60, 80, 100, 120])).mean().item()
+    )

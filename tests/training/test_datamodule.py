@@ -9,12 +9,12 @@ from torch_geometric.data import Batch
 from lgcn.checks import InputError
 from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.protocols import PROTOCOLS, EvaluationProtocol
-from lgcn.training import Augmentation, LandmarkDataModule
-from lgcn.training.seeding import SeededDataset, mix_seed, seeded_draws
+from lgcn.training import AugmentationConfig, LandmarkDataModule
+from lgcn.training.samplers import SeededDataset, mix_seed, seeded_draws
 
 
 class Recorder(LightningModule):
-    """Trains nothing and remembers every batch."""
+    """Trains nothing and records every batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ def data_of(root: Path, **options: Any) -> LandmarkDataModule:
     return LandmarkDataModule(str(root), **{"input_size": (16, 16), "batch_size": 4, "num_workers": 0, **options})
 
 
-def batches_of(root: Path, folder: Path, epochs: int = 2, **options: Any) -> list[tuple[list[str], torch.Tensor]]:
+def fitted(folder: Path, data: LandmarkDataModule, epochs: int, **options: Any) -> Recorder:
     recorder = Recorder()
     trainer = Trainer(
         accelerator="cpu",
@@ -47,10 +47,15 @@ def batches_of(root: Path, folder: Path, epochs: int = 2, **options: Any) -> lis
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        reload_dataloaders_every_n_epochs=1,
+        **options,
     )
-    trainer.fit(recorder, datamodule=data_of(root, augmentation=Augmentation(occlusion=0.5), **options))
-    return recorder.seen
+    trainer.fit(recorder, datamodule=data)
+    return recorder
+
+
+def batches_of(root: Path, folder: Path, epochs: int = 2, **options: Any) -> list[tuple[list[str], torch.Tensor]]:
+    data = data_of(root, augmentation=AugmentationConfig(occlusion=0.5), **options)
+    return fitted(folder, data, epochs).seen
 
 
 def same(first: list[tuple[list[str], torch.Tensor]], second: list[tuple[list[str], torch.Tensor]]) -> bool:
@@ -109,12 +114,72 @@ def test_a_short_last_batch_is_left_out_unless_it_is_the_only_one(face_root: Pat
         assert len(data.train_dataloader()) == count
 
 
-def test_a_trainer_that_keeps_its_loaders_is_refused(face_root: Path, tmp_path: Path) -> None:
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False, enable_checkpointing=False
-    )
-    with pytest.raises(InputError, match="reload_dataloaders_every_n_epochs=1"):
-        trainer.fit(Recorder(), datamodule=data_of(face_root))
+def test_one_loader_serves_all_epochs_and_equals_new_loaders(face_root: Path, tmp_path: Path) -> None:
+    def run(**trainer: Any) -> tuple[Recorder, int]:
+        built: list[object] = []
+
+        class Counted(LandmarkDataModule):
+            def train_dataloader(self) -> Any:
+                built.append(self)
+                return super().train_dataloader()
+
+        options = {"input_size": (16, 16), "batch_size": 4, "num_workers": 1}
+        recorder = fitted(tmp_path, Counted(str(face_root), **options), epochs=3, **trainer)  # type: ignore[arg-type]
+        return recorder, len(built)
+
+    kept, reloaded = run(), run(reload_dataloaders_every_n_epochs=1)
+    assert (kept[1], reloaded[1]) == (1, 3)
+    assert same(kept[0].seen, reloaded[0].seen)
+
+
+def test_an_epoch_alone_is_that_epoch_of_a_run(face_root: Path) -> None:
+    """The n-th epoch depends on its number, not on the epochs before it or on persistent workers."""
+
+    def epoch(loader: Any, number: int) -> list[tuple[list[str], torch.Tensor]]:
+        loader.sampler.set_epoch(number)
+        return [(list(batch.image_id), batch.image) for batch in loader]
+
+    def loader(**options: Any) -> Any:
+        data = data_of(face_root, **options)
+        data.setup()
+        return data.train_dataloader()
+
+    workers = loader(num_workers=2)
+    assert workers.persistent_workers
+    for number in (0, 1, 2):
+        assert same(epoch(workers, number), epoch(loader(), number))
+    assert not loader(num_workers=1, persistent_workers=False).persistent_workers
+
+
+def test_a_test_split_is_not_augmented_and_has_to_be_named(face_root: Path) -> None:
+    data = data_of(face_root, test_split="lfpw/testset")
+    data.setup("test")
+    (batch,) = list(data.test_dataloader())
+    assert list(batch.image_id) == ["lfpw/testset/12.png", "lfpw/testset/13.png"]
+    assert data.test_faces[0].image.equal(data.test_faces[0].image)
+    with pytest.raises(InputError, match="'test_split'"):
+        data_of(face_root).setup("predict")
+
+
+@pytest.mark.parametrize("protocol", ["zero_based", "pipnet"])
+def test_validation_faces_without_a_normalizer_are_refused_before_training(
+    face_root: Path, tmp_path: Path, protocol: str
+) -> None:
+    """The corners of the eyes are missing in both validation faces."""
+    root = tmp_path / "300w"
+    for path in sorted(path for path in face_root.rglob("*") if path.is_file()):
+        copy = root / path.relative_to(face_root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    for points in root.glob("lfpw/testset/*.pts"):
+        lines = points.read_text().splitlines()
+        start = lines.index("{") + 1
+        lines[start + 36] = "nan nan"
+        points.write_text("\n".join(lines))
+    options = {"dataset": "pts", "val_split": "lfpw/testset", "protocol": protocol}
+    data_of(root, train_split="afw", **{**options, "val_split": "afw"}).setup()
+    with pytest.raises(InputError, match="whose normaliser 'inter_ocular' can be measured .got none of 2"):
+        data_of(root, train_split="afw", **options).setup()
 
 
 def test_bad_arguments(face_root: Path) -> None:
@@ -128,16 +193,16 @@ def test_bad_arguments(face_root: Path) -> None:
         data_of(face_root, dataset="nothing").setup()
 
 
-def test_seeded_draws_leave_the_generator_alone() -> None:
+def test_seeded_draws_restore_the_generator() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with seeded_draws(1, 2, 3):
+    with seeded_draws(123):
         first = torch.rand(2)
     assert torch.rand(3).equal(expected)
-    with seeded_draws(1, 2, 3):
+    with seeded_draws(123):
         assert torch.rand(2).equal(first)
-    with seeded_draws(1, 2, 4):
+    with seeded_draws(124):
         assert not torch.rand(2).equal(first)
 
 
@@ -147,7 +212,7 @@ def test_mixed_seeds_differ() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_seeded_dataset_depends_on_the_index_not_on_the_order() -> None:
+def test_items_depend_on_their_seed_not_on_the_order() -> None:
     class Draws:
         def __len__(self) -> int:
             return 3
@@ -155,8 +220,9 @@ def test_seeded_dataset_depends_on_the_index_not_on_the_order() -> None:
         def __getitem__(self, index: int) -> torch.Tensor:
             return torch.rand(2)
 
-    forward = [SeededDataset(Draws(), 0, 0)[index] for index in (0, 1, 2)]  # type: ignore[arg-type]
-    backward = [SeededDataset(Draws(), 0, 0)[index] for index in (2, 1, 0)]  # type: ignore[arg-type]
+    faces = SeededDataset(Draws())  # type: ignore[arg-type]
+    forward = [faces[index, 10 + index] for index in (0, 1, 2)]
+    backward = [faces[index, 10 + index] for index in (2, 1, 0)]
     assert all(a.equal(b) for a, b in zip(forward, reversed(backward), strict=True))
     assert not forward[0].equal(forward[1])
 

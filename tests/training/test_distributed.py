@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lgcn.backbones import BACKBONES
 from lgcn.cli.main import main
 from lgcn.models import DetectorConfig
-from lgcn.training import LandmarkDataModule, LandmarkModule, LossOptions, ReportUnreadable
+from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ReportUnreadable
 
 # Without batch normalisation, whose statistics are those of a process's own part of the batch, and in float64.
 SCRIPT = """
@@ -122,7 +122,13 @@ def assert_same_run(run: Path, other: Path) -> None:
     for name, value in weights.items():
         torch.testing.assert_close(value, two["state_dict"][name], rtol=0, atol=1e-9, msg=name)
     first, second = figures(run), figures(other)
-    assert first.keys() == second.keys() >= {"val/nme", "val/nme_initial", "val/fr", "val/auc", "data/unreadable"}
+    assert (
+        first.keys()
+        == second.keys()
+        >= {
+            *("val/nme_percent", "val/initial_nme_percent", "val/fr_percent", "val/auc", "data/unreadable"),
+        }
+    )
     for name, values in first.items():
         assert len(values) == 2
         assert values == pytest.approx(second[name], rel=1e-6), name
@@ -167,7 +173,7 @@ def test_what_is_validated_is_what_is_saved_with_batch_normalisation_too(root: P
     run, _ = fit(root, "normalised", *two, *network)
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     module = LandmarkModule(
-        DetectorConfig.from_saved(checkpoint["detector_config"]), LossOptions(heatmap="cross_entropy")
+        DetectorConfig.from_saved(checkpoint["detector_config"]), LossConfig(heatmap="cross_entropy")
     )
     module.load_state_dict(checkpoint["state_dict"])
     data = LandmarkDataModule(
@@ -183,5 +189,5 @@ def test_what_is_validated_is_what_is_saved_with_batch_normalisation_too(root: P
     )
     (found,) = trainer.validate(module, datamodule=data, verbose=False)
     logged = figures(run)
-    for name in ("val/nme", "val/nme_initial"):
+    for name in ("val/nme_percent", "val/initial_nme_percent"):
         assert found[name] == pytest.approx(logged[name][-1], rel=1e-4)

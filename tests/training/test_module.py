@@ -1,5 +1,4 @@
-from dataclasses import fields, replace
-from inspect import signature
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,13 @@ from torch_geometric.data import Batch, Data
 
 from lgcn.checks import InputError
 from lgcn.geometry import invert_affine, transform_points
-from lgcn.losses import DetectionLoss
 from lgcn.metrics import normalized_mean_error
 from lgcn.models import DetectorConfig, LandmarkDetector
-from lgcn.training import LandmarkDataModule, LandmarkModule, LossOptions, Schedule
-from lgcn.training.module import load_matching_weights
+from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ScheduleConfig
+from lgcn.training.module import all_errors, load_matching_weights, starts_from_weights
 from lgcn.typing import DetectorOutput
 
-SOFT = LossOptions(heatmap="cross_entropy", initial_weight=1.0)
+SOFT = LossConfig(heatmap="cross_entropy", initial_weight=1.0)
 
 
 def trained(module: LandmarkModule, root: Path, folder: Path, **trainer: Any) -> Trainer:
@@ -30,7 +28,6 @@ def trained(module: LandmarkModule, root: Path, folder: Path, **trainer: Any) ->
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        reload_dataloaders_every_n_epochs=1,
         **options,
     )
     data = LandmarkDataModule(str(root), input_size=(32, 32), batch_size=4, num_workers=0, val_fraction=0.3)
@@ -66,7 +63,12 @@ def test_both_parts_learn_at_their_own_rate(tiny_detector: DetectorConfig, face_
 def test_a_frozen_backbone_keeps_weights_and_statistics(
     tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
 ) -> None:
-    module = LandmarkModule(tiny_detector, LossOptions("cross_entropy", heatmap_weight=0.0), freeze_backbone=True)
+    module = LandmarkModule(
+        tiny_detector,
+        LossConfig("cross_entropy", heatmap_weight=0.0),
+        freeze_backbone=True,
+        allow_untrained_backbone=True,
+    )
     before = weights(module.detector)
     trainer = trained(module, face_root, tmp_path)
     assert [group["name"] for group in trainer.optimizers[0].param_groups] == ["refiner"]
@@ -116,11 +118,11 @@ def test_validation_is_measured_in_pixels_of_the_image(
             pos = transform_points(getattr(output, name), invert_affine(face.affine))
             found.append(float(normalized_mean_error(pos, target, face.normalizer, face.visibility[None])))
     logged = trainer.callback_metrics
-    assert float(logged["val/nme"]) == pytest.approx(100 * sum(errors["pos"]) / len(errors["pos"]), rel=1e-4)
-    assert float(logged["val/nme_initial"]) == pytest.approx(
+    assert float(logged["val/nme_percent"]) == pytest.approx(100 * sum(errors["pos"]) / len(errors["pos"]), rel=1e-4)
+    assert float(logged["val/initial_nme_percent"]) == pytest.approx(
         100 * sum(errors["initial"]) / len(errors["initial"]), rel=1e-4
     )
-    assert {"val/fr", "val/auc", "train/loss", "train/heatmap", "train/refined", "train/initial"} <= set(logged)
+    assert {"val/fr_percent", "val/auc", "train/loss", "train/heatmap", "train/refined", "train/initial"} <= set(logged)
 
 
 class Prepared(torch.nn.Module):
@@ -148,7 +150,7 @@ def test_validation_follows_the_protocol(tiny_detector: DetectorConfig, protocol
     affine = torch.tensor([[[0.5, 0.0, 3.0], [0.0, 0.25, 1.0]]])
     face = {"image": torch.zeros(1, 3, 32, 32), "affine": affine, "num_nodes": 68}
     whole = Data(y=target, visibility=torch.ones(68), normalizer=torch.tensor([20.0]), **face)
-    # A face without the corner of an eye has no error, whatever its other landmarks do.
+    # A face without an eye corner has no error, whatever its other landmarks are.
     part = Data(y=target.clone(), visibility=torch.ones(68), normalizer=torch.tensor([torch.nan]), **face)
     part.y[list(left)] = torch.nan
     part.visibility[list(left)] = 0
@@ -156,8 +158,8 @@ def test_validation_follows_the_protocol(tiny_detector: DetectorConfig, protocol
     module.detector = Prepared(module.detector, torch.stack([found, target + 9]))  # type: ignore[assignment]
     module.eval()
     module.validation_step(Batch.from_data_list([whole, part]), 0)
-    assert float(module.refined_metrics.compute()["nme"]) == pytest.approx(expected)
-    assert int(module.refined_metrics["nme"].count) == 1
+    # The face without an eye corner is not counted.
+    assert all_errors(module.refined_errors).tolist() == pytest.approx([expected])
 
 
 def test_landmarks_that_are_missing_are_left_out_of_the_graph_in_training(tiny_detector: DetectorConfig) -> None:
@@ -176,15 +178,6 @@ def test_landmarks_that_are_missing_are_left_out_of_the_graph_in_training(tiny_d
     assert given[1:] == [None, None]
 
 
-def test_every_option_of_the_loss_is_a_switch(tiny_detector: DetectorConfig) -> None:
-    options = {"coordinate": "wing", "coordinate_options": {"width": 5.0}}
-    loss = LandmarkModule(tiny_detector, LossOptions("cross_entropy", **options)).loss  # type: ignore[arg-type]
-    assert loss.coordinate == "wing"
-    assert set(signature(DetectionLoss).parameters) == {each.name for each in fields(LossOptions)}
-    with pytest.raises(InputError, match="widths"):
-        LandmarkModule(tiny_detector, LossOptions("cross_entropy", coordinate="wing", coordinate_options={"widths": 1}))
-
-
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_bf16_and_channels_last(
     tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path, channels_last: bool
@@ -197,7 +190,7 @@ def test_bf16_and_channels_last(
     assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
 
 
-def rates_of(schedule: Schedule, detector: DetectorConfig, root: Path, folder: Path) -> list[float]:
+def rates_of(schedule: ScheduleConfig, detector: DetectorConfig, root: Path, folder: Path) -> list[float]:
     """The refiner's learning rate in each of the two steps of each of two epochs."""
     seen: list[float] = []
 
@@ -213,12 +206,12 @@ def rates_of(schedule: Schedule, detector: DetectorConfig, root: Path, folder: P
 def test_multistep_acts_at_the_start_of_its_epochs(
     tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
 ) -> None:
-    seen = rates_of(Schedule("multistep", milestones=(1,)), tiny_detector, face_root, tmp_path)
+    seen = rates_of(ScheduleConfig("multistep", milestones=(1,)), tiny_detector, face_root, tmp_path)
     assert seen == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
 
 
 def test_one_cycle_rises_and_ends_near_zero(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
-    seen = rates_of(Schedule("one_cycle", warmup=0.5), tiny_detector, face_root, tmp_path)
+    seen = rates_of(ScheduleConfig("one_cycle", warmup=0.5), tiny_detector, face_root, tmp_path)
     assert seen[:2] == pytest.approx([1e-3 / 25, 1e-3])
     assert seen[2] > seen[3]
     assert seen[3] < 1e-6
@@ -287,7 +280,7 @@ def test_a_checkpoint_of_another_network_is_refused(tiny_detector: DetectorConfi
 
 
 def test_a_one_cycle_run_cannot_be_stretched(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
-    module = LandmarkModule(tiny_detector, SOFT, schedule=Schedule("one_cycle"))
+    module = LandmarkModule(tiny_detector, SOFT, schedule=ScheduleConfig("one_cycle"))
     module.on_load_checkpoint({**checkpoint_of(tiny_detector), "lr_schedulers": [{"total_steps": 2}]})
     trained(module, face_root, tmp_path)
     with pytest.raises(InputError, match="a run of 2 steps.* .got 4."):
@@ -295,11 +288,56 @@ def test_a_one_cycle_run_cannot_be_stretched(tiny_detector: DetectorConfig, face
 
 
 def test_nothing_to_train_is_an_error(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
-    module = LandmarkModule(replace(tiny_detector, use_refiner=False), SOFT, freeze_backbone=True)
+    module = LandmarkModule(
+        replace(tiny_detector, use_refiner=False), SOFT, freeze_backbone=True, allow_untrained_backbone=True
+    )
     with pytest.raises(InputError, match="something to train"):
         trained(module, face_root, tmp_path)
 
 
 def test_a_loss_that_does_not_fit_the_heatmaps_is_refused_before_training(tiny_detector: DetectorConfig) -> None:
     with pytest.raises(InputError, match="'integer' for the focal heatmap loss"):
-        LandmarkModule(tiny_detector, LossOptions(heatmap="focal"))
+        LandmarkModule(tiny_detector, LossConfig(heatmap="focal"))
+
+
+def test_a_test_and_predictions_agree_with_validation(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    module = LandmarkModule(tiny_detector, SOFT)
+    options = {"input_size": (32, 32), "num_workers": 0, "val_split": "lfpw/testset", "test_split": "lfpw/testset"}
+    data = LandmarkDataModule(str(face_root), **options)  # type: ignore[arg-type]
+    trainer = Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_progress_bar=False)
+    (validated,) = trainer.validate(module, datamodule=data, verbose=False)
+    (tested,) = trainer.test(module, datamodule=data, verbose=False)
+    assert {name.partition("/")[2] for name in tested} == {"nme_percent", "initial_nme_percent", "fr_percent", "auc"}
+    assert tested == {name.replace("val/", "test/"): pytest.approx(value) for name, value in validated.items()}
+
+    (predicted,) = trainer.predict(module, datamodule=data) or []
+    assert predicted.image_id == ["lfpw/testset/12.png", "lfpw/testset/13.png"]
+    assert predicted.confidence.shape == (2, 68)
+    faces: Any = data.test_faces
+    for landmarks, name in ((predicted.landmarks, "nme_percent"), (predicted.initial, "initial_nme_percent")):
+        errors = normalized_mean_error(landmarks, faces.pos, faces.normalizer, faces.visibility)
+        assert 100 * errors.mean().item() == pytest.approx(tested[f"test/{name}"], rel=1e-4)
+
+
+def test_a_frozen_backbone_needs_trained_weights(
+    tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="--model.initial_weights.*--model.allow_untrained_backbone true"):
+        trained(LandmarkModule(tiny_detector, SOFT, freeze_backbone=True), face_root, tmp_path)
+    LandmarkModule(tiny_detector, SOFT).check_backbone_is_trained()
+    # Initial weights count only if they cover the whole backbone.
+    LandmarkDetector(tiny_detector).save_pretrained(tmp_path / "same")
+    start = {"freeze_backbone": True, "initial_weights": str(tmp_path / "same")}
+    LandmarkModule(tiny_detector, SOFT, **start).check_backbone_is_trained()  # type: ignore[arg-type]
+    wider = replace(tiny_detector, backbone_options={"head": "pyramid", "width": 16})
+    with pytest.raises(InputError, match="trained weights for the backbone"):
+        LandmarkModule(wider, SOFT, **start).check_backbone_is_trained()  # type: ignore[arg-type]
+
+
+def test_weights_of_a_backbone_are_named_in_its_configuration(tiny_detector: DetectorConfig) -> None:
+    assert not starts_from_weights(tiny_detector)
+    assert starts_from_weights(replace(tiny_detector, backbone_weights="x.safetensors"))
+    assert starts_from_weights(replace(tiny_detector, backbone_options={"pretrained": True}))
+    assert not starts_from_weights(replace(tiny_detector, backbone_options={"pretrained": False}))

@@ -5,14 +5,21 @@ import torch
 from torch_geometric.data import Data
 
 from lgcn.checks import InputError
-from lgcn.training.samplers import PaddedFaces, SeededSampler, Share, without_landmarks
+from lgcn.datasets.corrupt_images import without_landmarks
+from lgcn.training.samplers import PaddedDataset, Replica, SeededSampler
 
 
 def order(num_faces: int, batch_size: int, num_replicas: int = 1, rank: int = 0, epoch: int = 0) -> list[int]:
-    share = Share(num_replicas, rank)
-    sampler = SeededSampler(range(num_faces), 3, epoch, batch_size, share)  # type: ignore[arg-type]
+    return [index for index, _ in pairs(num_faces, batch_size, num_replicas, rank, epoch)]
+
+
+def pairs(
+    num_faces: int, batch_size: int, num_replicas: int = 1, rank: int = 0, epoch: int = 0
+) -> list[tuple[int, int]]:
+    sampler = SeededSampler(range(num_faces), 3, batch_size, Replica(num_replicas, rank))  # type: ignore[arg-type]
+    sampler.set_epoch(epoch)
     first = list(sampler)
-    assert list(sampler) == first, "it can be begun again"
+    assert list(sampler) == first, "it can be iterated again"
     assert len(first) == len(sampler)
     return first
 
@@ -30,6 +37,14 @@ def test_batches_of_all_processes_together_are_those_of_one(num_faces: int, num_
     assert len(alone) == num_faces // 8
     together = [sorted(face for part in parts for face in part) for parts in zip(*each, strict=True)]
     assert together == [sorted(batch) for batch in alone]
+
+
+def test_a_face_has_one_seed_in_an_epoch_whatever_the_processes() -> None:
+    alone = dict(pairs(16, 8, epoch=2))
+    assert len(set(alone.values())) == 16
+    for rank in (0, 1):
+        assert all(alone[index] == seed for index, seed in pairs(16, 4, 2, rank, epoch=2))
+    assert set(alone.values()).isdisjoint(dict(pairs(16, 8, epoch=3)).values())
 
 
 def test_the_order_follows_from_the_epoch_and_leaves_the_rest_of_a_batch_out() -> None:
@@ -59,7 +74,7 @@ def face(number: int) -> Data:
 
 @pytest.mark.parametrize(("num_replicas", "length"), [(1, 5), (2, 6), (4, 8), (7, 7)])
 def test_padding_counts_no_face_twice(num_replicas: int, length: int) -> None:
-    faces = PaddedFaces([face(number) for number in range(5)], num_replicas)
+    faces = PaddedDataset([face(number) for number in range(5)], num_replicas)
     assert len(faces) == length
     counted = [int(item.y[0, 0]) for item in map(faces.__getitem__, range(length)) if item.visibility.any()]
     assert counted == [0, 1, 2, 3, 4]

@@ -16,7 +16,7 @@ from lgcn.backbones import BACKBONES, ModuleBackbone
 from lgcn.checks import InputError
 from lgcn.cli.main import main
 from lgcn.models import DetectorConfig, LandmarkDetector
-from lgcn.training import LandmarkModule, LossOptions
+from lgcn.training import LandmarkModule, LossConfig
 
 CONFIG = """
 model:
@@ -108,7 +108,7 @@ def test_all_switches_together_train_and_leave_checkpoints_and_models_as_they_ar
     logged = figures(run)
     assert len(logged["train/loss"]) == 4, "three batches in each of two epochs, two steps of the optimiser in each"
     assert all(math.isfinite(value) for values in logged.values() for value in values)
-    assert abs(logged["val/nme"][0] - figures(plain)["val/nme"][0]) < 0.2 * logged["val/nme"][0]
+    assert abs(logged["val/nme_percent"][0] - figures(plain)["val/nme_percent"][0]) < 0.2 * logged["val/nme_percent"][0]
 
     for name, value in last(plain)["state_dict"].items():
         other = last(run)["state_dict"][name]
@@ -130,7 +130,7 @@ def test_a_compiled_run_can_be_continued_without_compilation(fit: Any) -> None:
 
 @pytest.mark.parametrize("backend", ["eager", *(["aot_eager", "inductor"] if "LGCN_FULL_TEST" in os.environ else [])])
 def test_compilation_changes_neither_values_nor_names(tiny: DetectorConfig, backend: str) -> None:
-    soft = LossOptions(heatmap="cross_entropy")
+    soft = LossConfig(heatmap="cross_entropy")
     plain = LandmarkModule(tiny, soft)
     compiled = LandmarkModule(tiny, soft, compile=True, compile_backend=backend)
     assert compiled.state_dict().keys() == plain.state_dict().keys()
@@ -155,7 +155,7 @@ def test_the_detector_is_really_compiled(tiny: DetectorConfig) -> None:
         calls.append(len(list(graph.graph.nodes)))
         return graph.forward
 
-    module = LandmarkModule(tiny, LossOptions(heatmap="cross_entropy"), compile=True)
+    module = LandmarkModule(tiny, LossConfig(heatmap="cross_entropy"), compile=True)
     module.detector.compile(backend=backend)
     module.eval()(torch.rand(1, 3, 32, 32))
     assert sum(calls) > 100
@@ -163,4 +163,4 @@ def test_the_detector_is_really_compiled(tiny: DetectorConfig) -> None:
 
 def test_an_unknown_compiler_is_named(tiny: DetectorConfig) -> None:
     with pytest.raises(InputError, match="'compile_backend' to be one of .*inductor.*got 'inductr'.*'inductor'"):
-        LandmarkModule(tiny, LossOptions(heatmap="cross_entropy"), compile=True, compile_backend="inductr")
+        LandmarkModule(tiny, LossConfig(heatmap="cross_entropy"), compile=True, compile_backend="inductr")

@@ -14,7 +14,7 @@ from lgcn.datasets import WFLW
 from lgcn.datasets.corrupt_images import ReadableFaces
 from lgcn.models import DetectorConfig
 from lgcn.protocols import get_protocol
-from lgcn.training import LandmarkDataModule, LandmarkModule, LossOptions, ReportUnreadable
+from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ReportUnreadable
 from lgcn.transforms import CropToInput
 from tests.datasets.synthetic import points, wflw_row, wflw_tree, write_list
 
@@ -30,7 +30,7 @@ class Faces:
 
     def __getitem__(self, index: int) -> Data:
         if index in self.broken:
-            raise InputFileError(f"Expected a whole picture in '{index}.jpg'\n(cut off).")
+            raise InputFileError(f"Expected a whole (picture|image) in '{index}.jpg'\n(cut off).")
         return Data(y=torch.full((3, 2), float(index)), visibility=torch.ones(3))
 
 
@@ -41,7 +41,7 @@ def test_the_next_readable_face_stands_in_and_counts_nowhere() -> None:
     assert [int(item.y[0, 0]) for item in items] == [0, 2, 2, 3, 0]
     assert [float(item.visibility.sum()) for item in items] == [3, 0, 3, 3, 0]
     reasons = [item.unreadable for item in items]
-    assert reasons == ["", "Expected a whole picture in '1.jpg' (cut off).", "", "", reasons[4]]
+    assert reasons == ["", "Expected a whole (picture|image) in '1.jpg' (cut off).", "", "", reasons[4]]
     assert "4.jpg" in reasons[4]
 
 
@@ -122,7 +122,7 @@ def test_a_run_that_skips_counts_and_names_what_it_left_out(
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lgcn: warning: ")]
     assert len(warnings) == 2
     for epoch, line in enumerate(warnings):
-        said = f"epoch {epoch}: left out 2 pictures of train and val that cannot be read or cropped, named in '{log}'"
+        said = f"epoch {epoch}: left out 2 images of train and val that cannot be read or cropped, named in '{log}'"
         assert said in line
 
 
@@ -134,7 +134,7 @@ def test_a_run_stops_by_default_and_names_the_file(
     err = capsys.readouterr().err
     assert "Traceback" not in err
     (line,) = [line for line in err.splitlines() if line.startswith("lgcn: error: ")]
-    assert re.search(r"Expected a whole picture in '.*07.png' \(decoding failed", line)
+    assert re.search(r"Expected a whole (picture|image) in '.*07.png' \(decoding failed", line)
 
 
 def validated(root: Path, folder: Path, *callbacks: Callback) -> Any:
@@ -145,7 +145,7 @@ def validated(root: Path, folder: Path, *callbacks: Callback) -> Any:
             backbone_options={"head": "pyramid", "width": 8},
             refiner={"hidden_channels": (8,)},
         ),
-        LossOptions(heatmap="cross_entropy"),
+        LossConfig(heatmap="cross_entropy"),
     )
     data = LandmarkDataModule(
         str(root), val_split="lfpw/testset", input_size=(32, 32), num_workers=0, on_corrupt="skip"
@@ -164,7 +164,7 @@ def test_validation_alone_reports_too(tmp_path: Path, broken_root: Path, capsys:
     validated(broken_root, tmp_path, ReportUnreadable())
     (line,) = (tmp_path / "unreadable.txt").read_text().splitlines()
     assert "13.png" in line
-    assert "left out 1 picture of val that cannot be read" in capsys.readouterr().err
+    assert "left out 1 image of val that cannot be read" in capsys.readouterr().err
 
 
 def test_nothing_is_skipped_in_silence(tmp_path: Path, broken_root: Path) -> None:

@@ -1,0 +1,220 @@
+"""Options of training as frozen dataclasses: loss, augmentation, learning-rate schedule."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+from torch_geometric.transforms import BaseTransform, Compose
+
+from lgcn.checks import InputError, check_choice
+from lgcn.losses import COORDINATE_LOSSES, HEATMAP_LOSSES, DetectionLoss
+from lgcn.protocols import EvaluationProtocol
+from lgcn.schemes import LandmarkScheme
+from lgcn.transforms import ColorJitter, RandomAffineCrop, RandomOcclusion
+from lgcn.typing import Size
+
+
+@dataclass(frozen=True)
+class FocalConfig:
+    """Options of :func:`lgcn.losses.focal_heatmap_loss`.
+
+    Args:
+        alpha: exponent that reduces the loss of cells that are predicted well.
+        beta: exponent that reduces the loss of background cells near a landmark.
+    """
+
+    alpha: float = 2.0
+    beta: float = 4.0
+
+
+@dataclass(frozen=True)
+class AdaptiveWingConfig:
+    """Options of :func:`lgcn.losses.adaptive_wing_loss`.
+
+    Args:
+        alpha: exponent of the background; a little more than 2.
+        omega: height of the logarithm.
+        epsilon: curvature of the logarithm, in heatmap values.
+        theta: error from which the loss is linear, in heatmap values.
+        foreground_weight: additional weight of cells near a landmark.
+    """
+
+    alpha: float = 2.1
+    omega: float = 14.0
+    epsilon: float = 1.0
+    theta: float = 0.5
+    foreground_weight: float = 10.0
+
+
+@dataclass(frozen=True)
+class SmoothL1Config:
+    """Options of :func:`lgcn.losses.smooth_l1_loss`.
+
+    Args:
+        beta: error in pixels of the input below which the loss is quadratic.
+    """
+
+    beta: float = 1.0
+
+
+@dataclass(frozen=True)
+class WingConfig:
+    """Options of :func:`lgcn.losses.wing_loss`.
+
+    Args:
+        width: error in pixels of the input up to which the loss is logarithmic.
+        epsilon: curvature of the logarithm, in pixels of the input.
+    """
+
+    width: float = 10.0
+    epsilon: float = 2.0
+
+
+LOSS_SECTIONS = (FocalConfig, AdaptiveWingConfig, SmoothL1Config, WingConfig)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Options of :class:`lgcn.losses.DetectionLoss`; the defaults are eq. 9 of the paper.
+
+    A section is named after the loss whose options it holds. Losses without a section have no options; register your
+    own loss with its options bound (``functools.partial``).
+
+    Args:
+        heatmap: name of the heatmap loss: focal, cross_entropy, mse, adaptive_wing, or one that you registered.
+        coordinate: name of the coordinate loss: l1, smooth_l1, wing, or one that you registered.
+        heatmap_weight: weight of the heatmap loss.
+        refined_weight: weight of the coordinate loss of the refined landmarks.
+        initial_weight: weight of the coordinate loss of the initial landmarks.
+        focal: options of the heatmap loss focal.
+        adaptive_wing: options of the heatmap loss adaptive_wing.
+        smooth_l1: options of the coordinate loss smooth_l1.
+        wing: options of the coordinate loss wing.
+
+    Raises:
+        InputError: for an unknown loss (lists the choices), or changed options of a loss that is not chosen.
+    """
+
+    heatmap: str = "focal"
+    coordinate: str = "l1"
+    heatmap_weight: float = 1.0
+    refined_weight: float = 1.0
+    initial_weight: float = 0.0
+    focal: FocalConfig = FocalConfig()
+    adaptive_wing: AdaptiveWingConfig = AdaptiveWingConfig()
+    smooth_l1: SmoothL1Config = SmoothL1Config()
+    wing: WingConfig = WingConfig()
+
+    def __post_init__(self) -> None:
+        check_choice("heatmap loss", self.heatmap, HEATMAP_LOSSES.names())
+        check_choice("coordinate loss", self.coordinate, COORDINATE_LOSSES.names())
+        for section in fields(self):
+            value = getattr(self, section.name)
+            chosen = section.name in (self.heatmap, self.coordinate)
+            if isinstance(section.default, LOSS_SECTIONS) and not chosen and value != section.default:
+                kind = "heatmap" if section.name in HEATMAP_LOSSES else "coordinate"
+                raise InputError(
+                    f"Expected options of '{section.name}' only with {kind}='{section.name}' (got {kind}="
+                    f"'{getattr(self, kind)}'). Choose that loss, or remove its options."
+                )
+
+    def build(self) -> DetectionLoss:
+        """The loss module.
+
+        Raises:
+            InputError: for an option out of its range.
+        """
+        return DetectionLoss(
+            heatmap=self.heatmap,
+            coordinate=self.coordinate,
+            heatmap_weight=self.heatmap_weight,
+            refined_weight=self.refined_weight,
+            initial_weight=self.initial_weight,
+            heatmap_options=self._options_of(self.heatmap),
+            coordinate_options=self._options_of(self.coordinate),
+        )
+
+    def _options_of(self, name: str) -> dict[str, Any]:
+        section = getattr(self, name, None)
+        return asdict(section) if isinstance(section, LOSS_SECTIONS) else {}
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Augmentation of training faces; the defaults are section IV-B of the paper.
+
+    Args:
+        rotation: largest rotation in degrees, either way.
+        scale: smallest and largest scale factor.
+        translation: largest shift as a fraction of the side of the crop, either way.
+        flip: probability of a mirror image, in which left and right landmarks are swapped.
+        color_jitter: whether to change brightness, contrast, saturation and hue.
+        occlusion: probability that a rectangle of the crop is covered; 0 in the paper.
+        occlusion_area: smallest and largest fraction of the crop that is covered.
+    """
+
+    rotation: float = 30.0
+    scale: tuple[float, float] = (0.8, 1.2)
+    translation: float = 0.1
+    flip: float = 0.5
+    color_jitter: bool = True
+    occlusion: float = 0.0
+    occlusion_area: tuple[float, float] = (0.02, 0.25)
+
+    def build(self, scheme: LandmarkScheme, input_size: Size, protocol: EvaluationProtocol) -> BaseTransform:
+        """The transform from a face in its image to an augmented network input, cropped as ``protocol`` says.
+
+        Raises:
+            InputError: for a range or probability that cannot be drawn from.
+        """
+        crop = RandomAffineCrop(
+            scheme,
+            input_size,
+            rotation=self.rotation,
+            scale=self.scale,
+            translation=self.translation,
+            flip=self.flip,
+            **protocol.crop_options,
+        )
+        steps: list[BaseTransform] = [crop]
+        if self.color_jitter:
+            steps.append(ColorJitter())
+        if self.occlusion > 0:
+            steps.append(RandomOcclusion(self.occlusion, self.occlusion_area))
+        return Compose(steps)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Schedule of the learning rates; one factor applies to all parameter groups.
+
+    Args:
+        name: constant; one_cycle, a rise to the given rates and a fall to almost 0 (Smith 2018); multistep, a
+            multiplication by factor at each milestone.
+        warmup: fraction of the run in which one_cycle rises.
+        initial_division: one_cycle starts at the given rates divided by this number.
+        milestones: epochs at whose start multistep multiplies.
+        factor: factor of multistep.
+    """
+
+    name: Literal["constant", "one_cycle", "multistep"] = "constant"
+    warmup: float = 0.3
+    initial_division: float = 25.0
+    milestones: tuple[int, ...] = ()
+    factor: float = 0.1
+
+    def build(self, optimizer: Optimizer, num_steps: int, steps_per_epoch: int) -> LRScheduler | None:
+        """A scheduler that is stepped after every optimiser step; None for "constant".
+
+        Milestones are converted to steps, so that every schedule counts the same way.
+        """
+        if self.name == "one_cycle":
+            rates = [group["lr"] for group in optimizer.param_groups]
+            return OneCycleLR(
+                optimizer, rates, total_steps=num_steps, pct_start=self.warmup, div_factor=self.initial_division
+            )
+        if self.name == "multistep":
+            milestones = [epoch * steps_per_epoch for epoch in self.milestones]
+            return MultiStepLR(optimizer, milestones, gamma=self.factor)
+        return None
