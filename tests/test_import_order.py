@@ -16,7 +16,7 @@ import lgcn
 PACKAGE = Path(lgcn.__file__).parent
 
 ORDER = [
-    *("typing", "checks", "registry", "files"),
+    *("typing", "checks", "registry", "options", "files"),
     *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "graph", "nn", "models"),
     *("losses", "metrics", "transforms", "datasets"),
     *("training", "evaluation", "predict", "visualization", "cli"),

@@ -295,7 +295,7 @@ def test_a_one_cycle_run_cannot_be_stretched(tiny_detector: DetectorConfig, face
 
 
 def test_nothing_to_train_is_an_error(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
-    module = LandmarkModule(replace(tiny_detector, use_refiner=False), SOFT, freeze_backbone=True)
+    module = LandmarkModule(tiny_detector.with_options(refiner={"name": "none"}), SOFT, freeze_backbone=True)
     with pytest.raises(InputError, match="something to train"):
         trained(module, face_root, tmp_path)
 
