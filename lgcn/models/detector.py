@@ -12,13 +12,14 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lgcn.backbones import Backbone, create_backbone
+from lgcn.backbones import BACKBONES, Backbone, create_backbone
 from lgcn.checks import InputError, check_shape
 from lgcn.codecs import HeatmapCodec
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import OWN_BACKBONE, DetectorConfig
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
+from lgcn.nn import LandmarkRefiner
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
@@ -109,13 +110,10 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         1e-5 pixels. The copy cannot be trained or saved. Batch normalisation of the backbone is left to a compiler,
         which folds it into the convolutions (:mod:`torch._inductor` freezing, ONNX Runtime).
         """
-        memo: dict[int, Any] = {id(self.refiner): None}
-        detector = copy.deepcopy(self, memo).eval().requires_grad_(False)
-        if self.refiner is not None:
-            build = getattr(self.refiner, "for_inference", None)
-            detector.refiner = copy.deepcopy(self.refiner).eval() if build is None else build()
-            detector.refiner.requires_grad_(False)
-        return detector
+        detector = copy.deepcopy(self)
+        if isinstance(self.refiner, LandmarkRefiner):
+            detector.refiner = self.refiner.for_inference()
+        return detector.eval().requires_grad_(False)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -126,13 +124,17 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         Args:
             source: a model shipped with the package (``"lgcn-68"``), a folder of :meth:`save_pretrained`, a
                 ``.ckpt`` file of ``lgcn fit``, or the id ``owner/name`` of a model on the hub.
-            backbone: for detectors that were built with a network of their own.
+            backbone: the network of your own that the detector was built around, if it was.
             **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
         Raises:
-            InputFileError: if there is no such model, or its weights do not fit its config.
+            InputFileError: if there is no such model, its config holds values of a wrong type or out of bounds, or its
+                weights do not fit its config.
+            InputError: if the detector was built around a network of your own and ``backbone`` is None.
         """
         config, weights = load_pretrained(source, **download)
+        if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
+            _check_backbone(source, config, weights)
         detector = cls(config, backbone)
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
@@ -163,6 +165,15 @@ def create_detector(config: str | DetectorConfig = "paper", **options: Any) -> L
             "to LandmarkDetector(config, backbone=...)."
         )
     return LandmarkDetector((PRESETS[config] if isinstance(config, str) else config).with_options(**options))
+
+
+def _check_backbone(source: str | Path, config: DetectorConfig, weights: dict[str, Tensor]) -> None:
+    """Check that weights fit a backbone before memory is allocated for it: a config may name any network of timm."""
+    with torch.device("meta"):
+        backbone = _build_backbone(config, get_scheme(config.scheme).num_landmarks)
+    prefix = "backbone."
+    own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    check_weights(source, backbone.state_dict(), own)
 
 
 def _build_backbone(config: DetectorConfig, num_landmarks: int) -> Backbone:

@@ -250,3 +250,23 @@ def test_landmarks_known_to_be_missing_are_left_out_of_the_graph(detector: Build
     assert output.connectivity[0, :, 3].eq(0).all()
     assert torch.allclose(output.pos[1], whole.pos[1], atol=1e-4)
     assert (output.pos[0] - whole.pos[0]).abs().max() > 0
+
+
+@pytest.mark.parametrize("preset", PRESETS.names())
+def test_a_copy_for_inference_gives_the_same_landmarks(detector: Build, images: Tensor, preset: str) -> None:
+    model = detector(preset=preset).train()
+    copied = model.for_inference()
+    assert model.training and not copied.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    mask = torch.rand(2, K) > 0.3
+    for arguments in ((images,), (images, mask), (images[:1],)):
+        expected = model.eval()(*arguments, return_connectivity=True)
+        output = copied(*arguments, return_connectivity=True)
+        assert not output.pos.requires_grad
+        for name in ("pos", "initial", "confidence", "connectivity"):
+            torch.testing.assert_close(getattr(output, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
+
+
+def test_a_copy_for_inference_without_a_refiner(detector: Build, images: Tensor) -> None:
+    model = detector(refiner={"name": "none"})
+    assert torch.equal(model.for_inference()(images).pos, model(images).pos)

@@ -1,4 +1,5 @@
 import json
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_a_detector_around_a_network_of_ones_own(detector: Build, backbone: Back
     assert json.loads((tmp_path / "config.json").read_text())["backbone"] == "custom"
     with pytest.raises(InputError, match=r"'backbone', the module .*from_pretrained\(source, backbone=\.\.\.\)"):
         LandmarkDetector.from_pretrained(tmp_path)
+
+
+def test_memory_is_allocated_only_for_a_network_that_the_weights_fit(tmp_path: Path) -> None:
+    create_detector(**TIMM).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    # 4.3 GB of weights
+    path.write_text(json.dumps({**json.loads(path.read_text()), "backbone": "convnext_xxlarge"}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputFileError, match=r"that fit its configuration \(\d+ missing"):
+        LandmarkDetector.from_pretrained(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 * 2**10
 
 
 def checkpoint(saved: LandmarkDetector) -> dict[str, Any]:
