@@ -112,11 +112,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(args.seed)
     described, neighbours, started = environment(), Neighbours(), time.perf_counter()
     size = (args.size, args.size)
-    detector = create_detector(scheme="wflw98", backbone=args.backbone, preset="paper", input_size=size).eval()
+    detector = create_detector("paper", scheme="wflw98", backbone=args.backbone, input_size=size).eval()
     calibrate(detector.backbone, torch.randn(2, 3, *size))
     refiner = detector.refiner
     assert refiner is not None
-    frozen = refiner.frozen()
+    frozen = refiner.for_inference()
     runs: dict[str, Callable[..., Any]] = {"eager": refiner, "frozen": frozen}
     if args.backend != "none":
         runs["frozen compiled"] = compiled(frozen, args.backend)

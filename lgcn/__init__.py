@@ -1,7 +1,7 @@
 """Landmark detection with learnable-connectivity graph convolution.
 
-The names below are loaded on first use, so that ``import lgcn`` stays cheap and
-``lgcn.nn`` can be used without anything of the face side being imported.
+Subpackages such as ``lgcn.nn`` and the names in ``__all__`` are imported on first use: ``import lgcn`` is cheap, and
+the layers can be used without the rest.
 """
 
 from importlib import import_module
@@ -15,19 +15,71 @@ _HOME = {
     "create_detector": "lgcn.models",
     "LandmarkPredictor": "lgcn.predict",
 }
+_PARTS = {
+    "backbones",
+    "checks",
+    "cli",
+    "codecs",
+    "datasets",
+    "evaluation",
+    "files",
+    "geometry",
+    "graph",
+    "images",
+    "losses",
+    "metrics",
+    "models",
+    "nn",
+    "options",
+    "predict",
+    "protocols",
+    "registry",
+    "schemes",
+    "training",
+    "transforms",
+    "typing",
+    "visualization",
+}
 
 __all__ = ["DetectorConfig", "LandmarkDetector", "LandmarkPredictor", "__version__", "create_detector"]
 
 if TYPE_CHECKING:
+    from lgcn import (  # noqa: F401 - what type checkers know of _PARTS
+        backbones,
+        checks,
+        cli,
+        codecs,
+        datasets,
+        evaluation,
+        files,
+        geometry,
+        graph,
+        images,
+        losses,
+        metrics,
+        models,
+        nn,
+        options,
+        predict,
+        protocols,
+        registry,
+        schemes,
+        training,
+        transforms,
+        typing,
+        visualization,
+    )
     from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
     from lgcn.predict import LandmarkPredictor
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'lgcn' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    if name in _PARTS:
+        return import_module(f"lgcn.{name}")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'lgcn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_PARTS})

@@ -137,7 +137,7 @@ def test_the_last_word_counts(capsys: pytest.CaptureFixture[str]) -> None:
 def check_the_papers_setting(printed: dict[str, Any]) -> None:
     """Section IV-B: network, crop, augmentation, weight of the coordinate loss."""
     detector = printed["model"]["detector"]
-    assert (detector["backbone"], detector["preset"], detector["input_size"]) == ("hrnet_w18", "paper", [256, 256])
+    assert (detector["backbone"], printed["preset"], detector["input_size"]) == ("hrnet_w18", "paper", [256, 256])
     assert printed["model"]["loss"]["coordinate"] == "l1"
     assert (printed["model"]["loss"]["refined_weight"], printed["model"]["loss"]["initial_weight"]) == (1, 0)
     augmentation = printed["data"]["augmentation"]
@@ -176,7 +176,7 @@ def test_official_is_the_released_codes(capsys: pytest.CaptureFixture[str]) -> N
     for names, batch_size in ((("official",), 48), (("official", "wflw"), 98)):
         printed = whole(capsys, *options_of(*names))
         model, detector = printed["model"], printed["model"]["detector"]
-        assert (detector["preset"], detector["protocol"]) == ("official", "official")
+        assert (printed["preset"], detector["protocol"]) == ("official", "official")
         assert (detector["backbone"], detector["input_size"]) == ("hrnet_w18", [256, 256])
         loss = model["loss"]
         assert (loss["heatmap"], loss["heatmap_weight"], loss["coordinate"], loss["refined_weight"]) == (
@@ -191,7 +191,7 @@ def test_official_is_the_released_codes(capsys: pytest.CaptureFixture[str]) -> N
 def test_default_is_the_preset_with_occlusion(capsys: pytest.CaptureFixture[str]) -> None:
     printed = whole(capsys, *options_of("default"))
     detector = printed["model"]["detector"]
-    assert (detector["backbone"], detector["preset"], detector["input_size"]) == ("hrnet_w18", "default", [256, 256])
+    assert (detector["backbone"], printed["preset"], detector["input_size"]) == ("hrnet_w18", "default", [256, 256])
     assert printed["data"]["augmentation"]["occlusion"] > 0
     assert "NOT been trained to the end" in Path(find_config("default")).read_text()
     # The losses of the model that was trained to the end.

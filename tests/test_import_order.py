@@ -16,7 +16,7 @@ import lgcn
 PACKAGE = Path(lgcn.__file__).parent
 
 ORDER = [
-    *("typing", "files", "checks", "registry"),
+    *("typing", "files", "checks", "registry", "options"),
     *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "graph", "nn", "models"),
     *("losses", "metrics", "transforms", "datasets"),
     *("training", "evaluation", "predict", "visualization", "cli"),

@@ -62,8 +62,22 @@ def test_all_lists_what_exists_and_can_be_imported(name: str) -> None:
     assert not [one for one in listed if not hasattr(package, one)]
 
 
-def test_dir_offers_the_lazy_exports() -> None:
-    assert set(dir(lgcn)) == set(lgcn.__all__)
+def test_dir_offers_the_exports_and_all_parts() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert set(dir(lgcn)) == {*lgcn.__all__, *parts} - {"__init__"}
+
+
+def test_parts_are_imported_on_first_use() -> None:
+    code = """
+import sys
+import lgcn
+assert "torch" not in sys.modules
+assert lgcn.nn.LGCN.__module__.startswith("lgcn.nn")
+assert "lgcn.models" not in sys.modules
+assert lgcn.datasets.DATASETS and lgcn.training.LandmarkModule
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_attribute_is_an_attribute_error() -> None:

@@ -1,15 +1,14 @@
 """What is compared: refiners that differ in where their edge weights come from, and in nothing else."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lgcn.models import CONNECTIVITIES
 from lgcn.nn import LandmarkRefiner
-from lgcn.nn.connectivity import CONNECTIVITIES, AdjacencyConnectivity, Connectivity, UniformConnectivity
+from lgcn.nn.connectivity import AdjacencyConnectivity, Connectivity, UniformConnectivity
 from lgcn.schemes import LandmarkScheme
 from lgcn.training.samplers import mix_seed, seeded_draws
 
@@ -221,22 +220,16 @@ def build(
         seed: of the parameters.
     """
     options = {**COMMON, **variant.refiner}
-    if options["connectivity"] == "topology":
-        chosen = dict(options.get("connectivity_options") or {})
+    name, chosen = options.pop("connectivity"), dict(options.pop("connectivity_options", None) or {})
+    if name == "topology":
         if "num_nearest" in chosen:
             chosen["mean_shape"] = shape
         else:
             chosen["edges"] = [edge for contour in scheme.contours for edge in contour.edges]
-        options["connectivity_options"] = chosen
-    own: Callable[[], Connectivity] | None = None
-    if options["connectivity"] in OWN:
-        given = options.pop("connectivity_options", None) or {}
-        own = partial(OWN[options["connectivity"]], scheme.num_landmarks, **given)
-        options["connectivity"] = "uniform"
+    create = OWN[name] if name in OWN else CONNECTIVITIES[name]
     with seeded_draws(mix_seed(seed, 0)):
-        refiner = SampledRefiner(scheme.num_landmarks, channels, input_size, **options)
-        if own is not None:
-            refiner.lgcn.connectivity = own()
+        connectivity = create(scheme.num_landmarks, **chosen)
+        refiner = SampledRefiner(scheme.num_landmarks, channels, input_size, connectivity=connectivity, **options)
     with seeded_draws(mix_seed(seed, 1)):
         for part in (refiner.visual_mlp, *refiner.lgcn.convs, refiner.landmark_embedding):
             if part is not None:

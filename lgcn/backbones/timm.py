@@ -47,6 +47,8 @@ class PyramidHead(nn.Module):
 
     def __init__(self, channels: list[int], num_landmarks: int, width: int = 128) -> None:
         super().__init__()
+        if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 4096:
+            raise InputError(f"Expected 'width' to be an integer in 1 to 4096 (got {width!r}).")
         self.feature_channels = width
         self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.smooth = nn.ModuleList(self._block(width) for _ in channels)

@@ -22,7 +22,9 @@ try:
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+    from lgcn.cli.preset import DEFAULT_PRESET, find_preset, preset_defaults
     from lgcn.datasets.corrupt_images import short_worker_errors
+    from lgcn.models import PRESETS
     from lgcn.training.callbacks import AtomicCheckpointIO, default_callbacks, find_last_checkpoint
     from lgcn.training.datamodule import LandmarkDataModule
     from lgcn.training.module import LandmarkModule
@@ -103,6 +105,7 @@ class FitCLI(LightningCLI):
     def __init__(self, argv: Sequence[str]) -> None:
         self.run_dir: Path | None = None
         self.ckpt_path: str | None = None
+        self.preset = find_preset(argv)
         super().__init__(
             LandmarkModule,
             LandmarkDataModule,
@@ -120,6 +123,13 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
+            "--preset",
+            type=str,
+            default=DEFAULT_PRESET,
+            help=f"Detector whose options are the defaults of model.detector: {', '.join(PRESETS.names())}.",
+        )
+        parser.set_defaults(preset_defaults(self.preset))
+        parser.add_argument(
             "--ckpt_path",
             type=str | None,
             default=None,
@@ -133,7 +143,15 @@ class FitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if not any(word.split("=")[0] in {"--config", "-c", "--help", "-h", "--print_config"} for word in args):
             raise InputError(f"Expected '--config' with a file or one of {', '.join(shipped_configs())} (got none).")
-        self.config = parser.parse_args(args)
+        keys = list(parser.get_defaults().keys())
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise InputError(explain(str(error), _first_without_yaml(args), keys)) from error
+        for key in keys:
+            section = key.rpartition(".")[0]
+            if section and not isinstance(self.config.get(section), Namespace | dict):
+                raise InputError(f"Expected '{section}' to map options to values (got {self.config.get(section)}).")
 
     def before_instantiate_classes(self) -> None:
         self.ckpt_path = self.config.ckpt_path

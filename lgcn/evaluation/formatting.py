@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from lgcn import __version__
-from lgcn.files import printable
 from lgcn.evaluation.literature import PublishedResult
 from lgcn.evaluation.results import PERCENTS, EvaluationResult
+from lgcn.files import printable
 
 if TYPE_CHECKING:
     from lgcn.evaluation.comparison_table import ComparisonTable

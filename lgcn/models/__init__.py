@@ -1,18 +1,34 @@
-"""Whole detectors: backbone, codec and refiner composed, their presets, and checkpoints in and out."""
+"""Whole detectors: backbone, codec and refiner composed, their typed options, presets and checkpoints."""
 
-from lgcn.models.config import DetectorConfig
+from lgcn.models.config import CodecConfig, DetectorConfig
 from lgcn.models.detector import LandmarkDetector, create_detector
 from lgcn.models.loading import SHIPPED_MODELS
-from lgcn.models.presets import PRESETS, Preset
+from lgcn.models.presets import PRESETS
+from lgcn.models.refiner_config import (
+    CONNECTIVITIES,
+    REFINERS,
+    ConnectivityConfig,
+    LearnableConfig,
+    RefinerConfig,
+    TopologyConfig,
+)
 from lgcn.models.released import load_released_checkpoint, load_released_refiner
+from lgcn.models.saved_config import read_config
 
 __all__ = [
+    "CONNECTIVITIES",
     "PRESETS",
+    "REFINERS",
     "SHIPPED_MODELS",
+    "CodecConfig",
+    "ConnectivityConfig",
     "DetectorConfig",
     "LandmarkDetector",
-    "Preset",
+    "LearnableConfig",
+    "RefinerConfig",
+    "TopologyConfig",
     "create_detector",
     "load_released_checkpoint",
     "load_released_refiner",
+    "read_config",
 ]

@@ -1,106 +1,105 @@
-"""All that says what a detector is, in plain types: a ``config.json``, a part of a training configuration."""
+"""Options of a detector as typed dataclasses: what ``config.json``, YAML recipes and the command line hold."""
 
-from dataclasses import asdict, dataclass, field, fields
-from inspect import signature
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal
 
-from lgcn.checks import InputError, check_choice
 from lgcn.codecs import HeatmapCodec
-from lgcn.models.presets import PRESETS
-from lgcn.nn import CONNECTIVITIES, LandmarkRefiner
+from lgcn.models.refiner_config import RefinerConfig, contour_edges
+from lgcn.options import Bounds, check_fields, update
 from lgcn.schemes import get_scheme
 from lgcn.typing import Size
 
+Side = Annotated[int, Bounds(1, 2048)]
 
-@dataclass
-class DetectorConfig:
-    """The makings of a :class:`lgcn.models.LandmarkDetector`.
+OWN_BACKBONE = "custom"
+"""What the saved configuration of a detector names as its backbone if it was built around a module of one's own."""
+
+_START_OPTIONS = ("pretrained", "weights")
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Options of :class:`lgcn.codecs.HeatmapCodec`.
 
     Args:
-        scheme: name of the landmark scheme.
-        backbone: a registered backbone or any timm network.
-        preset: ``"paper"``, ``"official"`` or ``"default"``: the options of codec and refiner.
-        input_size: (H, W) of the network's input, multiples of 32 for timm's networks.
-        backbone_options: arguments of the backbone.
-        codec: arguments of :class:`lgcn.codecs.HeatmapCodec`, over those of the preset.
-        refiner: arguments of :class:`lgcn.nn.LandmarkRefiner`, over those of the preset; so are the
-            ``connectivity_options``, unless the connectivity is another one.
-        use_refiner: False leaves the graph out: the heatmap network alone.
-        protocol: the crop that the network is made for.
-        min_confidence: mean confidence of the landmarks below which what a face detector has found is taken
-            for no face; it depends on the weights, and 0 keeps everything.
-        backbone_weights: file of ImageNet weights to start training from; not kept in saved models.
+        sigma: Standard deviation of the Gaussian in a target heatmap, in cells.
+        decode: How a position is read from a heatmap; argmax, quarter, dark, softargmax or hrnet.
+        activation: What turns the network's output into heatmap values.
+        target: Whether Gaussians are centred on whole cells (the focal loss needs that) or on the landmark.
+        align: Whether a cell stands for the centre of the pixels that it covers, or for the first of them (mmpose).
+    """
+
+    sigma: Annotated[float, Bounds(0.01, 100)] = 1.5
+    decode: str = "dark"
+    activation: Literal["sigmoid", "clamp", "linear", "softmax"] = "sigmoid"
+    target: Literal["integer", "subpixel"] = "integer"
+    align: Literal["center", "corner"] = "center"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def build(self, input_size: Size, heatmap_size: Size) -> HeatmapCodec:
+        """Create the codec between an input of (H, W) pixels and heatmaps of (h, w) cells."""
+        return HeatmapCodec(input_size, heatmap_size, **asdict(self))
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Options of a :class:`lgcn.models.LandmarkDetector`; the defaults are those of the preset "paper".
+
+    Args:
+        scheme: Name of the landmark scheme.
+        backbone: Name of a registered backbone or of any timm network.
+        input_size: Height and width of the network input in pixels; multiples of 32 for timm's networks.
+        backbone_options: Arguments of the backbone, such as head or width.
+        backbone_weights: File of backbone weights to start training from; not kept in saved models.
+        codec: How landmarks become heatmaps, and heatmaps landmarks.
+        refiner: How landmarks are refined.
+        protocol: Name of the evaluation protocol whose crop the network is made for.
+        min_confidence: Mean confidence of the landmarks below which a detected face is dropped as a false positive.
     """
 
     scheme: str = "ibug68"
     backbone: str = "hrnet_w18"
-    preset: str = "paper"
-    input_size: Size = (256, 256)
-    backbone_options: dict[str, Any] = field(default_factory=dict)
-    codec: dict[str, Any] = field(default_factory=dict)
-    refiner: dict[str, Any] = field(default_factory=dict)
-    use_refiner: bool = True
-    protocol: str = "zero_based"
-    min_confidence: float = 0.0
+    input_size: tuple[Side, Side] = (256, 256)
+    backbone_options: dict[str, Any] = field(default_factory=dict, hash=False)
     backbone_weights: str | None = None
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
+    protocol: str = "zero_based"
+    min_confidence: Annotated[float, Bounds(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
-        size = tuple(self.input_size)
-        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            raise InputError(f"Expected 'input_size' as two positive integers (H, W) (got {self.input_size}).")
-        self.input_size = (size[0], size[1])
-        for name in ("backbone_options", "codec", "refiner"):
-            if not isinstance(getattr(self, name), dict):
-                raise InputError(f"Expected '{name}' to map options to values (got {getattr(self, name)!r}).")
+        check_fields(self)
 
-    def saved(self) -> dict[str, Any]:
-        """What a finished model keeps: everything but how its training started.
+    def with_options(self, **options: Any) -> "DetectorConfig":
+        """Return a copy with some options changed.
 
-        Every option is written out, so that a later change of a preset or of a default leaves saved models alone.
-        """
-        preset = PRESETS[self.preset]
-        start = {"pretrained", "weights"}
-        kept = {key: value for key, value in asdict(self).items() if key != "backbone_weights"}
-        refiner = {**_defaults(LandmarkRefiner), **self.refiner_options()}
-        connectivity = _defaults(CONNECTIVITIES[refiner["connectivity"]])
-        refiner["connectivity_options"] = {**connectivity, **refiner["connectivity_options"]}
-        return {
-            **kept,
-            "backbone_options": {key: value for key, value in self.backbone_options.items() if key not in start},
-            "codec": {**_defaults(HeatmapCodec), **preset.codec, **self.codec},
-            "refiner": refiner,
-        }
+        >>> PRESETS["default"].with_options(scheme="wflw98", refiner={"connectivity": {"name": "adjacency"}})
 
-    def refiner_options(self) -> dict[str, Any]:
-        """Arguments of the refiner: the preset's, and over them this config's.
-
-        So are the options of the connectivity, if it is the preset's. A hand-made topology follows the scheme's
-        contours unless it is given.
-        """
-        preset = {**_defaults(LandmarkRefiner), **PRESETS[self.preset].refiner}
-        options = {**PRESETS[self.preset].refiner, **self.refiner}
-        name = options.get("connectivity", preset["connectivity"])
-        chosen = dict(self.refiner.get("connectivity_options") or {})
-        if name == preset["connectivity"]:
-            chosen = {**(preset["connectivity_options"] or {}), **chosen}
-        if name == "topology" and not any(chosen.get(source) for source in ("edges", "contours", "num_nearest")):
-            chosen["edges"] = [edge for contour in get_scheme(self.scheme).contours for edge in contour.edges]
-        return {**options, "connectivity_options": chosen}
-
-    @classmethod
-    def from_saved(cls, saved: dict[str, Any]) -> "DetectorConfig":
-        """The config of a saved model.
+        Args:
+            **options: fields of this class. ``codec`` and ``refiner`` are dataclasses that replace those of this
+                configuration, or mappings of changes to them.
 
         Raises:
-            InputError: for a key that this version does not know (lists the choices).
+            InputError: for an unknown option (lists the choices), a value of a wrong type, or one out of bounds.
         """
-        if not isinstance(saved, dict):
-            raise InputError(f"Expected a detector's configuration as a mapping (got {type(saved).__name__}).")
-        for key in saved:
-            check_choice("config key", key, [known.name for known in fields(cls)])
-        return cls(**saved)
+        return update(self, options)
+
+    def saved(self) -> dict[str, Any]:
+        """Return what a finished model keeps, as plain types: everything but how its training started.
+
+        All values are written out, so that a later change of a preset or of a default leaves saved models alone.
+        """
+        config = self
+        topology = self.refiner.connectivity.topology
+        if self.refiner.connectivity.name == "topology" and not topology.has_edges:
+            edges = contour_edges(get_scheme(self.scheme))
+            config = update(self, {"refiner": {"connectivity": {"topology": {"edges": edges}}}})
+        return asdict(without_start(config))
 
 
-def _defaults(build: type) -> dict[str, Any]:
-    parameters = signature(build).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
+def without_start(config: DetectorConfig) -> DetectorConfig:
+    """Return a copy that reads no files and downloads nothing when built, since its weights come with it."""
+    options = {name: value for name, value in config.backbone_options.items() if name not in _START_OPTIONS}
+    return replace(config, backbone_options=options, backbone_weights=None)

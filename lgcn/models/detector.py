@@ -1,8 +1,9 @@
 """From pictures to refined landmarks: backbone, codec and refiner in a row."""
 
+import copy
 import json
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lgcn.backbones import Backbone, create_backbone
-from lgcn.checks import InputError, check_choice, check_options, check_shape
+from lgcn.backbones import BACKBONES, Backbone, create_backbone
+from lgcn.checks import InputError, check_shape
 from lgcn.codecs import HeatmapCodec
 from lgcn.files import replace_when_done, write_text
-from lgcn.models.config import DetectorConfig
+from lgcn.models.config import OWN_BACKBONE, DetectorConfig
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
 from lgcn.nn import LandmarkRefiner
@@ -44,6 +45,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
 
     def __init__(self, config: DetectorConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
+        if backbone is not None:
+            config = replace(config, backbone=OWN_BACKBONE, backbone_options={}, backbone_weights=None)
         self.config = config
         self.scheme = get_scheme(config.scheme)
         self.protocol = get_protocol(config.protocol)
@@ -69,17 +72,10 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             raise InputError(
                 f"Expected 'input_size' in multiples of {multiple} (got {config.input_size}; near: {near})."
             )
-        preset = PRESETS[config.preset]
-        sizes = {"input_size": config.input_size, "heatmap_size": (height // stride, width // stride)}
-        self.codec: HeatmapCodec = _with_options("codec", HeatmapCodec, sizes, preset.codec, config.codec)
-        self.refiner: LandmarkRefiner | None = None
-        if config.use_refiner:
-            fixed = {
-                "num_landmarks": landmarks,
-                "feature_channels": self.backbone.feature_channels,
-                "input_size": config.input_size,
-            }
-            self.refiner = _with_options("refiner", LandmarkRefiner, fixed, config.refiner_options())
+        self.codec: HeatmapCodec = config.codec.build(config.input_size, (height // stride, width // stride))
+        self.refiner: nn.Module | None = config.refiner.build(
+            self.scheme, self.backbone.feature_channels, config.input_size
+        )
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
@@ -107,6 +103,18 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             )
         return DetectorOutput(pos, initial, confidence, heatmaps, connectivity if return_connectivity else None)
 
+    def for_inference(self) -> "LandmarkDetector":
+        """Return a copy for inference: in eval mode, without gradients, with a refiner that is built for speed.
+
+        Its ``forward`` takes the same arguments, and its positions agree with those of this detector in eval mode to
+        1e-5 pixels. The copy cannot be trained or saved. Batch normalisation of the backbone is left to a compiler,
+        which folds it into the convolutions (:mod:`torch._inductor` freezing, ONNX Runtime).
+        """
+        detector = copy.deepcopy(self)
+        if isinstance(self.refiner, LandmarkRefiner):
+            detector.refiner = self.refiner.for_inference()
+        return detector.eval().requires_grad_(False)
+
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls, source: str | Path, backbone: Backbone | None = None, **download: Any
@@ -116,13 +124,17 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         Args:
             source: a model shipped with the package (``"lgcn-68"``), a folder of :meth:`save_pretrained`, a
                 ``.ckpt`` file of ``lgcn fit``, or the id ``owner/name`` of a model on the hub.
-            backbone: for detectors that were built with a network of their own.
+            backbone: the network of your own that the detector was built around, if it was.
             **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
         Raises:
-            InputFileError: if there is no such model, or its weights do not fit its config.
+            InputFileError: if there is no such model, its config holds values of a wrong type or out of bounds, or its
+                weights do not fit its config.
+            InputError: if the detector was built around a network of your own and ``backbone`` is None.
         """
         config, weights = load_pretrained(source, **download)
+        if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
+            _check_backbone(source, config, weights)
         detector = cls(config, backbone)
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
@@ -134,29 +146,43 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             save_file({key: value.contiguous() for key, value in self.state_dict().items()}, beside)
 
 
-def create_detector(config: DetectorConfig | None = None, **options: Any) -> LandmarkDetector:
-    """Builds an untrained detector from a config, or from fields of one by keyword.
+def create_detector(config: str | DetectorConfig = "paper", **options: Any) -> LandmarkDetector:
+    """Build an untrained detector from a preset or a configuration, with some of its options changed.
 
-    >>> detector = create_detector(scheme="ibug68", backbone="hrnet_w18", preset="paper")
+    >>> detector = create_detector("paper", scheme="ibug68", backbone="resnet18", codec={"sigma": 2.0})
+
+    Args:
+        config: name of a preset (see :data:`PRESETS`), or a configuration.
+        **options: options to change, as :meth:`DetectorConfig.with_options` takes them.
+
+    Raises:
+        InputError: for an unknown preset or option (lists the choices), a value of a wrong type or out of bounds, and
+            as :class:`LandmarkDetector`.
     """
-    for name in options:
-        check_choice("config key", name, [known.name for known in fields(DetectorConfig)])
-    return LandmarkDetector(DetectorConfig(**options) if config is None else replace(config, **options))
+    if isinstance(options.get("backbone"), nn.Module):
+        raise InputError(
+            f"Expected 'backbone' to be a name (got {type(options['backbone']).__name__}). A network of your own goes "
+            "to LandmarkDetector(config, backbone=...)."
+        )
+    return LandmarkDetector((PRESETS[config] if isinstance(config, str) else config).with_options(**options))
+
+
+def _check_backbone(source: str | Path, config: DetectorConfig, weights: dict[str, Tensor]) -> None:
+    """Check that weights fit a backbone before memory is allocated for it: a config may name any network of timm."""
+    with torch.device("meta"):
+        backbone = _build_backbone(config, get_scheme(config.scheme).num_landmarks)
+    prefix = "backbone."
+    own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    check_weights(source, backbone.state_dict(), own)
 
 
 def _build_backbone(config: DetectorConfig, num_landmarks: int) -> Backbone:
+    if config.backbone == OWN_BACKBONE:
+        raise InputError(
+            "Expected 'backbone', the module of your own that this detector was built around (got none). Pass it: "
+            "LandmarkDetector.from_pretrained(source, backbone=...)."
+        )
     options = dict(config.backbone_options)
     if config.backbone_weights is not None:
         options["weights"] = config.backbone_weights
     return create_backbone(config.backbone, num_landmarks, **options)
-
-
-def _with_options(what: str, build: Any, fixed: dict[str, Any], *layers: dict[str, Any]) -> Any:
-    options = {key: value for layer in layers for key, value in layer.items()}
-    check_options(f"{what} option", options, build, given=fixed)
-    try:
-        return build(**fixed, **options)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Expected options that suit the {what} (got {options}: {error}).") from error

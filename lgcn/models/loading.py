@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from lgcn.checks import InputError, InputFileError
 from lgcn.models.config import DetectorConfig
+from lgcn.models.saved_config import read_config
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 # A hub id may hold a dot as well ("owner/faces-v1.0").
 _FILE_SUFFIXES = (".ckpt", ".json", ".pt", ".pth", ".safetensors")
+_HUB_TIMEOUT = 3.0  # seconds
 _SHIPPED = Path(__file__).parent / "pretrained"
 SHIPPED_MODELS = tuple(sorted(path.parent.name for path in _SHIPPED.glob(f"*/{CONFIG_NAME}")))
 """Names of the models inside the package."""
@@ -83,7 +85,7 @@ def check_weights(source: str | Path, expected: dict[str, Tensor], weights: dict
     if found:
         raise InputFileError(
             f"Expected weights in '{source}' that fit its configuration ({'; '.join(found)}). "
-            "A detector built around a network of your own needs it again, as 'backbone'."
+            "A backbone, connectivity or refiner of your own has to be the one that the weights were saved with."
         )
 
 
@@ -96,9 +98,18 @@ def _read_folder(folder: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
 
 def _read_files(config: Path, weights: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
     try:
-        return DetectorConfig.from_saved(json.loads(config.read_text(encoding="utf-8"))), load_file(weights)
-    except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError, AttributeError) as error:
+        # json.loads raises a plain ValueError for an integer of thousands of digits.
+        saved, state = json.loads(config.read_text(encoding="utf-8")), load_file(weights)
+    except (ValueError, RecursionError, SafetensorError, AttributeError) as error:
         raise InputFileError(f"Expected a saved model in {config.parent} (it cannot be read: {error}).") from error
+    return _config(saved, config), state
+
+
+def _config(saved: Any, source: Path) -> DetectorConfig:
+    try:
+        return read_config(saved)
+    except InputError as error:
+        raise InputFileError(f"{str(error).rstrip('.')}, in {source}.") from error
 
 
 def _read_checkpoint(path: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
@@ -117,15 +128,30 @@ def _read_checkpoint(path: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
     prefix = "detector."
     state = checkpoint["state_dict"]
     weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    return DetectorConfig.from_saved(checkpoint["detector_config"]), weights
+    return _config(checkpoint["detector_config"], path), weights
 
 
 def _download(repo_id: str, **download: Any) -> tuple[DetectorConfig, dict[str, Tensor]]:
+    unreachable = None if download.get("local_files_only") else _reason_unreachable(repo_id, download)
+    if unreachable is not None:
+        download["local_files_only"] = True
     try:
         config, weights = (Path(hf_hub_download(repo_id, name, **download)) for name in (CONFIG_NAME, WEIGHTS_NAME))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(unreachable or error).split())
         raise InputFileError(
-            f"Expected model '{repo_id}' on the hub or as a folder (it could not be fetched: {error}). "
+            f"Expected model '{repo_id}' on the hub, in its cache or as a folder (it could not be fetched: {reason}). "
             f"Models that need no network: {', '.join(SHIPPED_MODELS) or 'none'}."
         ) from error
     return _read_files(config, weights)
+
+
+def _reason_unreachable(repo_id: str, download: dict[str, Any]) -> Exception | None:
+    """The error of one short request, if there is one; ``hf_hub_download`` alone tries for half a minute."""
+    try:
+        url = hf_hub_url(repo_id, CONFIG_NAME, revision=download.get("revision"), endpoint=download.get("endpoint"))
+        get_hf_file_metadata(url, token=download.get("token"), timeout=_HUB_TIMEOUT)
+    # Which errors a failed connection raises depends on the HTTP client that huggingface_hub uses.
+    except Exception as error:
+        return error
+    return None

@@ -26,12 +26,12 @@ from torch import Tensor
 
 from lgcn.backbones import convert_hrnet_state_dict, read_weights
 from lgcn.checks import InputError
-from lgcn.models.config import DetectorConfig
 from lgcn.models.detector import LandmarkDetector
 from lgcn.models.loading import check_weights
 from lgcn.models.presets import PRESETS
 from lgcn.nn import LandmarkRefiner
-from lgcn.schemes import SCHEMES
+from lgcn.options import update
+from lgcn.schemes import SCHEMES, LandmarkScheme
 from lgcn.typing import Size
 
 _CLASS, _EDGE, _VISUAL = "lgcn.connectivity.class_mlp", "lgcn.connectivity.edge_mlp", "visual_mlp"
@@ -78,12 +78,11 @@ def load_released_refiner(source: str | Path | Mapping[str, Tensor], input_size:
         InputError: if it holds no graph of the released code.
     """
     weights = convert_released_graph(_read(source))
-    refiner = LandmarkRefiner(
-        weights[f"{_CLASS}.lins.0.weight"].shape[1] // 2,
-        weights[f"{_VISUAL}.lins.0.weight"].shape[1],
-        input_size,
-        **{**PRESETS["official"].refiner, **_sizes(weights)},
-    )
+    landmarks = weights[f"{_CLASS}.lins.0.weight"].shape[1] // 2
+    scheme = LandmarkScheme("released", tuple(f"landmark_{i}" for i in range(landmarks)))
+    config = update(PRESETS["official"].refiner, _sizes(weights))
+    refiner = config.build(scheme, weights[f"{_VISUAL}.lins.0.weight"].shape[1], input_size)
+    assert isinstance(refiner, LandmarkRefiner)
     check_weights(_name(source), refiner.state_dict(), weights)
     refiner.load_state_dict(weights)
     return refiner.eval()
@@ -117,15 +116,14 @@ def load_released_checkpoint(
     fitting = [name for name in SCHEMES if SCHEMES[name].num_landmarks == landmarks]
     if scheme is None and len(fitting) != 1:
         raise InputError(f"Expected 'scheme' for {landmarks} landmarks (got None; built in: {', '.join(fitting)}).")
-    config = DetectorConfig(
-        scheme=scheme or fitting[0],
-        backbone="hrnet_w18",
-        preset="official",
-        input_size=input_size,
-        refiner=_sizes(graph),
-        protocol="official",
-    )
-    detector = LandmarkDetector(config)
+    changes = {
+        "scheme": scheme or fitting[0],
+        "backbone": "hrnet_w18",
+        "input_size": input_size,
+        "refiner": _sizes(graph),
+        "protocol": "official",
+    }
+    detector = LandmarkDetector(update(PRESETS["official"], changes))
     weights = {f"refiner.{key}": value for key, value in graph.items()}
     weights |= {f"backbone.{key}": value for key, value in convert_hrnet_state_dict(backbone).items()}
     check_weights(_name(source), detector.state_dict(), weights)
@@ -134,7 +132,7 @@ def load_released_checkpoint(
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Widths of a converted graph, as arguments of the refiner over those of the preset."""
+    """Widths of a converted graph, as changes of the preset's refiner."""
 
     def widths(mlp: str) -> list[int]:
         return [
@@ -146,7 +144,6 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     received = [weights[f"lgcn.convs.{i}.lin_neighbor.weight"].shape[1] for i in layers]
     classes = widths(_CLASS)
     options = {
-        **PRESETS["official"].refiner["connectivity_options"],
         "class_hidden_channels": classes[:-1],
         "class_channels": classes[-1],
         "edge_hidden_channels": widths(_EDGE)[:-1],
@@ -155,7 +152,7 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
         "visual_channels": widths(_VISUAL),
         "hidden_channels": [out for out, _ in own[:-1]],
         "shape_features": [inputs > width for inputs, (_, width) in zip(received, own, strict=True)],
-        "connectivity_options": options,
+        "connectivity": {"learnable": options},
     }
 
 

@@ -71,7 +71,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     backbone = {"backbone": "test_efficientnet", "backbone_options": {"head": "pyramid", "width": 8}}
-    detector = create_detector(input_size=SIZE, preset="default", **backbone)
+    detector = create_detector("default", input_size=SIZE, **backbone)
     detector.save_pretrained(tmp_path_factory.mktemp("tiny"))
     return Path(tmp_path_factory.getbasetemp()) / "tiny0"
 

@@ -81,7 +81,7 @@ def test_both_figures_are_written_and_the_weights_are_printed(
 def test_a_graph_of_negative_weights_is_drawn_and_described(
     connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refiner = {"connectivity": "adjacency", "connectivity_options": {"normalization": "raw"}}
+    refiner = {"connectivity": {"name": "adjacency", "normalization": "raw"}}
     detector = create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), refiner=refiner)
     torch.manual_seed(0)
     torch.nn.init.normal_(detector.refiner.lgcn.connectivity.weight)
@@ -171,7 +171,9 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 def test_a_model_without_a_graph_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    detector = create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), use_refiner=False)
+    detector = create_detector(
+        scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), refiner={"name": "none"}
+    )
     detector.save_pretrained(tmp_path / "model")
     words = [ASTRONAUT, "--model", tmp_path / "model", "--output", tmp_path / "out"]
     assert main(["connectivity", *map(str, words)]) == 2

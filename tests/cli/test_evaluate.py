@@ -89,7 +89,9 @@ def test_evaluate_takes_protocol_normalizer_and_thresholds(
 def test_evaluate_of_a_network_alone_has_no_refined_row(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    detector = create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), use_refiner=False)
+    detector = create_detector(
+        scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), refiner={"name": "none"}
+    )
     detector.save_pretrained(tmp_path)
     assert evaluate(str(tmp_path), root) == 0
     printed = capsys.readouterr().out
@@ -388,7 +390,7 @@ def test_a_public_hrnet_is_evaluated_as_its_own_code_does(tmp_path: Path, capsys
         backbone="hrnet_w18",
         backbone_weights=str(tmp_path / "HR18-WFLW.pth"),
         codec={"decode": "hrnet", "activation": "clamp"},
-        use_refiner=False,
+        refiner={"name": "none"},
         protocol="hrnet",
         input_size=(64, 64),
     ).save_pretrained(tmp_path / "model")

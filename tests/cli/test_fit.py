@@ -18,10 +18,10 @@ from lgcn.datasets import write_pts
 from lgcn.models import LandmarkDetector
 
 TINY = """
+preset: default
 model:
   detector:
     backbone: test_efficientnet
-    preset: default
     input_size: [32, 32]
     backbone_options: {head: pyramid, width: 8}
     refiner: {hidden_channels: [8]}

@@ -275,7 +275,9 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 def test_edges_need_a_model_with_a_graph(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    detector = create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), use_refiner=False)
+    detector = create_detector(
+        scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), refiner={"name": "none"}
+    )
     detector.save_pretrained(tmp_path / "model")
     words = ["--model", tmp_path / "model", "--output", tmp_path / "out", "--overlay", "--edges", "5"]
     assert main(["predict", *map(str, [photos / "a.png", *words])]) == 2

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.backbones import ModuleBackbone
-from lgcn.models import DetectorConfig, LandmarkDetector
+from lgcn.models import PRESETS, LandmarkDetector
+from lgcn.options import update
 
 K = 19
 
@@ -28,10 +29,10 @@ def build_backbone(num_landmarks: int = K, **options: Any) -> ModuleBackbone:
     return ModuleBackbone(TinyNet(num_landmarks), num_landmarks, feature_channels=6, stride=4, **options)
 
 
-def build_detector(**config: Any) -> LandmarkDetector:
+def build_detector(preset: str = "paper", **options: Any) -> LandmarkDetector:
     """In eval mode, with no parameter at zero, as after training."""
-    config = {"scheme": "aflw19", "input_size": (32, 48), **config}
-    detector = LandmarkDetector(DetectorConfig(**config), build_backbone()).eval()
+    config = update(PRESETS[preset], {"scheme": "aflw19", "input_size": (32, 48), **options})
+    detector = LandmarkDetector(config, build_backbone()).eval()
     with torch.no_grad():
         for parameter in detector.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

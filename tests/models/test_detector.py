@@ -1,6 +1,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,9 +19,9 @@ K = 19
 
 
 @pytest.mark.parametrize("preset", PRESETS.names())
-@pytest.mark.parametrize("use_refiner", [True, False])
-def test_shapes_and_ranges(detector: Build, images: Tensor, preset: str, use_refiner: bool) -> None:
-    output = detector(preset=preset, use_refiner=use_refiner)(images)
+@pytest.mark.parametrize("refiner", ["lgcn", "none"])
+def test_shapes_and_ranges(detector: Build, images: Tensor, preset: str, refiner: str) -> None:
+    output = detector(preset=preset, refiner={"name": refiner})(images)
     assert output.pos.shape == output.initial.shape == (2, K, 2)
     assert output.heatmaps.shape == (2, K, 8, 12)
     assert output.confidence.shape == (2, K)
@@ -39,13 +40,13 @@ def test_initial_landmarks_are_those_of_the_codec(detector: Build, images: Tenso
 
 
 def test_without_a_refiner_landmarks_are_the_initial_ones(detector: Build, images: Tensor) -> None:
-    output = detector(use_refiner=False)(images, return_connectivity=True)
+    output = detector(refiner={"name": "none"})(images, return_connectivity=True)
     assert torch.equal(output.pos, output.initial)
     assert output.connectivity is None
 
 
 def test_an_offset_starts_at_zero(backbone: Callable[..., ModuleBackbone], images: Tensor) -> None:
-    config = DetectorConfig(scheme="aflw19", input_size=(32, 48), preset="default")
+    config = replace(PRESETS["default"], scheme="aflw19", input_size=(32, 48))
     output = LandmarkDetector(config, backbone()).eval()(images)
     assert torch.equal(output.pos, output.initial)
 
@@ -147,7 +148,7 @@ def test_a_seed_decides_all_parameters() -> None:
 
 
 def test_a_timm_network_end_to_end() -> None:
-    model = create_detector(scheme="aflw19", backbone="test_resnet", input_size=(64, 96), preset="default").eval()
+    model = create_detector("default", scheme="aflw19", backbone="test_resnet", input_size=(64, 96)).eval()
     assert model(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).pos.shape == (1, K, 2)
     assert model.codec.heatmap_size == (16, 24)
 
@@ -163,7 +164,7 @@ def test_the_parts_are_those_of_the_config() -> None:
     assert model.scheme.name == "aflw19"
     assert model.protocol.name == "hrnet"
     assert model.codec.sigma == 2.5
-    assert model.codec.decode_name == PRESETS["paper"].codec["decode"]
+    assert model.codec.decode_name == PRESETS["paper"].codec.decode
     assert model.backbone.feature_channels == 12
     assert [conv.out_channels for conv in model.refiner.lgcn.convs] == [8, 2]
 
@@ -183,26 +184,29 @@ TIMM = {"scheme": "aflw19", "backbone": "test_resnet", "input_size": (64, 64)}
     [
         ({"scheme": "ibug"}, "'scheme' to be one of aflw19, .* ibug68, .*Did you mean 'ibug68'"),
         ({"backbone": "resnet19"}, "'backbone' to be one of hrnet_w18, .*resnet18"),
-        ({"preset": "papers"}, "'preset' to be one of default, official, paper"),
+        ({"config": "papers"}, "'preset' to be one of default, official, paper"),
         ({"protocol": "hrnet2"}, "'protocol' to be one of adnet, .* hrnet, .* zero_based"),
-        ({"backbon": "resnet18"}, "'config key' to be one of scheme, backbone, .*Did you mean 'backbone'"),
-        ({"codec": {"sigm": 1}}, "'codec option' to be one of sigma, decode, activation, target, align .got 'sigm'"),
-        ({"codec": {"input_size": (4, 4)}}, "'codec option' to be one of sigma, decode, activation, target, align "),
+        ({"backbon": "resnet18"}, "'option name' to be one of scheme, backbone, .*Did you mean 'backbone'"),
+        ({"codec": {"sigm": 1}}, "'codec.key' to be one of sigma, decode, activation, target, align .got 'sigm'"),
+        ({"codec": {"input_size": (4, 4)}}, "'codec.key' to be one of sigma, decode, activation, target, align "),
         ({"codec": {"decode": "max"}}, "'decode' to be one of argmax, dark, hrnet, quarter, softargmax"),
-        ({"codec": {"sigma": "1"}}, "options that suit the codec .*'sigma': '1'"),
+        ({"codec": {"sigma": "1"}}, r"'codec.sigma' to be a number in 0.01 to 100 \(got '1'\)"),
         (
             {"refiner": {"heads": 4}},
-            "'refiner option' to be one of visual_channels, visual_norm, .* hidden_channels, connectivity, ",
+            "'refiner.key' to be one of name, visual_channels, visual_norm, .* hidden_channels, connectivity, ",
         ),
-        ({"refiner": {"connectivity": "all"}}, "'connectivity' to be one of adjacency, learnable, topology, uniform"),
-        ({"refiner": {"output": "delta"}}, "'output' to be one of absolute, offset"),
-        ({"refiner": {"act": "step"}}, "'act' to be an activation of PyTorch's, or None .got 'step'"),
-        ({"refiner": {"visual_channels": []}}, "'visual_channels' to hold the width of one layer at least"),
         (
-            {"refiner": {"connectivity_options": {"hidden": 3}}},
-            "'connectivity_options' to be one of class_hidden_channels, .* symmetric .got 'hidden'",
+            {"refiner": {"connectivity": {"name": "all"}}},
+            "'connectivity' to be one of adjacency, learnable, topology, uniform",
         ),
-        ({"refiner": {"hidden_channels": 4}}, "hidden_channels|options that suit the refiner"),
+        ({"refiner": {"output": "delta"}}, "'refiner.output' to be one of absolute, offset"),
+        ({"refiner": {"act": "step"}}, "'act' to be an activation of PyTorch's, or None .got 'step'"),
+        ({"refiner": {"visual_channels": []}}, r"'refiner.visual_channels' to be a list of integers .*\(got \[\]\)"),
+        (
+            {"refiner": {"connectivity": {"learnable": {"hidden": 3}}}},
+            "'refiner.connectivity.learnable.key' to be one of class_hidden_channels, .* use_confidence .got 'hidden'",
+        ),
+        ({"refiner": {"hidden_channels": 4}}, "'refiner.hidden_channels' to be a list of integers"),
         ({"backbone_options": {"heads": 4}}, "'backbone option' to be one of head, pretrained, weights, width"),
         ({"input_size": (64, 72)}, r"'input_size' in multiples of 32 \(got \(64, 72\); near: \(64, 64\)\)"),
         ({"input_size": (200, 200)}, r"'input_size' in multiples of 32 \(got \(200, 200\); near: \(192, 192\)\)"),
@@ -246,3 +250,23 @@ def test_landmarks_known_to_be_missing_are_left_out_of_the_graph(detector: Build
     assert output.connectivity[0, :, 3].eq(0).all()
     assert torch.allclose(output.pos[1], whole.pos[1], atol=1e-4)
     assert (output.pos[0] - whole.pos[0]).abs().max() > 0
+
+
+@pytest.mark.parametrize("preset", PRESETS.names())
+def test_a_copy_for_inference_gives_the_same_landmarks(detector: Build, images: Tensor, preset: str) -> None:
+    model = detector(preset=preset).train()
+    copied = model.for_inference()
+    assert model.training and not copied.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    mask = torch.rand(2, K) > 0.3
+    for arguments in ((images,), (images, mask), (images[:1],)):
+        expected = model.eval()(*arguments, return_connectivity=True)
+        output = copied(*arguments, return_connectivity=True)
+        assert not output.pos.requires_grad
+        for name in ("pos", "initial", "confidence", "connectivity"):
+            torch.testing.assert_close(getattr(output, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
+
+
+def test_a_copy_for_inference_without_a_refiner(detector: Build, images: Tensor) -> None:
+    model = detector(refiner={"name": "none"})
+    assert torch.equal(model.for_inference()(images).pos, model(images).pos)

@@ -1,11 +1,12 @@
 import json
+import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,7 +32,7 @@ def assert_same(loaded: LandmarkDetector, saved: LandmarkDetector) -> None:
 
 @pytest.mark.parametrize("preset", ["paper", "default"])
 def test_a_saved_detector_is_loaded_bit_by_bit(preset: str, tmp_path: Path) -> None:
-    saved = create_detector(**TIMM, preset=preset, protocol="hrnet", refiner={"hidden_channels": (8,)})
+    saved = create_detector(preset, **TIMM, protocol="hrnet", refiner={"hidden_channels": (8,)})
     saved(torch.rand(4, 3, 32, 32))  # moves the running statistics
     saved.save_pretrained(tmp_path / "model")
     assert {"config.json", "model.safetensors"} <= {path.name for path in (tmp_path / "model").iterdir()}
@@ -75,8 +76,20 @@ def test_a_detector_around_a_network_of_ones_own(detector: Build, backbone: Back
     saved = detector(backbone="test_resnet", input_size=(32, 64))
     saved.save_pretrained(tmp_path)
     assert_same(LandmarkDetector.from_pretrained(tmp_path, backbone=backbone()), saved)
-    with pytest.raises(InputFileError, match="missing, such as .*needs it again, as 'backbone'"):
+    assert json.loads((tmp_path / "config.json").read_text())["backbone"] == "custom"
+    with pytest.raises(InputError, match=r"'backbone', the module .*from_pretrained\(source, backbone=\.\.\.\)"):
         LandmarkDetector.from_pretrained(tmp_path)
+
+
+def test_memory_is_allocated_only_for_a_network_that_the_weights_fit(tmp_path: Path) -> None:
+    create_detector(**TIMM).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    # 4.3 GB of weights
+    path.write_text(json.dumps({**json.loads(path.read_text()), "backbone": "convnext_xxlarge"}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputFileError, match=r"that fit its configuration \(\d+ missing"):
+        LandmarkDetector.from_pretrained(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 * 2**10
 
 
 def checkpoint(saved: LandmarkDetector) -> dict[str, Any]:
@@ -163,13 +176,13 @@ def test_a_folder_with_a_broken_file(name: str, content: bytes, detector: Build,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"colour": "red"}, "'config key' to be one of scheme, "),
+        ({"colour": "red"}, "'option name' to be one of scheme, "),
         ({"scheme": "ibug69"}, "'scheme' to be one of .*ibug68"),
         ({"input_size": [32, 33]}, "multiples of 32"),
-        ({"codec": None}, "'codec' to map options"),
+        ({"codec": None}, "'codec' to map names of options"),
         # A checkpoint of another scheme has the right keys and the wrong shapes.
         ({"scheme": "ibug68"}, r"weights in .* that fit its configuration \(\d+ of another shape, such as '"),
-        ({"use_refiner": False}, r"\(\d+ unknown, such as 'refiner\."),
+        ({"refiner": {"name": "none"}}, r"\(\d+ unknown, such as 'refiner\."),
         ({"refiner": {"hidden_channels": [64, 16, 16]}}, r"\(\d+ missing, such as 'refiner\..*of another shape"),
     ],
 )
@@ -191,20 +204,36 @@ def test_a_model_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append((repo_id, name, options))
         return str(tmp_path / name)
 
+    monkeypatch.setattr(loading, "get_hf_file_metadata", lambda url, **options: None)
     monkeypatch.setattr(loading, "hf_hub_download", fetch)
     assert_same(LandmarkDetector.from_pretrained("owner/faces-v1.0", revision="main"), saved)
     assert asked == [("owner/faces-v1.0", name, {"revision": "main"}) for name in ("config.json", "model.safetensors")]
 
 
-def test_a_model_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*args: Any, **options: Any) -> str:
-        raise LocalEntryNotFoundError("no connection")
+@pytest.fixture
+def closed_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """An address where no hub answers."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return "http://127.0.0.1:9"
 
-    monkeypatch.setattr(loading, "hf_hub_download", offline)
-    with pytest.raises(
-        InputFileError, match="'owner/nothing' on the hub or as a folder .*no connection.*need no network"
-    ):
-        LandmarkDetector.from_pretrained("owner/nothing")
+
+def test_an_unreachable_hub_is_an_error_within_seconds(closed_port: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(InputFileError, match=r"'owner/nothing' on the hub.*refused.*need no network: lgcn-68") as error:
+        LandmarkDetector.from_pretrained("owner/nothing", endpoint=closed_port, cache_dir=tmp_path)
+    assert time.monotonic() - start < 10  # huggingface_hub alone takes more than 20 seconds
+    assert "\n" not in str(error.value)
+
+
+def test_a_cached_model_is_loaded_without_the_hub(closed_port: str, tmp_path: Path) -> None:
+    saved = create_detector(**TIMM)
+    repository = tmp_path / "models--owner--faces"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    saved.save_pretrained(snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    assert_same(LandmarkDetector.from_pretrained("owner/faces", endpoint=closed_port, cache_dir=tmp_path), saved)
 
 
 def test_the_shipped_model_of_a_scheme() -> None:

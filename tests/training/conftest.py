@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lgcn.datasets import write_pts
-from lgcn.models import DetectorConfig
+from lgcn.models import PRESETS, DetectorConfig
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +27,8 @@ def face_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_detector() -> DetectorConfig:
     """A real network of 82 thousand weights for 32 x 32 pixels."""
-    return DetectorConfig(
+    return PRESETS["default"].with_options(
         backbone="test_efficientnet",
-        preset="default",
         input_size=(32, 32),
         backbone_options={"head": "pyramid", "width": 8},
         refiner={"hidden_channels": (8,)},

@@ -91,10 +91,10 @@ def arguments(tmp_path: Path, root: Path, **options: Any) -> list[str]:
     config = tmp_path / "tiny.yaml"
     config.write_text(
         """
+preset: default
 model:
   detector:
     backbone: test_efficientnet
-    preset: default
     input_size: [32, 32]
     backbone_options: {head: pyramid, width: 8}
     refiner: {hidden_channels: [8]}
@@ -139,7 +139,7 @@ def test_a_run_stops_by_default_and_names_the_file(
 
 def validated(root: Path, folder: Path, *callbacks: Callback) -> Any:
     module = LandmarkModule(
-        DetectorConfig(
+        DetectorConfig().with_options(
             backbone="test_efficientnet",
             input_size=(32, 32),
             backbone_options={"head": "pyramid", "width": 8},

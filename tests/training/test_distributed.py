@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lgcn.backbones import BACKBONES
 from lgcn.cli.main import main
-from lgcn.models import DetectorConfig
+from lgcn.models import read_config
 from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ReportUnreadable
 
 # Without batch normalisation, whose statistics are those of a process's own part of the batch, and in float64.
@@ -38,8 +38,9 @@ if __name__ == "__main__":
 
 # The faces stay inside their crops, so that both halves of a batch have as many heatmaps to be judged by.
 CONFIG = """
+preset: default
 model:
-  detector: {backbone: tiny, preset: default, input_size: [32, 32], refiner: {hidden_channels: [8]}}
+  detector: {backbone: tiny, input_size: [32, 32], refiner: {hidden_channels: [8]}}
   loss: {heatmap: cross_entropy, initial_weight: 1.0}
   backbone_lr: 1.0e-2
   refiner_lr: 1.0e-2
@@ -172,9 +173,7 @@ def test_what_is_validated_is_what_is_saved_with_batch_normalisation_too(root: P
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     run, _ = fit(root, "normalised", *two, *network)
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    module = LandmarkModule(
-        DetectorConfig.from_saved(checkpoint["detector_config"]), LossConfig(heatmap="cross_entropy")
-    )
+    module = LandmarkModule(read_config(checkpoint["detector_config"]), LossConfig(heatmap="cross_entropy"))
     module.load_state_dict(checkpoint["state_dict"])
     data = LandmarkDataModule(
         str(root / "300w"), val_split="lfpw/testset", input_size=(32, 32), num_workers=0, on_corrupt="skip"

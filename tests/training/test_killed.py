@@ -22,10 +22,10 @@ from lgcn.training import find_last_checkpoint
 KILLS = 10 if "LGCN_FULL_TEST" in os.environ else 2
 EPOCHS = 1000
 CONFIG = """
+preset: default
 model:
   detector:
     backbone: test_efficientnet
-    preset: default
     input_size: [32, 32]
     backbone_options: {head: pyramid, width: 8}
     refiner: {hidden_channels: [8]}

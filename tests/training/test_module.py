@@ -288,9 +288,8 @@ def test_a_one_cycle_run_cannot_be_stretched(tiny_detector: DetectorConfig, face
 
 
 def test_nothing_to_train_is_an_error(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
-    module = LandmarkModule(
-        replace(tiny_detector, use_refiner=False), SOFT, freeze_backbone=True, allow_untrained_backbone=True
-    )
+    no_refiner = tiny_detector.with_options(refiner={"name": "none"})
+    module = LandmarkModule(no_refiner, SOFT, freeze_backbone=True, allow_untrained_backbone=True)
     with pytest.raises(InputError, match="something to train"):
         trained(module, face_root, tmp_path)
 

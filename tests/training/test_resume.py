@@ -32,11 +32,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 CONFIG = """
+preset: default
 seed_everything: 3
 model:
   detector:
     backbone: test_efficientnet
-    preset: default
     input_size: [32, 32]
     backbone_options: {head: pyramid, width: 8}
     refiner: {hidden_channels: [8]}

@@ -19,10 +19,10 @@ from lgcn.models import DetectorConfig, LandmarkDetector
 from lgcn.training import LandmarkModule, LossConfig
 
 CONFIG = """
+preset: default
 model:
   detector:
     backbone: tiny
-    preset: default
     input_size: [32, 32]
     refiner: {hidden_channels: [8]}
   loss: {heatmap: cross_entropy, initial_weight: 1.0}
@@ -54,7 +54,7 @@ def build_tiny(num_landmarks: int) -> ModuleBackbone:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[DetectorConfig]:
     monkeypatch.setitem(BACKBONES._things, "tiny", build_tiny)
     torch.compiler.reset()
-    yield DetectorConfig(backbone="tiny", input_size=(32, 32), refiner={"hidden_channels": (8,)})
+    yield DetectorConfig().with_options(backbone="tiny", input_size=(32, 32), refiner={"hidden_channels": (8,)})
     # What was compiled for one network counts against the recompilations of the next.
     torch.compiler.reset()
 

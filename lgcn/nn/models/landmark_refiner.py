@@ -2,15 +2,15 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP, BatchNorm
 
-from lgcn.checks import InputError, check_at_least, check_choice, check_mask, check_options, check_shape
+from lgcn.checks import InputError, check_at_least, check_choice, check_mask, check_shape
 from lgcn.graph import SAMPLING_MODES, sample_features
-from lgcn.nn.connectivity import CONNECTIVITIES
+from lgcn.nn.connectivity import Connectivity, LearnableConnectivity
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.masked_batch_norm import batch_norm_of
 from lgcn.nn.models.lgcn import LGCN
@@ -43,8 +43,8 @@ class LandmarkRefiner(nn.Module):
         visual_norm: ``"batch_norm"`` after the activation of the visual MLP's hidden layers, or None.
         visual_act_last: an activation after the visual MLP's last layer too.
         hidden_channels: widths of the graph layers before the last, which has 2.
-        connectivity: ``"learnable"`` (the paper), ``"adjacency"``, ``"topology"``, ``"uniform"``.
-        connectivity_options: arguments of that connectivity.
+        connectivity: where edge weights come from; None: ``LearnableConnectivity(num_landmarks)`` (the paper). Further
+            steps that share no parameters have copies of it.
         output: ``"absolute"`` positions (the paper) or an ``"offset"`` from where the step starts, 0 at first.
         coordinates: fractions count from the border of the input, ``"pixel"``: ``(pos + 0.5) / (W, H)``, or as the
             paper's released code has it from the centre of the heatmap's first cell, ``"cell"``:
@@ -73,8 +73,7 @@ class LandmarkRefiner(nn.Module):
         visual_norm: str | None = None,
         visual_act_last: bool = False,
         hidden_channels: Sequence[int] = (64, 16),
-        connectivity: str = "learnable",
-        connectivity_options: dict[str, Any] | None = None,
+        connectivity: Connectivity | None = None,
         output: str = "absolute",
         coordinates: str = "pixel",
         act: str | None = "relu",
@@ -103,18 +102,16 @@ class LandmarkRefiner(nn.Module):
         self.num_steps = check_at_least("num_steps", num_steps, 1)
         self.share_steps = share_steps
         self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels) if landmark_channels else None
-        create = CONNECTIVITIES[connectivity]
-        options = connectivity_options or {}
-        check_options("connectivity_options", options, create, given=["num_landmarks"])
+        connectivity = LearnableConnectivity(num_landmarks) if connectivity is None else connectivity
 
         def visual_mlp() -> MLP:
             return MLP([feature_channels, *visual_channels], norm=visual_norm, act_first=True)
 
-        def lgcn() -> LGCN:
+        def lgcn(connectivity: Connectivity) -> LGCN:
             return LGCN(
                 2 + visual_channels[-1] + landmark_channels + confidence_feature,
                 (*hidden_channels, 2),
-                create(num_landmarks, **options),
+                connectivity,
                 act=act,
                 shape_features=shape_features,
                 bias=bias,
@@ -123,10 +120,10 @@ class LandmarkRefiner(nn.Module):
                 dense=True,
             )
 
-        self.visual_mlp, self.lgcn = visual_mlp(), lgcn()
+        self.visual_mlp, self.lgcn = visual_mlp(), lgcn(connectivity)
         later = range(0 if share_steps else num_steps - 1)
         self.later_visual_mlps = nn.ModuleList(visual_mlp() for _ in later)
-        self.later_lgcns = nn.ModuleList(lgcn() for _ in later)
+        self.later_lgcns = nn.ModuleList(lgcn(copy.deepcopy(connectivity)) for _ in later)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -142,7 +139,7 @@ class LandmarkRefiner(nn.Module):
                 for parameter in lgcn.convs[-1].parameters():
                     nn.init.zeros_(parameter)
 
-    def frozen(self) -> "LandmarkRefiner":
+    def for_inference(self) -> "LandmarkRefiner":
         """A copy for inference, see :meth:`Connectivity.frozen`: what to compile and to export."""
         frozen = copy.deepcopy(self).eval().requires_grad_(False)
         frozen.lgcn = self.lgcn.frozen()

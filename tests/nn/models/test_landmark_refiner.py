@@ -340,7 +340,7 @@ def test_frozen_is_a_copy_that_stays() -> None:
     features, pos, confidence = inputs()
     refiner = randomize(build(num_steps=2, share_steps=False, norm="batch_norm", dropout=0.5)).eval()
     expected = refiner(features, pos, confidence)
-    frozen = refiner.frozen()
+    frozen = refiner.for_inference()
     randomize(refiner)
     assert_close(frozen(features, pos, confidence), expected)
     assert not any(parameter.requires_grad for parameter in frozen.parameters())

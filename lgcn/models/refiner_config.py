@@ -1,0 +1,240 @@
+"""Options of the refiner and of the connectivity of its graph, and the registries of both by name."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from torch import nn
+
+from lgcn.checks import InputError, check_choice, check_options
+from lgcn.nn import (
+    AdjacencyConnectivity,
+    Connectivity,
+    LandmarkRefiner,
+    LearnableConnectivity,
+    TopologyConnectivity,
+    UniformConnectivity,
+)
+from lgcn.options import Bounds, check_fields
+from lgcn.registry import Registry
+from lgcn.schemes import LandmarkScheme
+from lgcn.typing import Size
+
+Width = Annotated[int, Bounds(1, 4096)]
+Widths = Annotated[tuple[Width, ...], Bounds(1, 64)]
+
+CONNECTIVITIES: Registry[Callable[..., Connectivity]] = Registry("connectivity")
+"""name -> ``create(num_landmarks, normalization=..., self_loops=..., symmetric=..., **options)``."""
+
+CONNECTIVITIES.register("learnable", LearnableConnectivity)
+CONNECTIVITIES.register("adjacency", AdjacencyConnectivity)
+CONNECTIVITIES.register("topology", TopologyConnectivity)
+CONNECTIVITIES.register("uniform", UniformConnectivity)
+
+REFINERS: Registry[Callable[..., nn.Module]] = Registry("refiner")
+"""name -> ``create(num_landmarks, feature_channels, input_size, **options)``, called as :class:`LandmarkRefiner` is."""
+
+REFINERS.register("lgcn", LandmarkRefiner)
+
+BUILT_IN = {*CONNECTIVITIES.names(), *REFINERS.names()}
+
+NO_REFINER = "none"
+"""The name that leaves the refiner out: the heatmap network alone."""
+
+
+@dataclass(frozen=True)
+class LearnableConfig:
+    """Options of :class:`lgcn.nn.LearnableConnectivity`, eq. 5 and 6.
+
+    Args:
+        class_hidden_channels: Width of the hidden layer of the class MLP, or a list of several.
+        class_channels: Width of the embedding l_ij of a pair of landmark types.
+        edge_hidden_channels: Width of the hidden layer of the edge MLP, or a list of several.
+        norm: batch_norm after the activation of each hidden layer, or null.
+        act_last: Whether an activation follows the last layers too (released code).
+        use_class_embedding: Whether scores depend on the landmark types; false is an ablation.
+        use_confidence: Whether scores depend on the confidences; false is an ablation.
+    """
+
+    class_hidden_channels: Width | Widths = 32
+    class_channels: Width = 32
+    edge_hidden_channels: Width | Widths = 32
+    norm: Literal["batch_norm"] | None = None
+    act_last: bool = False
+    use_class_embedding: bool = True
+    use_confidence: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class TopologyConfig:
+    """Options of :class:`lgcn.nn.TopologyConnectivity`; without a source of edges, the contours of the scheme.
+
+    Args:
+        edges: Pairs of landmarks.
+        contours: Lists of landmarks, each of which is a neighbour of the next.
+        closed: For each contour, whether its last landmark is a neighbour of its first.
+        mean_shape: One point [x, y] a landmark in any unit, for num_nearest.
+        num_nearest: Number of nearest landmarks in the mean shape that a landmark is joined to.
+    """
+
+    edges: tuple[tuple[int, int], ...] | None = None
+    contours: tuple[tuple[int, ...], ...] | None = None
+    closed: tuple[bool, ...] | None = None
+    mean_shape: tuple[tuple[float, float], ...] | None = None
+    num_nearest: Annotated[int, Bounds(0, 1000)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def has_edges(self) -> bool:
+        """Whether there is a source of edges."""
+        return bool(self.edges or self.contours or self.num_nearest)
+
+
+@dataclass(frozen=True)
+class ConnectivityConfig:
+    """Options of the connectivity: where the edge weights e_ij come from.
+
+    Args:
+        name: learnable (the paper), adjacency, topology, uniform, or a registered one of your own.
+        normalization: What turns scores into weights.
+        self_loops: Whether a landmark is its own neighbour; zero gives it a score of zero (released code).
+        symmetric: Whether scores are averaged over both directions.
+        learnable: Options of the connectivity "learnable".
+        topology: Options of the connectivity "topology".
+        options: Further arguments of a connectivity of your own.
+    """
+
+    name: str = "learnable"
+    normalization: Literal["softmax", "sigmoid", "raw"] = "softmax"
+    self_loops: Literal["none", "scored", "zero"] = "none"
+    symmetric: bool = False
+    learnable: LearnableConfig = field(default_factory=LearnableConfig)
+    topology: TopologyConfig = field(default_factory=TopologyConfig)
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def build(self, scheme: LandmarkScheme) -> Connectivity:
+        """Create the connectivity between the landmarks of a scheme.
+
+        Raises:
+            InputError: for an unknown name, or options that the connectivity does not take.
+        """
+        create = CONNECTIVITIES[self.name]
+        options = {name: getattr(self, name) for name in ("normalization", "self_loops", "symmetric")}
+        if self.name == "learnable":
+            options |= asdict(self.learnable)
+        elif self.name == "topology":
+            options |= asdict(self.topology)
+            if not self.topology.has_edges:
+                options["edges"] = contour_edges(scheme)
+        given = ["num_landmarks", *options]
+        return _create("connectivity", self.name, create, (scheme.num_landmarks,), given, options, self.options)
+
+
+@dataclass(frozen=True)
+class RefinerConfig:
+    """Options of the refiner, by default :class:`lgcn.nn.LandmarkRefiner`.
+
+    Args:
+        name: lgcn (the paper), none (the heatmap network alone), or a registered one of your own.
+        visual_channels: Widths of the layers of the visual MLP; the last is that of f_i in eq. 2.
+        visual_norm: batch_norm after the activation of the visual MLP's hidden layers, or null.
+        visual_act_last: Whether an activation follows the visual MLP's last layer too (released code).
+        hidden_channels: Widths of the graph layers before the last, whose width is 2.
+        connectivity: Where the edge weights come from.
+        output: Whether the last layer gives positions (the paper) or offsets to the initial ones.
+        coordinates: Origin of positions as node features; pixel is the border of the input, cell (released code)
+            the centre of the first heatmap cell.
+        act: Activation between the graph layers, or null.
+        shape_features: Whether q_ij of eq. 4 enters the graph layers, or a list with one flag a layer.
+        bias: Whether the graph layers have a bias.
+        norm: Normalisation between the graph layers, or null.
+        dropout: Dropout probability between the graph layers.
+        sampling: How the feature map is read at a landmark.
+        landmark_channels: Width of a learned embedding of the landmark type; 0 leaves it out.
+        confidence_feature: Whether a landmark's confidence is one of its node features.
+        num_steps: Number of refinement steps; each reads the features where the one before moved the landmarks to.
+        share_steps: Whether all steps share their parameters.
+        options: Arguments of a refiner of your own.
+    """
+
+    name: str = "lgcn"
+    visual_channels: Widths = (128, 64)
+    visual_norm: Literal["batch_norm"] | None = None
+    visual_act_last: bool = False
+    hidden_channels: Annotated[tuple[Width, ...], Bounds(0, 64)] = (64, 16)
+    connectivity: ConnectivityConfig = field(default_factory=ConnectivityConfig)
+    output: Literal["absolute", "offset"] = "absolute"
+    coordinates: Literal["pixel", "cell"] = "pixel"
+    act: str | None = "relu"
+    shape_features: bool | tuple[bool, ...] = True
+    bias: bool = True
+    norm: Literal["batch_norm", "layer_norm"] | None = None
+    dropout: Annotated[float, Bounds(0, 1)] = 0.0
+    sampling: Literal["bilinear", "nearest"] = "bilinear"
+    landmark_channels: Annotated[int, Bounds(0, 4096)] = 0
+    confidence_feature: bool = False
+    num_steps: Annotated[int, Bounds(1, 64)] = 1
+    share_steps: bool = True
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def build(self, scheme: LandmarkScheme, feature_channels: int, input_size: Size) -> nn.Module | None:
+        """Create the refiner, or None if its name is ``"none"``.
+
+        Args:
+            scheme: the landmarks.
+            feature_channels: C of the backbone's feature map.
+            input_size: (H, W) of the network input.
+
+        Raises:
+            InputError: for an unknown name, or options that the refiner does not take.
+        """
+        check_choice("refiner", self.name, [*REFINERS.names(), NO_REFINER])
+        if self.name == NO_REFINER:
+            return None
+        options: dict[str, Any] = {}
+        if self.name == "lgcn":
+            own = ("name", "options", "connectivity")
+            options = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
+            options["connectivity"] = self.connectivity.build(scheme)
+        arguments = (scheme.num_landmarks, feature_channels, input_size)
+        given = ["num_landmarks", "feature_channels", "input_size", *options]
+        return _create("refiner", self.name, REFINERS[self.name], arguments, given, options, self.options)
+
+
+def contour_edges(scheme: LandmarkScheme) -> tuple[tuple[int, int], ...]:
+    """Pairs of landmarks that are neighbours on a contour of the scheme."""
+    return tuple((int(i), int(j)) for contour in scheme.contours for i, j in contour.edges)
+
+
+def _create(
+    kind: str,
+    name: str,
+    create: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    given: list[str],
+    options: dict[str, Any],
+    own: dict[str, Any],
+) -> Any:
+    if own and name in BUILT_IN:
+        raise InputError(
+            f"Expected no '{kind}.options' for the {kind} '{name}', whose options have names of their own "
+            f"(got {', '.join(own)})."
+        )
+    check_options(f"{kind}.options", own, create, given)
+    try:
+        return create(*arguments, **options, **own)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Expected options that the {kind} '{name}' takes (got {options | own}: {error}).") from error

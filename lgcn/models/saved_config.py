@@ -1,0 +1,56 @@
+"""Read the configuration of a saved model, in its present form and in the first one."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from lgcn.checks import InputError, check_choice
+from lgcn.models.config import DetectorConfig, without_start
+from lgcn.models.presets import PRESETS
+from lgcn.models.refiner_config import NO_REFINER, LearnableConfig, TopologyConfig
+from lgcn.options import update
+
+
+def read_config(saved: Any) -> DetectorConfig:
+    """Read what :meth:`DetectorConfig.saved` returned, or what somebody else's ``config.json`` holds.
+
+    Args:
+        saved: a mapping of plain types.
+
+    Returns:
+        A configuration that reads no files and downloads nothing when it is built.
+
+    Raises:
+        InputError: for a key that this version does not know (lists the choices), a value of a wrong type, or one
+            out of bounds.
+    """
+    if not isinstance(saved, Mapping):
+        raise InputError(f"Expected a detector's configuration as a mapping (got {type(saved).__name__}).")
+    if "preset" in saved or "use_refiner" in saved:
+        return without_start(_read_first_form(saved))
+    return without_start(update(DetectorConfig(), saved))
+
+
+def _read_first_form(saved: Mapping[str, Any]) -> DetectorConfig:
+    """Read the form with a ``preset``, and with the connectivity's name and options next to each other."""
+    known = [each.name for each in fields(DetectorConfig)]
+    for key in saved:
+        check_choice("key", key, [*known, "preset", "use_refiner"])
+    changes = {key: value for key, value in saved.items() if key in known}
+    refiner = _mapping("refiner", saved.get("refiner", {}))
+    options = _mapping("refiner.connectivity_options", refiner.pop("connectivity_options", None) or {})
+    name = refiner.pop("connectivity", "learnable")
+    sections: dict[Any, type] = {"learnable": LearnableConfig, "topology": TopologyConfig}
+    section = {each.name for each in fields(sections[name])} if name in sections else set()
+    refiner["connectivity"] = {"name": name, **{key: value for key, value in options.items() if key not in section}}
+    if section:
+        refiner["connectivity"][name] = {key: value for key, value in options.items() if key in section}
+    if saved.get("use_refiner", True) is False:
+        refiner["name"] = NO_REFINER
+    return update(PRESETS[saved.get("preset", "paper")], {**changes, "refiner": refiner})
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"Expected '{name}' to map names of options to values (got {value!r}).")
+    return dict(value)
