@@ -12,7 +12,6 @@ from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.table import EdgeTable, TableConnectivity
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.mlp import as_widths, build_mlp, run_hidden_layers
-from lgcn.nn.inference import PrecomputedConnectivity
 
 
 class LearnableConnectivity(TableConnectivity):
@@ -130,8 +129,9 @@ class LearnableConnectivity(TableConnectivity):
 
         Its state dict holds the table: load weights before calling this, not after.
         """
-        with torch.no_grad():
-            return PrecomputedConnectivity(self)
+        from lgcn.nn.inference import PrecomputedConnectivity
+
+        return PrecomputedConnectivity(self)
 
     def edge_scores(
         self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, keep: Tensor | None = None

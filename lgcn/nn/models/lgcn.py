@@ -13,7 +13,8 @@ from torch_geometric.typing import SparseTensor
 from lgcn.checks import InputError, check_edges, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import SharedEdges, check_connectivity, mask_rows, mask_weights
-from lgcn.nn.conv.dense_lgcn_conv import DenseLGCNConv, check_dense_inputs, dense_weights
+from lgcn.nn.conv.dense_base import check_dense_inputs, dense_weights
+from lgcn.nn.conv.dense_lgcn_conv import DenseLGCNConv
 from lgcn.nn.conv.lgcn_conv import LGCNConv, as_edge_list
 from lgcn.nn.functional.displacement import mean_displacement
 from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
@@ -285,7 +286,8 @@ class DenseLGCN(LGCNBase):
         weight = dense_weights(self.connectivity, x, confidence, edge_weight, mask)
         displacement = None
         if any(self.shape_features) and pos is not None:
-            displacement = mean_displacement(mask_rows(pos, mask), weight)
+            complete = mask is None and edge_weight is None and self.connectivity.sums_to_one
+            displacement = mean_displacement(mask_rows(pos, mask), weight, complete)
         out = self._run_layers(x, mask, edge_weight=SharedEdges(weight, displacement))
         return (out, weight) if return_connectivity else out
 
