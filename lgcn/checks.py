@@ -88,6 +88,18 @@ def _fits(shape: str, actual: torch.Size, **sizes: int) -> bool:
     )
 
 
+def check_tensor(name: str, value: object) -> None:
+    """Checks that ``value`` is a tensor.
+
+    Raises:
+        InputError: with its type, and how to make a tensor of it.
+    """
+    if not isinstance(value, Tensor):
+        remedy = {"ndarray": " Use torch.from_numpy.", "list": " Use torch.tensor."}
+        kind = type(value).__name__
+        raise InputError(f"Expected '{name}' to be a tensor (got {kind}).{remedy.get(kind, '')}")
+
+
 def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     """Checks ``tensor`` against axis letters such as ``"B K 2"``.
 
@@ -96,10 +108,11 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     nothing while compiling or exporting, where shapes are the compiler's business.
 
     Raises:
-        InputError: with the expected and the actual shape.
+        InputError: with the expected and the actual shape, or if ``tensor`` is no tensor.
     """
     if torch.compiler.is_compiling():
         return
+    check_tensor(name, tensor)
     try:
         fits = _fits(shape, tensor.shape, **sizes)
     except TypeError:  # symbolic sizes, as FX traces them, cannot be remembered

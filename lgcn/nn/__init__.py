@@ -1,10 +1,9 @@
 """The layer library: learnable-connectivity graph convolution for any PyG graph.
 
-Imports nothing of the face side.
+Imports nothing that is specific to faces.
 """
 
 from lgcn.nn.connectivity import (
-    CONNECTIVITIES,
     AdjacencyConnectivity,
     Connectivity,
     LearnableConnectivity,
@@ -12,13 +11,13 @@ from lgcn.nn.connectivity import (
     UniformConnectivity,
 )
 from lgcn.nn.conv import DenseLGCNConv, LGCNConv
-from lgcn.nn.models import LGCN, LandmarkRefiner
+from lgcn.nn.models import LGCN, DenseLGCN, LandmarkRefiner
 
 __all__ = [
-    "CONNECTIVITIES",
     "LGCN",
     "AdjacencyConnectivity",
     "Connectivity",
+    "DenseLGCN",
     "DenseLGCNConv",
     "LGCNConv",
     "LandmarkRefiner",

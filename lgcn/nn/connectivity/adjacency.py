@@ -1,4 +1,4 @@
-"""One learned matrix for all images."""
+"""One learned matrix of scores for all images."""
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +7,19 @@ from lgcn.nn.connectivity.base import Connectivity
 
 
 class AdjacencyConnectivity(Connectivity):
-    r"""A learned score a pair of landmark types, :math:`s_{ij} = A_{l_i l_j}`, the same for every image.
+    r"""A learned score for each pair of landmark types, :math:`s_{ij} = A_{l_i l_j}`, the same for every image.
 
     From `"Structured Landmark Detection via Topology-Adapting Deep Graph Learning"
-    <https://arxiv.org/abs/2004.08190>`_, against which the paper's ablation compares: there the matrix itself
-    weighs (``normalization="raw"``).
+    <https://arxiv.org/abs/2004.08190>`_, the baseline of the paper's ablation, where the matrix itself is the weight
+    (``normalization="raw"``).
 
     Args:
         num_landmarks: K.
         normalization: ``"softmax"``, ``"sigmoid"`` or ``"raw"``.
-        self_loops: as :class:`Connectivity` has it.
-        symmetric: as :class:`Connectivity` has it.
+        self_loops: see :class:`Connectivity`.
+        symmetric: see :class:`Connectivity`.
 
-    ``weight`` [K, K] starts at zero, uniform weights, and as 1 / K where it weighs itself.
+    ``weight`` [K, K] starts with equal edge weights: at zero, or at 1 / K with ``normalization="raw"``.
     """
 
     def __init__(
@@ -34,10 +34,13 @@ class AdjacencyConnectivity(Connectivity):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Resets ``weight`` to equal edge weights."""
         nn.init.constant_(self.weight, 1 / self.num_landmarks if self.normalization == "raw" else 0.0)
 
-    def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
+    def edge_scores(
+        self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
         return self.weight[id_i, id_j]
 
-    def pair_score(self, confidence: Tensor) -> Tensor:
+    def pair_scores(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.weight.unsqueeze(0)

@@ -1,4 +1,4 @@
-"""A graph drawn by hand: along contours, between near landmarks, or edge by edge."""
+"""A hand-made graph: along contours, between nearest landmarks, or edge by edge."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,19 +13,18 @@ from lgcn.nn.connectivity.uniform import UniformConnectivity
 class TopologyConnectivity(UniformConnectivity):
     r"""Uniform weights over hand-picked neighbours: :math:`e_{ij} = 1 / |\mathcal{N}(i)|` for those, 0 for all others.
 
-    The baseline that learned connectivities are measured against. Pairs from all sources are joined, and each
-    counts both ways.
+    A baseline for learned connectivities. Pairs from all sources are combined, and each counts in both directions.
 
     Args:
         num_landmarks: K.
         edges: pairs of landmark types.
-        contours: sequences of landmark types; each is a neighbour of the next, see ``closed``.
+        contours: sequences of landmark types, each a neighbour of the next; see ``closed``.
         closed: for each contour, whether its last landmark is a neighbour of its first; all open if None.
         mean_shape: K points (x, y) in any unit, for ``num_nearest``.
-        num_nearest: joins each landmark to that many that lie nearest in the mean shape.
+        num_nearest: connects each landmark to this many nearest landmarks of the mean shape.
         normalization: ``"softmax"`` is the mean over the neighbours, ``"raw"`` their sum.
-        self_loops: as :class:`Connectivity` has it.
-        symmetric: as :class:`Connectivity` has it; the scores are.
+        self_loops: see :class:`Connectivity`.
+        symmetric: see :class:`Connectivity`; these scores are symmetric anyway.
 
     Raises:
         InputError: if no pair is given, or a landmark is not in 0 ... K - 1.
@@ -58,7 +57,7 @@ class TopologyConnectivity(UniformConnectivity):
         if num_nearest:
             near |= self._nearest(mean_shape, num_nearest)
         elif mean_shape is not None:
-            raise InputError("Expected 'num_nearest' of 1 or more beside 'mean_shape' (got 0).")
+            raise InputError("Expected 'num_nearest' of 1 or more with 'mean_shape' (got 0).")
         near |= near.t().clone()
         near.fill_diagonal_(False)
         if not near.any() and num_landmarks > 1:
@@ -66,12 +65,12 @@ class TopologyConnectivity(UniformConnectivity):
         self.num_pairs = int(near.sum()) // 2
         if self_loops != "none":
             near.fill_diagonal_(True)
-        self._restrict(~near)
+        self.set_forbidden(~near)
 
     def _nearest(self, mean_shape: Sequence[Sequence[float]] | Tensor | None, count: int) -> Tensor:
         """[K, K], True where landmark j is one of the ``count`` nearest to i."""
         if mean_shape is None:
-            raise InputError("Expected 'mean_shape', K points (x, y), beside 'num_nearest' (got None).")
+            raise InputError("Expected 'mean_shape', K points (x, y), with 'num_nearest' (got None).")
         if not 0 < count < self.num_landmarks:
             raise InputError(f"Expected 'num_nearest' in 1 ... {self.num_landmarks - 1} (got {count}).")
         points = torch.as_tensor(mean_shape, dtype=torch.float64, device="cpu")
@@ -81,8 +80,8 @@ class TopologyConnectivity(UniformConnectivity):
             1, distance.topk(count, largest=False).indices, True
         )
 
-    def _options(self) -> dict[str, Any]:
-        return {"num_pairs": self.num_pairs, **super()._options()}
+    def options(self) -> dict[str, Any]:
+        return {"num_pairs": self.num_pairs, **super().options()}
 
 
 def _pair(edge: Sequence[int]) -> tuple[int, int]:

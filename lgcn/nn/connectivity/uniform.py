@@ -1,4 +1,4 @@
-"""Every neighbour weighs the same: the graph without a learned connectivity."""
+"""Equal weights for all neighbours: the graph without a learned connectivity."""
 
 from torch import Tensor
 
@@ -8,13 +8,15 @@ from lgcn.nn.connectivity.base import Connectivity
 class UniformConnectivity(Connectivity):
     r"""The mean over the neighbours, :math:`e_{ij} = 1 / |\mathcal{N}(i)|`; their sum with ``normalization="raw"``.
 
-    Scores are all the same: 0, and 1 where they weigh themselves.
+    All scores are equal: 0, or 1 with ``normalization="raw"``.
     """
 
-    def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
+    def edge_scores(
+        self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
         return confidence_i.new_full(confidence_i.shape, self._score)
 
-    def pair_score(self, confidence: Tensor) -> Tensor:
+    def pair_scores(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
         return confidence.new_full((1, self.num_landmarks, self.num_landmarks), self._score)
 
     @property

@@ -1,4 +1,4 @@
-"""Graph convolutions: one operator per file, for edge lists and for complete graphs."""
+"""Graph convolutions, for edge lists and for complete graphs."""
 
 from lgcn.nn.conv.dense_lgcn_conv import DenseLGCNConv
 from lgcn.nn.conv.lgcn_conv import LGCNConv

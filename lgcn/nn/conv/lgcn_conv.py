@@ -1,97 +1,68 @@
 """The paper's graph convolution on any PyG graph."""
 
-import re
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import MeanAggregation, MultiAggregation, SumAggregation
-from torch_geometric.typing import OptTensor
-from torch_geometric.utils import to_edge_index
+from torch_geometric.typing import OptTensor, PairOptTensor, PairTensor, SparseTensor
+from torch_geometric.utils import is_sparse, to_edge_index
 
-from lgcn.checks import InputError, check_edges, check_images, check_mask, check_shape
+from lgcn.checks import InputError, check_edges, check_ids, check_images, check_mask, check_shape, check_tensor
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.functional.autocast import autocast_disabled
+from lgcn.nn.conv.base import LGCNConvBase, SharedEdges, mask_rows, mask_weights
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
 
-_MESSAGE_HOOKS = re.compile("_(propagate|message|aggregate|message_and_aggregate)_forward(_pre)?_hooks")
+
+def _without_fusing(register: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook on messages or on their sum needs the messages: registering one disables the fused path."""
+
+    @wraps(register)
+    def register_hook(self: MessagePassing, hook: Callable[..., Any]) -> Any:
+        self.fuse = False
+        return register(self, hook)
+
+    return register_hook
 
 
-def graph_centres(pos: Tensor, edge_index: Any, mask: Tensor | None = None) -> Tensor:
-    """For each node the mean position of its graph, [..., N, 2], of the nodes that are there; without gradients.
-
-    Only differences of positions enter a layer. Sums of these are exact wherever graphs lie if positions are taken
-    from such a point, one for all nodes that edges join. Graphs of a batch follow one another: one ends at each node
-    that no edge passes. Where nodes stand in another order, several graphs have one centre.
-
-    Args:
-        pos: [..., N, 2], 0 where a node is missing.
-        edge_index: [2, E], or another layout of PyG's.
-        mask: [..., N], False where a node is missing.
-    """
-    pos, num_nodes = pos.detach(), pos.shape[-2]
-    one, other = _ends(edge_index)
-    each = torch.ones((), dtype=torch.long, device=pos.device).expand_as(one)
-    # How many edges begin at a node or before and end behind it.
-    passing = torch.zeros(num_nodes, dtype=torch.long, device=pos.device)
-    passing = passing.index_add(0, torch.minimum(one, other), each)
-    passing = passing.index_add(0, torch.maximum(one, other), each, alpha=-1).cumsum(0)
-    # Graphs begin behind the nodes where others end; the last node ends one, and is rolled to the front.
-    graph = (passing == 0).roll(1).cumsum(0) - 1
-    there = torch.ones_like(pos[..., :1]) if mask is None else mask.unsqueeze(-1).expand(*pos.shape[:-1], 1)
-    # At least in single precision, in which sums neither overflow nor come to a standstill.
-    each_pos = torch.cat([pos, there.to(pos.dtype)], dim=-1).to(torch.promote_types(pos.dtype, torch.float32))
-    total = torch.zeros_like(each_pos).index_add(-2, graph, each_pos)
-    return (total[..., :2] / total[..., 2:].clamp_min(1)).index_select(-2, graph).to(pos.dtype)
-
-
-def _ends(edge_index: Any) -> tuple[Tensor, Tensor]:
-    """The nodes at the two ends of each edge, [E] both, in whatever layout edges come."""
-    if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
-        edge_index = to_edge_index(edge_index)[0]
-    return edge_index[0], edge_index[1]
-
-
-def without_missing_ends(edge_weight: Tensor, edge_index: Any, mask: Tensor) -> Tensor:
-    """Weights [E] or [B, E] that are 0 on all edges of nodes that ``mask`` [N] or [B, N] says are missing."""
-    one, other = _ends(edge_index)
-    return torch.where(mask[..., one] & mask[..., other], edge_weight, 0.0)
-
-
-class LGCNConv(MessagePassing):
-    r"""Graph convolution with learnable connectivity and shape features, eq. 4.
+class LGCNConv(LGCNConvBase, MessagePassing):
+    r"""Graph convolution with learnable connectivity and shape features, eq. 4 of "Facial Landmark Detection with
+    Learnable Connectivity Graph Convolutional Network" (L. Q. Nguyen et al., 2022).
 
     .. math::
         \mathbf{h}'_i = \mathbf{W}_1 \mathbf{h}_i + \sum_{j \in \mathcal{N}(i)} e_{ij} \mathbf{W}_2
         (\mathbf{h}_j \oplus \mathbf{q}_{ij}) + \mathbf{b}, \qquad \mathbf{q}_{ij} = \mathbf{p}_i - \mathbf{p}_j
 
-    from `"Facial Landmark Detection with Learnable Connectivity Graph Convolutional Network"`, where
-    :math:`e_{ij}` are given as ``edge_weight`` or computed from landmark types and confidences by
+    The weights :math:`e_{ij}` are given as ``edge_weight`` or computed from landmark types and confidences by
     ``connectivity``.
 
-    Nodes are transformed before messages are sent, which is exact: with :math:`\mathbf{W}_2 = [\mathbf{W}_{2h},
-    \mathbf{W}_{2q}]` the sum is :math:`\sum_j e_{ij} (\mathbf{W}_{2h} \mathbf{h}_j - \mathbf{W}_{2q} \mathbf{p}_j) +
-    (\sum_j e_{ij}) \mathbf{W}_{2q} \mathbf{p}_i`, and no tensor of E x (C + 2) is made.
+    Features are transformed at the nodes, and displacements after their sum, which is exact: with
+    :math:`\mathbf{W}_2 = [\mathbf{W}_{2h}, \mathbf{W}_{2q}]` the sum is :math:`\sum_j e_{ij} \mathbf{W}_{2h} \mathbf{h}_j
+    + \mathbf{W}_{2q} \sum_j e_{ij} \mathbf{q}_{ij}`. On a CPU the first sum is a product with a sparse matrix, see
+    :meth:`message_and_aggregate`.
 
-    On a CPU, where messages are plain (no explainer, no hook, ``aggr="add"``), their sums are products with a sparse
-    matrix and no message is written down, see :mod:`lgcn.nn.functional.weighted_sum`.
-
-    Images that share one edge list need no block-diagonal batch: a leading axis B of nodes [B, N, F] and
-    of what comes with them works as well.
+    Images that share one edge list need no block-diagonal batch: a leading axis B of ``x`` and of the other node
+    inputs works as well.
 
     Args:
-        in_channels (int): Channels of the input features :math:`\mathbf{h}`.
-        out_channels (int): Channels of the output features.
+        in_channels (int or tuple): Size of each input sample, or :obj:`-1` to derive it from the first input. A
+            tuple is for source and target nodes of a bipartite graph.
+        out_channels (int): Size of each output sample.
         connectivity (Connectivity, optional): Computes :math:`e_{ij}`; without it ``edge_weight`` must be given.
             (default: :obj:`None`)
-        shape_features (bool, optional): Whether :math:`\mathbf{q}_{ij}` is concatenated. (default: :obj:`True`)
-        bias (bool, optional): Whether :math:`\mathbf{b}` is added. (default: :obj:`True`)
+        shape_features (bool, optional): If set to :obj:`False`, :math:`\mathbf{q}_{ij}` is left out.
+            (default: :obj:`True`)
+        bias (bool, optional): If set to :obj:`False`, there is no bias. (default: :obj:`True`)
         **kwargs (optional): Additional arguments of :class:`torch_geometric.nn.MessagePassing`; with shape features
-            the aggregation must be linear, ``"add"`` (the paper, the default) or ``"mean"``.
+            the aggregation must be linear, :obj:`"add"` (the paper, the default) or :obj:`"mean"`.
 
     Shapes:
-        - **input:** node features :math:`(N, F_{in})`, positions :math:`(N, 2)`, edge indices :math:`(2, E)`,
+        - **input:** node features :math:`(N, F_{in})` or
+          :math:`((N_s, F_s), (N_t, F_t))` if bipartite, positions :math:`(N, 2)`, edge indices :math:`(2, E)`,
           landmark ids :math:`(N)` and confidences :math:`(N)`, or edge weights :math:`(E)`
         - **output:** node features :math:`(N, F_{out})`, or
           :math:`((N, F_{out}), ((2, E), (E)))` if :obj:`return_connectivity=True`
@@ -99,7 +70,7 @@ class LGCNConv(MessagePassing):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | tuple[int, int],
         out_channels: int,
         connectivity: Connectivity | None = None,
         shape_features: bool = True,
@@ -108,144 +79,191 @@ class LGCNConv(MessagePassing):
     ) -> None:
         aggr = kwargs.setdefault("aggr", "add")
         try:
-            super().__init__(node_dim=-2, **kwargs)
+            super().__init__(in_channels, out_channels, connectivity, shape_features, bias, node_dim=-2, **kwargs)
         except ValueError as error:
             if not isinstance(aggr, str) or f"'{aggr}'" not in str(error):
                 raise
             raise InputError(f"Expected 'aggr' to be one of PyG's (got '{aggr}'). Such as 'add' or 'mean'.") from error
         if shape_features and not isinstance(self.aggr_module, SumAggregation | MeanAggregation):
             raise InputError(
-                f"Expected 'aggr' to be 'add' or 'mean' with shape features, which are split off the sum over the "
-                f"neighbours (got {aggr!r}). Or set shape_features=False."
+                f"Expected 'aggr' to be 'add' or 'mean' with shape features, which are added to the aggregated "
+                f"features (got {aggr!r}). Or set shape_features=False."
             )
         if isinstance(self.aggr_module, MultiAggregation) and self.aggr_module.mode == "cat":
             raise InputError(
-                f"Expected 'aggr' to give as many channels as it takes (got {aggr!r}, which stand side by side). Name "
+                f"Expected 'aggr' to give as many channels as it takes (got {aggr!r}, which are concatenated). Name "
                 "one, or combine them: aggr_kwargs={'mode': 'sum'}."
             )
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.connectivity = connectivity
-        self.shape_features = shape_features
-        self.lin_self = nn.Linear(in_channels, out_channels, bias=bias)
-        self.lin_neighbor = nn.Linear(in_channels + 2 * shape_features, out_channels, bias=False)
+        # PyG fuses a sum over any subclass; this one only with the messages and the flow that it is made for.
+        self.fuse = (
+            type(self.aggr_module) is SumAggregation
+            and type(self).message is LGCNConv.message
+            and self.flow == "source_to_target"
+        )
         self.reset_parameters()
 
+    register_propagate_forward_pre_hook = _without_fusing(MessagePassing.register_propagate_forward_pre_hook)
+    register_propagate_forward_hook = _without_fusing(MessagePassing.register_propagate_forward_hook)
+    register_message_forward_pre_hook = _without_fusing(MessagePassing.register_message_forward_pre_hook)
+    register_message_forward_hook = _without_fusing(MessagePassing.register_message_forward_hook)
+    register_aggregate_forward_pre_hook = _without_fusing(MessagePassing.register_aggregate_forward_pre_hook)
+    register_aggregate_forward_hook = _without_fusing(MessagePassing.register_aggregate_forward_hook)
+
     def reset_parameters(self) -> None:
+        MessagePassing.reset_parameters(self)
         super().reset_parameters()
-        self.lin_self.reset_parameters()
-        self.lin_neighbor.reset_parameters()
-        if self.connectivity is not None:
-            self.connectivity.reset_parameters()
+
+    @overload
+    def forward(
+        self,
+        x: Tensor | PairTensor,
+        edge_index: Tensor | SparseTensor,
+        pos: Tensor | PairTensor | None = ...,
+        landmark_id: Tensor | None = ...,
+        confidence: Tensor | None = ...,
+        edge_weight: Tensor | SharedEdges | None = ...,
+        mask: Tensor | None = ...,
+        return_connectivity: Literal[False] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        x: Tensor | PairTensor,
+        edge_index: Tensor | SparseTensor,
+        pos: Tensor | PairTensor | None = ...,
+        landmark_id: Tensor | None = ...,
+        confidence: Tensor | None = ...,
+        edge_weight: Tensor | SharedEdges | None = ...,
+        mask: Tensor | None = ...,
+        *,
+        return_connectivity: Literal[True],
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
 
     def forward(
         self,
-        x: Tensor,
-        edge_index: Tensor,
-        pos: Tensor | None = None,
+        x: Tensor | PairTensor,
+        edge_index: Tensor | SparseTensor,
+        pos: Tensor | PairTensor | None = None,
         landmark_id: Tensor | None = None,
         confidence: Tensor | None = None,
-        edge_weight: Tensor | None = None,
+        edge_weight: Tensor | SharedEdges | None = None,
         mask: Tensor | None = None,
         return_connectivity: bool = False,
-        origin: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Runs the layer.
+        """Runs the forward pass.
 
         Args:
-            x: [N, in_channels] or [B, N, in_channels].
+            x: [N, in_channels] or [B, N, in_channels]; or a pair of source and target features of a bipartite graph,
+                which needs ``edge_weight``.
             edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1. Also an ``EdgeIndex``, or a
-                transposed ``SparseTensor`` or sparse matrix of torch's, as PyG takes them.
-            pos: [N, 2] or [B, N, 2], positions; needed with shape features.
-            landmark_id: [N], types in 0 ... K - 1; needed where no ``edge_weight`` is given.
-            confidence: [N] or [B, N], in [0, 1]; needed where no ``edge_weight`` is given.
-            edge_weight: [E] or [B, E], used as it is instead of the connectivity.
-            mask: [N] or [B, N], False where a node is missing: nobody's neighbour, whoever gives the weights, and its
-                output is 0. What stands there is not read. Its edges weigh 0, which ``aggr="add"`` cannot tell from
-                no edges; a mean still counts them.
+                transposed ``SparseTensor`` or sparse matrix of PyTorch's, whose values are not read.
+            pos: [N, 2] or [B, N, 2], positions; needed with shape features; a pair if ``x`` is one.
+            landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
+            confidence: [N] or [B, N], in [0, 1]; needed without ``edge_weight``.
+            edge_weight: [E] or [B, E], used instead of the connectivity.
+            mask: [N] or [B, N], False where a node is missing: it is nobody's neighbour, also with given weights, and
+                its output is 0. Values at a missing node are not read. Its edges get weight 0, which ``aggr="add"``
+                cannot distinguish from no edges; a mean still counts them.
             return_connectivity: return ``(out, (edge_index, edge_weight))``.
-            origin: [N, 2] or [B, N, 2], :func:`graph_centres` where they are known already.
 
         Raises:
-            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
-                while compiling).
+            InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and nothing
+                is checked while compiling).
         """
-        check_shape("x", x, "... N C", C=self.in_channels)
-        listed = isinstance(edge_index, Tensor) and edge_index.layout == torch.strided
-        if listed:
-            check_edges("edge_index", edge_index, x.shape[-2])
-        elif isinstance(edge_index, Tensor) and edge_index.layout == torch.sparse_coo and not edge_index.is_coalesced():
-            raise InputError(
-                "Expected 'edge_index' to be coalesced (got a sparse matrix that is not). Use .coalesce()."
-            )
-        check_images(
-            x.shape[:-2], pos=(pos, 2), confidence=(confidence, 1), edge_weight=(edge_weight, 1), mask=(mask, 1)
-        )
-        if mask is not None:
-            check_mask("mask", mask, "... N", N=x.shape[-2])
-            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
-        if edge_weight is None:
-            edge_weight = self._connect(edge_index, landmark_id, confidence, mask, x.shape[-2])
-        else:
-            if listed:
-                check_shape("edge_weight", edge_weight, "... E", E=edge_index.shape[1])
-            edge_weight = edge_weight if mask is None else without_missing_ends(edge_weight, edge_index, mask)
-        sent, placed = x @ self.lin_neighbor.weight[:, : self.in_channels].t(), None
+        if isinstance(edge_weight, SharedEdges):
+            assert isinstance(x, Tensor) and not isinstance(pos, tuple)
+            self.initialize_lazily(x, x)
+            pos = pos if self.shape_features else None
+            return self.convolve((x, x), edge_index, (pos, pos), edge_weight.weight)
+        source, target = _pair("x", x)
+        nodes = (source.shape[-2], target.shape[-2])
+        for each, channels in zip((source, target), self.initialize_lazily(source, target), strict=True):
+            check_shape("x", each, "... N C", C=channels)
+        positions: PairOptTensor = (None, None)
         if self.shape_features:
-            placed = self._place(pos, edge_index, mask, origin, x.shape[-2])
-            sent = sent - placed
-            # A channel of ones brings the sum of the weights, of those messages that an explainer lets through.
-            sent = torch.cat([sent, torch.ones_like(sent[..., :1])], dim=-1)
-        if self._sends_plain_messages(edge_index) and has_sparse_product(sent, edge_weight, edge_index):
-            out = weighted_sum(sent, edge_weight, edge_index)
+            if pos is None:
+                raise InputError("Expected 'pos' [N, 2] for shape features (got None). Or set shape_features=False.")
+            positions = _pair("pos", pos)
+            for each, count in zip(positions, nodes, strict=True):
+                check_shape("pos", each, "... N 2", N=count)
+                check_images(target.shape[:-2], pos=(each, 2))
+        edges = as_edge_list(edge_index)
+        if self.flow != "source_to_target" and edges is not edge_index:
+            raise InputError("Expected 'edge_index' [2, E] with flow='target_to_source' (got another layout).")
+        check_edges("edge_index", edges, max(nodes))
+        if isinstance(x, tuple):
+            if mask is not None or edge_weight is None or self.flow != "source_to_target":
+                raise InputError(
+                    "Expected 'edge_weight' [E], no 'mask' and flow='source_to_target' with a pair 'x' of source and "
+                    "target nodes."
+                )
+            check_ids("edge_index", edges[0], nodes[0])
+            check_ids("edge_index", edges[1], nodes[1])
+        elif mask is not None:
+            check_mask("mask", mask, "... N", N=nodes[0])
+            check_images(x.shape[:-2], mask=(mask, 1))
+            source = target = mask_rows(x, mask)
+            if isinstance(positions[0], Tensor):
+                positions = (mask_rows(positions[0], mask),) * 2
+        if edge_weight is None:
+            images = target.shape[:-2]
+            weight = self._compute_weights(edges, landmark_id, confidence, mask, nodes[0], images)
         else:
-            # propagate_type: (x: Tensor, alpha: Tensor)
-            out = self.propagate(edge_index, x=sent, alpha=edge_weight)
-        if placed is not None:
-            out = out[..., :-1] + out[..., -1:] * placed
-        out = self.lin_self(x) + out
-        if mask is not None:
-            out = out * mask.unsqueeze(-1)
-        return (out, (edge_index, edge_weight)) if return_connectivity else out
+            check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
+            check_images(target.shape[:-2], edge_weight=(edge_weight, 1))
+            weight = edge_weight if mask is None else mask_weights(edge_weight, mask[..., edges[0]], mask[..., edges[1]])
+        out = mask_rows(self.convolve((source, target), edges, positions, weight), mask)
+        return (out, (edge_index, weight)) if return_connectivity else out
 
-    def _place(
-        self, pos: Tensor | None, edge_index: Tensor, mask: Tensor | None, origin: Tensor | None, num_nodes: int
+    def convolve(
+        self, x: PairTensor, edge_index: Tensor, pos: PairOptTensor, edge_weight: Tensor
     ) -> Tensor:
-        """W_2's share of the positions, [..., N, C'], which autocast does not round."""
-        if pos is None:
-            raise InputError("Expected 'pos' [N, 2] for shape features (got None). Or set shape_features=False.")
-        check_shape("pos", pos, "... N 2", N=num_nodes)
-        with autocast_disabled(pos.device.type):
-            pos = pos if mask is None else pos.masked_fill(~mask.unsqueeze(-1), 0.0)
-            if origin is None:
-                origin = graph_centres(pos, edge_index, mask)
-            check_shape("origin", origin, "... N 2", N=num_nodes)
-            pos = pos - origin
-            weight = self.lin_neighbor.weight[:, self.in_channels :]
-            return pos.to(weight.dtype) @ weight.t()
+        """:meth:`forward` without checks, from features and positions of source and target nodes."""
+        source, target = x
+        of_features, of_displacement = self.neighbor_weights
+        sent, size = source @ of_features.t(), (source.shape[-2], target.shape[-2])
+        if self.fuse and not self.explain and has_sparse_product(sent, edge_weight):
+            received = self.message_and_aggregate(edge_index, sent, edge_weight, pos, size[1])
+        else:
+            # propagate_type: (x: Tensor, alpha: Tensor, pos: PairOptTensor)
+            received = self.propagate(edge_index, x=sent, alpha=edge_weight, pos=pos, size=size)
+        if self.shape_features:
+            displacement = received[..., self.out_channels :] @ of_displacement.t()
+            received = received[..., : self.out_channels] + displacement
+        return self.lin_self(target) + received
 
-    def _sends_plain_messages(self, edge_index: Tensor) -> bool:
-        """Whether nobody looks at single messages or changes them, so that their sums are all that is wanted."""
-        if torch.compiler.is_compiling():
-            return False
-        watched = any(hooks for name, hooks in vars(self).items() if _MESSAGE_HOOKS.fullmatch(name))
-        return (
-            type(edge_index) is Tensor
-            and type(self).message is LGCNConv.message
-            and type(self.aggr_module) is SumAggregation
-            and self.flow == "source_to_target"
-            and self.decomposed_layers == 1
-            and not self.explain
-            and not watched
-        )
+    # The name alpha lets PyG's AttentionExplainer find the weights.
+    def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:
+        if pos_i is not None and pos_j is not None:
+            x_j = torch.cat([x_j, (pos_i - pos_j).expand(*x_j.shape[:-1], -1)], dim=-1)
+        return alpha.unsqueeze(-1) * x_j
 
-    def _connect(
+    def message_and_aggregate(
+        self, edge_index: Tensor, x: Tensor, alpha: Tensor, pos: PairOptTensor, dim_size: int
+    ) -> Tensor:
+        """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
+
+        Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
+        :obj:`False`, an explainer is at work, or a hook on messages or their sum is registered.
+        """
+        received = weighted_sum(x, alpha, edge_index, dim_size)
+        if pos[0] is None or pos[1] is None:
+            return received
+        # Differences are taken at the edges, exactly those of eq. 4: no other position can spoil them.
+        neighbor, receiver = edge_index
+        displacement = alpha.unsqueeze(-1) * (pos[1].index_select(0, receiver) - pos[0].index_select(0, neighbor))
+        total = displacement.new_zeros(dim_size, 2).index_add(0, receiver, displacement)
+        return torch.cat([received, total], dim=-1)
+
+    def _compute_weights(
         self,
         edge_index: Tensor,
         landmark_id: Tensor | None,
         confidence: Tensor | None,
         mask: Tensor | None,
         num_nodes: int,
+        images: torch.Size,
     ) -> Tensor:
         if self.connectivity is None:
             raise InputError("Expected 'edge_weight' [E] for a layer without a connectivity (got None).")
@@ -253,16 +271,16 @@ class LGCNConv(MessagePassing):
             raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
         check_shape("landmark_id", landmark_id, "N", N=num_nodes)
         check_shape("confidence", confidence, "... N", N=num_nodes)
+        check_images(images, confidence=(confidence, 1))
         landmark_id, confidence = self.connectivity.check_nodes(landmark_id, confidence, mask)
         node = torch.arange(num_nodes, device=landmark_id.device)
-        there = None if mask is None else mask.unsqueeze(-1)
         # edge_updater_type: (landmark_id: Tensor, confidence: Tensor, node: Tensor, mask: OptTensor)
         return self.edge_updater(
             edge_index,
             landmark_id=landmark_id.unsqueeze(-1),
             confidence=confidence.unsqueeze(-1),
             node=node.unsqueeze(-1),
-            mask=there,
+            mask=None if mask is None else mask.unsqueeze(-1),
         )
 
     def edge_update(
@@ -279,7 +297,7 @@ class LGCNConv(MessagePassing):
         dim_size: int,
     ) -> Tensor:
         assert self.connectivity is not None
-        weight = self.connectivity.edge_weight(
+        weight = self.connectivity.edge_weights(
             landmark_id_i.squeeze(-1),
             landmark_id_j.squeeze(-1),
             confidence_i.squeeze(-1),
@@ -291,12 +309,38 @@ class LGCNConv(MessagePassing):
         )
         return weight.expand(*confidence_i.shape[:-2], -1)
 
-    # By the name of alpha PyG's AttentionExplainer finds the weights.
-    def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
-        return alpha.unsqueeze(-1) * x_j
+    def for_inference(self) -> nn.Module:
+        """A copy for inference, see :meth:`Connectivity.for_inference <lgcn.nn.Connectivity.for_inference>`."""
+        from lgcn.nn.inference import for_inference
 
-    def __repr__(self) -> str:
-        return (
-            f"{self.__class__.__name__}({self.in_channels}, {self.out_channels}, "
-            f"connectivity={self.connectivity}, shape_features={self.shape_features})"
+        return for_inference(self)
+
+
+def as_edge_list(edge_index: Tensor | SparseTensor) -> Tensor:
+    """A plain tensor [2, E] of neighbours and receiving nodes, from any of the layouts that PyG's layers take.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(edge_index, EdgeIndex):
+        return edge_index.as_tensor()
+    if isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
+        return edge_index
+    if not is_sparse(edge_index):
+        raise InputError(f"Expected 'edge_index' to be a tensor [2, E] (got {type(edge_index).__name__}).")
+    if isinstance(edge_index, Tensor) and edge_index.layout not in (torch.sparse_coo, torch.sparse_csr):
+        raise InputError(f"Expected 'edge_index' as a list, COO or CSR (got {edge_index.layout}). Use .to_sparse_csr().")
+    if isinstance(edge_index, Tensor) and edge_index.layout == torch.sparse_coo and not edge_index.is_coalesced():
+        raise InputError(
+            "Expected 'edge_index' to be coalesced (got a sparse matrix that is not). Use .coalesce()."
         )
+    # A transposed matrix has the receiving nodes in its rows.
+    return to_edge_index(edge_index)[0].flip(0)
+
+
+def _pair(name: str, given: Tensor | PairTensor) -> PairTensor:
+    """Source and target, the same tensor twice unless a pair is given."""
+    pair = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
+    for each in pair:
+        check_tensor(name, each)
+    return pair

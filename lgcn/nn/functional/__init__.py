@@ -1,1 +1,1 @@
-"""Pure functions and small helpers of the layers."""
+"""Pure functions and tiny modules that the layers are built from."""

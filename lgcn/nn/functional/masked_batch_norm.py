@@ -1,40 +1,49 @@
-"""Batch normalisation by the statistics of what is there."""
+"""Batch normalisation with a mask."""
 
 import torch
 from torch import Tensor, nn
 
 
-def batch_norm_of(norm: nn.BatchNorm1d, x: Tensor, there: Tensor) -> Tensor:
-    """Batch normalisation in training by the statistics of the rows that are there.
+class MaskedBatchNorm(nn.BatchNorm1d):
+    r"""Batch normalisation over all axes but the last, with statistics of the rows that are present.
 
-    Picking them would make a tensor whose size depends on values, which no compiler follows. Statistics are taken in
-    the precision of the running ones, whatever x was rounded to. Where no row is there the running ones stay.
+    .. math::
+        \mu = \frac{\sum_n w_n \mathbf{x}_n}{\sum_n w_n}, \qquad
+        \sigma^2 = \frac{\sum_n w_n (\mathbf{x}_n - \mu)^2}{\sum_n w_n}
 
-    Args:
-        norm: whose running statistics move.
-        x: [..., C].
-        there: what broadcasts to [..., 1]: booleans, or how often each row counts, 0 or more.
-
-    Returns:
-        [..., C], normalised where it is missing too.
+    Selecting rows would create tensors whose size depends on values, which no compiler can follow. Without weights, and
+    in eval mode, it is :class:`torch.nn.BatchNorm1d`, whose arguments and state it has. Statistics are computed in the
+    precision of the running statistics. If no row is present, the running statistics stay as they are.
     """
-    given = x.dtype
-    x = x.to(norm.get_buffer("running_mean").dtype)
-    there = there.expand(*x.shape[:-1], 1)
-    missing = there == 0
-    axes = tuple(range(x.dim() - 1))
-    total = there.sum()
-    count = total.masked_fill(total == 0, 1)
 
-    def mean_of(values: Tensor) -> Tensor:
-        values = values.masked_fill(missing, 0.0)
-        return (values if there.dtype == torch.bool else values * there).sum(axes) / count
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Normalises rows.
 
-    mean = mean_of(x)
-    variance = mean_of((x - mean).square())
-    with torch.no_grad():
-        momentum = (total > 0).to(mean.dtype) * (norm.momentum or 0.0)
-        norm.get_buffer("num_batches_tracked").add_(total > 0)
-        norm.get_buffer("running_mean").lerp_(mean, momentum)
-        norm.get_buffer("running_var").lerp_(variance * count / (count - 1).clamp_min(1), momentum)
-    return ((x - mean) * (variance + norm.eps).rsqrt() * norm.weight + norm.bias).to(given)
+        Args:
+            x: [..., C].
+            weight: broadcastable to [...], how often each row counts: booleans or numbers of 0 or more.
+
+        Returns:
+            [..., C], of the type of ``x``; rows that are not present are normalised too.
+        """
+        if weight is None or not self.training:
+            return super().forward(x.flatten(0, -2)).view(x.shape)
+        given = x.dtype
+        x = x.to(self.get_buffer("running_mean").dtype)
+        weight = weight.expand(x.shape[:-1]).unsqueeze(-1)
+        absent, axes = weight == 0, tuple(range(x.dim() - 1))
+        total = weight.sum()
+        count = total.masked_fill(total == 0, 1)
+
+        def mean_of(values: Tensor) -> Tensor:
+            # Filling first keeps NaN in absent rows out of the sum.
+            return (values.masked_fill(absent, 0.0) * weight).sum(axes) / count
+
+        mean = mean_of(x)
+        variance = mean_of((x - mean).square())
+        with torch.no_grad():
+            momentum = (total > 0).to(mean.dtype) * (self.momentum or 0.0)
+            self.get_buffer("num_batches_tracked").add_(total > 0)
+            self.get_buffer("running_mean").lerp_(mean, momentum)
+            self.get_buffer("running_var").lerp_(variance * count / (count - 1).clamp_min(1), momentum)
+        return ((x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias).to(given)

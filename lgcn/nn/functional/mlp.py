@@ -1,38 +1,58 @@
-"""What is asked of PyG's MLPs here: their widths, and all that follows their first layer."""
+"""Helpers for PyG's MLP: masked batch normalisation, and evaluation from the first hidden layer on."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch_geometric.nn import MLP
+from torch_geometric.nn import MLP, BatchNorm
 
-from lgcn.checks import InputError
-from lgcn.nn.functional.masked_batch_norm import batch_norm_of
+from lgcn.checks import InputError, check_choice
+from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
+
+NORMS = ("batch_norm",)
 
 
-def after_first(mlp: MLP, hidden: Tensor, act_last: bool = False, counts: Tensor | None = None) -> Tensor:
-    """What an MLP does after its first linear layer, to [..., H]; with ``act_last`` an activation follows its last.
+def build_mlp(channels: Sequence[int], norm: str | None = None, plain_last: bool = True) -> MLP:
+    """An MLP with the norm after the activation of each hidden layer.
 
-    In training ``counts`` says how often each of the [...] counts in the statistics of batch normalisation.
+    Args:
+        channels: of the input and of each layer.
+        norm: ``"batch_norm"``, a :class:`MaskedBatchNorm`, or None.
+        plain_last: whether the last layer has neither activation nor norm.
+
+    Raises:
+        InputError: for a ``norm`` that is not known.
     """
-    out = hidden.flatten(0, -2)
-    counts = None if counts is None else counts.expand(hidden.shape[:-1]).reshape(-1, 1)
-    for place, norm in enumerate(mlp.norms, start=1):
-        out = mlp.act(out)
-        out = norm(out) if counts is None or not norm.training else batch_norm_of(norm.module, out, counts)
-        if place < len(mlp.lins):
-            out = mlp.lins[place](out)
-    if act_last:
-        out = mlp.act(out)
-    return out.unflatten(0, hidden.shape[:-1])
+    if norm is not None:
+        check_choice("norm", norm, NORMS)
+    mlp = MLP(list(channels), norm=norm, act_first=True, plain_last=plain_last)
+    for each in mlp.norms:
+        if isinstance(each, BatchNorm):
+            each.module = MaskedBatchNorm(each.in_channels)
+    return mlp
 
 
-def widths(name: str, given: int | Sequence[int]) -> list[int]:
+def run_mlp(mlp: MLP, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Applies an MLP to [..., C]; batch statistics count each row as often as ``weight`` [...] says."""
+    return run_hidden_layers(mlp, mlp.lins[0](x), weight)
+
+
+def run_hidden_layers(mlp: MLP, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
+    """All that an MLP does after its first linear layer, from the output [..., H] of that layer."""
+    for layer, norm in enumerate(mlp.norms, start=1):
+        hidden = mlp.act(hidden)
+        hidden = norm.module(hidden, weight) if isinstance(norm, BatchNorm) else norm(hidden)
+        if layer < len(mlp.lins):
+            hidden = mlp.lins[layer](hidden)
+    return hidden
+
+
+def as_widths(name: str, given: int | Sequence[int]) -> list[int]:
     """One width or several, as a list.
 
     Raises:
-        InputError: naming the argument, if any is not a whole number of 1 or more.
+        InputError: naming the argument, if any is not an integer of 1 or more.
     """
-    several = [given] if isinstance(given, int) else list(given)
-    if not all(isinstance(width, int) and width > 0 for width in several):
+    widths = [given] if isinstance(given, int) else list(given)
+    if not all(isinstance(width, int) and width > 0 for width in widths):
         raise InputError(f"Expected '{name}' of 1 or more (got {given}).")
-    return several
+    return widths

@@ -52,29 +52,6 @@ def pair_scores(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Ten
     return _PairScores.apply(table, receiving, neighbour, weight, bias)
 
 
-def pair_scores_by_rows(
-    table: Tensor, of_receiver: Tensor, of_neighbour: Tensor, confidence: Tensor, weight: Tensor
-) -> Tensor:
-    """Scores of all pairs but for what a landmark adds to all of its neighbours, which their softmax does not see.
-
-    ReLU(x + l) = max(x, -l) + l, and the sum over h of v_h l_h is such an addend. What is left takes three passes over
-    H x B x K x K numbers, and few operations: at inference, for a few images.
-
-    Args:
-        table: T [H, K, K], row i receiving.
-        of_receiver: a [H, 1, 1], where l = a c_i.
-        of_neighbour: b [H, 1, 1], where r = b c_j.
-        confidence: c [B, K].
-        weight: v [H].
-
-    Returns:
-        [B, K, K].
-    """
-    hidden = torch.addcmul(table.unsqueeze(1), of_neighbour.unsqueeze(-1), confidence.unsqueeze(-2))
-    torch.maximum(hidden, (of_receiver * -confidence).unsqueeze(-1), out=hidden)
-    return (weight @ hidden.flatten(1)).view(hidden.shape[1:])
-
-
 def _as_written(table: Tensor, receiving: Tensor, neighbour: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     hidden = table.unsqueeze(1) + receiving.unsqueeze(-1) + neighbour.unsqueeze(-2)
     return (hidden.relu() * weight.view(-1, 1, 1, 1)).sum(dim=0) + bias

@@ -1,10 +1,10 @@
-r"""Weighted sums over neighbours as products with a sparse matrix: no message is ever written down.
+r"""Weighted sums over neighbours as products with a sparse matrix.
 
 .. math:: y_i = \sum_{(j, i) \in \mathcal{E}} e_{ji}\, x_j
 
-Messages would fill E x C numbers, written, read and scattered, and again on the way back. The same sum is the product
-of a sparse N x N matrix with x; its gradients are the product with the transposed matrix, and the products of rows
-of the gradient and of x at the edges alone.
+Messages would take E x C numbers, written, read and scattered, and again in the backward pass. The same sum is the
+product of a sparse matrix with x; its gradients are a product with the transposed matrix, and the products of rows of
+the gradient and of x at the edges.
 """
 
 import warnings
@@ -18,90 +18,84 @@ from lgcn.checks import is_transformed
 from lgcn.nn.functional.autocast import autocast_disabled
 
 
-def has_sparse_product(x: Tensor, weight: Tensor, edge_index: Tensor) -> bool:
-    """Whether :func:`weighted_sum` works on these.
+def has_sparse_product(x: Tensor, weight: Tensor) -> bool:
+    """Whether :func:`weighted_sum` supports these.
 
-    It takes x [N, C] and weights [E] of one precision, single or double, on a CPU with MKL, and neither a compiler nor
-    the transforms of torch.func see through it. Indices are looked at, since a sparse product would read whatever lies
-    at a wrong one.
+    It takes x [N, C] and weights [E], both float32 or both float64, on a CPU with MKL. Compilers and the transforms of
+    torch.func cannot see through it.
     """
     return (
-        x.device.type == "cpu"
-        and (x.dim(), weight.dim(), edge_index.dim()) == (2, 1, 2)
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and (x.dim(), weight.dim()) == (2, 1)
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.float64)
-        and edge_index.dtype == torch.long
-        and edge_index.shape == (2, len(weight))
         and torch.backends.mkl.is_available()
         and not is_transformed()
-        and edge_index.numel() > 0
-        and _are_indices(edge_index, len(x))
+        and weight.numel() > 0
     )
 
 
-def _are_indices(edge_index: Tensor, size: int) -> bool:
-    least, most = torch.aminmax(edge_index)
-    return int(least) >= 0 and int(most) < size
-
-
-def weighted_sum(x: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
+def weighted_sum(x: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
     """Sums x over the neighbours of each node.
 
     Args:
         x: [N, C].
         weight: [E].
-        edge_index: [2, E], neighbours in row 0, receiving nodes in row 1, in any order.
+        edge_index: [2, E], neighbours in row 0, receiving nodes in row 1, in any order. Indices are not checked, and a
+            wrong one reads or writes other memory.
+        num_nodes: number of receiving nodes, M.
 
     Returns:
-        [N, C].
+        [M, C].
     """
-    _silence_torch()
-    # Autocast would round what has_sparse_product has found to be of one precision.
+    _silence_beta_warning()
+    # Autocast would round what has_sparse_product found to have one precision.
     with autocast_disabled("cpu"):
-        return _WeightedSum.apply(x, weight, edge_index[0], edge_index[1])
+        return _WeightedSum.apply(x, weight, edge_index[0], edge_index[1], num_nodes)
 
 
 class _WeightedSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, neighbour: Tensor, receiver: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, neighbour, receiver)
-        return _matrix(receiver, neighbour, weight, len(x))[0] @ x
+    def forward(ctx: Any, x: Tensor, weight: Tensor, neighbor: Tensor, receiver: Tensor, num_nodes: int) -> Tensor:
+        ctx.save_for_backward(x, weight, neighbor, receiver)
+        return _matrix(receiver, neighbor, weight, (num_nodes, len(x)))[0] @ x
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        x, weight, neighbour, receiver = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        x, weight, neighbor, receiver = ctx.saved_tensors
         grad_x = grad_weight = None
         if torch.is_grad_enabled():
-            # Gradients of gradients are wanted: through messages PyTorch finds its own way.
+            # For second derivatives, through messages that autograd can differentiate.
             messages = grad.index_select(0, receiver)
-            grad_x = torch.zeros_like(x).index_add(0, neighbour, weight.unsqueeze(-1) * messages)
-            grad_weight = (messages * x.index_select(0, neighbour)).sum(dim=-1)
-            return grad_x, grad_weight, None, None
+            grad_x = torch.zeros_like(x).index_add(0, neighbor, weight.unsqueeze(-1) * messages)
+            grad_weight = (messages * x.index_select(0, neighbor)).sum(dim=-1)
+            return grad_x, grad_weight, None, None, None
         with autocast_disabled("cpu"):
             if ctx.needs_input_grad[0]:
-                grad_x = _matrix(neighbour, receiver, weight, len(x))[0] @ grad
+                grad_x = _matrix(neighbor, receiver, weight, (len(x), len(grad)))[0] @ grad
             if ctx.needs_input_grad[1]:
-                zeros, order = _matrix(receiver, neighbour, torch.zeros_like(weight), len(x))
+                zeros, order = _matrix(receiver, neighbor, torch.zeros_like(weight), (len(grad), len(x)))
                 grad_weight = torch.sparse.sampled_addmm(zeros, grad.contiguous(), x.t(), beta=0.0).values()
                 if order is not None:
                     grad_weight = torch.empty_like(grad_weight).index_copy_(0, order, grad_weight)
-        return grad_x, grad_weight, None, None
+        return grad_x, grad_weight, None, None, None
 
 
-def _matrix(row: Tensor, column: Tensor, value: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
-    """The sparse size x size matrix with these entries, and their order in it (None: as they were)."""
+def _matrix(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    """The sparse matrix with these entries, and their order in it (None: as given)."""
     order = None
     if not bool((row[1:] >= row[:-1]).all()):
         order = row.argsort(stable=True)
         column, value = column[order], value[order]
-    start = torch.zeros(size + 1, dtype=torch.long)
-    torch.cumsum(torch.bincount(row, minlength=size), 0, out=start[1:])
-    return torch.sparse_csr_tensor(start, column, value, (size, size), check_invariants=False), order
+    start = torch.zeros(size[0] + 1, dtype=torch.long)
+    torch.cumsum(torch.bincount(row, minlength=size[0]), 0, out=start[1:])
+    return torch.sparse_csr_tensor(start, column, value, size, check_invariants=False), order
 
 
 @cache
-def _silence_torch() -> None:
-    """Lets torch say once, unheard, that its compressed sparse tensors may still change."""
+def _silence_beta_warning() -> None:
+    """Triggers, once and unseen, the warning that compressed sparse tensors are in beta."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), torch.tensor([]), (1, 1))

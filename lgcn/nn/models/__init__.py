@@ -1,6 +1,6 @@
-"""Stacks of graph convolutions, and the refiner built on them."""
+"""Stacks of layers, and the refiner of landmarks built from one."""
 
 from lgcn.nn.models.landmark_refiner import LandmarkRefiner
-from lgcn.nn.models.lgcn import LGCN
+from lgcn.nn.models.lgcn import LGCN, DenseLGCN
 
-__all__ = ["LGCN", "LandmarkRefiner"]
+__all__ = ["LGCN", "DenseLGCN", "LandmarkRefiner"]

@@ -1,19 +1,20 @@
-"""From initial landmarks, confidences and a feature map to refined landmarks: the paper's section III.C-D."""
+"""Refinement of landmarks from a feature map, initial landmarks and confidences: section III.C-D of the paper."""
 
 import copy
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MLP, BatchNorm
+from torch_geometric.nn import MLP
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_mask, check_shape
 from lgcn.graph import SAMPLING_MODES, sample_features
 from lgcn.nn.connectivity import Connectivity, LearnableConnectivity
+from lgcn.nn.conv.base import check_connectivity, mask_rows
 from lgcn.nn.functional.autocast import autocast_disabled
-from lgcn.nn.functional.masked_batch_norm import batch_norm_of
-from lgcn.nn.models.lgcn import LGCN
+from lgcn.nn.functional.mlp import NORMS, as_widths, build_mlp, run_mlp
+from lgcn.nn.models.lgcn import Activation, DenseLGCN, Norm
 from lgcn.typing import Size
 
 OUTPUTS = ("absolute", "offset")
@@ -21,44 +22,44 @@ COORDINATES = ("pixel", "cell")
 
 
 class LandmarkRefiner(nn.Module):
-    r"""Moves every landmark to where what it sees and all the others say it must be.
+    r"""Moves every landmark by its visual features and by the other landmarks.
 
     .. math::
         \mathbf{h}^0_i = \mathbf{p}_i \oplus \mathrm{MLP}_{visual}(\mathrm{features}(\mathbf{p}_i))
         \;[\oplus\, \mathbf{t}_{l_i}] \;[\oplus\, c_i], \qquad \hat{\mathbf{p}} = \mathrm{LGCN}(\mathbf{h}^0)
         \;\text{ or }\; \mathbf{p} + \mathrm{LGCN}(\mathbf{h}^0)
 
-    Eq. 2, then eq. 3-6 in the layers; the terms in brackets are options beyond the paper, without which a
-    node does not know which landmark it is. Inside, positions are fractions of the input.
+    Eq. 2, then eq. 3-6 in the layers, of "Facial Landmark Detection with Learnable Connectivity Graph Convolutional
+    Network" (L. Q. Nguyen et al., 2022). The terms in brackets are options beyond the paper, without which a node does
+    not know its landmark type. Internally, positions are fractions of the input.
 
     Several steps are the cascade of `"Structured Landmark Detection via Topology-Adapting Deep Graph Learning"
-    <https://arxiv.org/abs/2004.08190>`_: each starts where the one before has moved the landmarks to, and reads the
-    features there.
+    <https://arxiv.org/abs/2004.08190>`_: each starts from the landmarks of the step before and samples features there.
 
     Args:
         num_landmarks: K.
         feature_channels: C of the feature map (270 for HRNet-W18).
-        input_size: (H, W) of the network's input, to whose pixels positions refer.
-        visual_channels: widths of the visual MLP's layers; the last is the width of :math:`f_i`.
+        input_size: (H, W) of the network's input in pixels, the unit of positions.
+        connectivity: computes the edge weights; None is ``LearnableConnectivity(num_landmarks)``, the paper's. Further
+            steps with parameters of their own get reset copies.
+        visual_channels: widths of the visual MLP's layers; the last is the width of the visual features.
         visual_norm: ``"batch_norm"`` after the activation of the visual MLP's hidden layers, or None.
         visual_act_last: an activation after the visual MLP's last layer too.
         hidden_channels: widths of the graph layers before the last, which has 2.
-        connectivity: where edge weights come from; None: ``LearnableConnectivity(num_landmarks)`` (the paper). Further
-            steps that share no parameters have copies of it.
-        output: ``"absolute"`` positions (the paper) or an ``"offset"`` from where the step starts, 0 at first.
-        coordinates: fractions count from the border of the input, ``"pixel"``: ``(pos + 0.5) / (W, H)``, or as the
-            paper's released code has it from the centre of the heatmap's first cell, ``"cell"``:
-            ``(x, y) / (w, h)`` in cells going in, and ``pos / (W, H)`` coming out.
-        act: activation between the graph layers, or None.
-        shape_features: whether :math:`q_{ij}` enters a layer; one flag for all, or one a layer.
+        output: ``"absolute"`` positions (the paper), or an ``"offset"`` from where the step starts, initially 0.
+        coordinates: origin of the fractions: the border of the input, ``"pixel"``, ``(pos + 0.5) / (W, H)``; or as in
+            the paper's released code the centre of the heatmap's first cell, ``"cell"``, ``(x, y) / (w, h)`` in cells
+            as input, and ``pos / (W, H)`` as output.
+        act: activation between the graph layers, see :class:`LGCN`.
+        norm: norm between the graph layers, see :class:`LGCN`.
+        dropout: dropout probability between the graph layers.
+        shape_features: whether graph layers use :math:`q_{ij}`; one flag for all, or one a layer.
         bias: whether the graph layers have a bias.
-        norm: between the graph layers, ``"batch_norm"``, ``"layer_norm"`` or None.
-        dropout: probability between the graph layers.
         sampling: ``"bilinear"`` or ``"nearest"``.
-        landmark_channels: width of a learned embedding :math:`t` of the landmark's type; 0 leaves it out.
-        confidence_feature: whether a node sees its own confidence.
-        num_steps: refinement steps.
-        share_steps: whether all steps have the same parameters.
+        landmark_channels: width of a learned embedding :math:`t` of the landmark type; 0 leaves it out.
+        confidence_feature: whether a node's features contain its confidence.
+        num_steps: number of refinement steps.
+        share_steps: whether all steps share their parameters.
 
     Raises:
         InputError: for names, options or numbers that cannot be used.
@@ -69,18 +70,19 @@ class LandmarkRefiner(nn.Module):
         num_landmarks: int,
         feature_channels: int,
         input_size: Size,
+        *,
+        connectivity: Connectivity | None = None,
         visual_channels: Sequence[int] = (128, 64),
         visual_norm: str | None = None,
         visual_act_last: bool = False,
         hidden_channels: Sequence[int] = (64, 16),
-        connectivity: Connectivity | None = None,
         output: str = "absolute",
         coordinates: str = "pixel",
-        act: str | None = "relu",
+        act: Activation = "relu",
+        norm: Norm = None,
+        dropout: float = 0.0,
         shape_features: bool | Sequence[bool] = True,
         bias: bool = True,
-        norm: str | None = None,
-        dropout: float = 0.0,
         sampling: str = "bilinear",
         landmark_channels: int = 0,
         confidence_feature: bool = False,
@@ -88,11 +90,18 @@ class LandmarkRefiner(nn.Module):
         share_steps: bool = True,
     ) -> None:
         super().__init__()
+        connectivity = LearnableConnectivity(num_landmarks) if connectivity is None else connectivity
+        check_connectivity(connectivity)
+        if connectivity.num_landmarks != num_landmarks:
+            raise InputError(
+                f"Expected 'connectivity' of {num_landmarks} landmarks (got {connectivity.num_landmarks})."
+            )
         if not visual_channels:
-            raise InputError("Expected 'visual_channels' to hold the width of one layer at least (got none).")
+            raise InputError("Expected 'visual_channels' to hold the width of at least one layer (got none).")
         if visual_norm is not None:
-            check_choice("visual_norm", visual_norm, ("batch_norm",))
+            check_choice("visual_norm", visual_norm, NORMS)
         self.num_landmarks = num_landmarks
+        self.feature_channels = feature_channels
         self.input_size = (input_size[0], input_size[1])
         self.output = check_choice("output", output, OUTPUTS)
         self.coordinates = check_choice("coordinates", coordinates, COORDINATES)
@@ -102,51 +111,39 @@ class LandmarkRefiner(nn.Module):
         self.num_steps = check_at_least("num_steps", num_steps, 1)
         self.share_steps = share_steps
         self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels) if landmark_channels else None
-        connectivity = LearnableConnectivity(num_landmarks) if connectivity is None else connectivity
+        visual_widths = [*as_widths("feature_channels", feature_channels), *as_widths("visual_channels", visual_channels)]
+        in_channels = 2 + visual_widths[-1] + landmark_channels + confidence_feature
+        further = range(0 if share_steps else num_steps - 1)
 
-        def visual_mlp() -> MLP:
-            return MLP([feature_channels, *visual_channels], norm=visual_norm, act_first=True)
-
-        def lgcn(connectivity: Connectivity) -> LGCN:
-            return LGCN(
-                2 + visual_channels[-1] + landmark_channels + confidence_feature,
+        def lgcn(connectivity: Connectivity) -> DenseLGCN:
+            return DenseLGCN(
+                in_channels,
                 (*hidden_channels, 2),
                 connectivity,
                 act=act,
-                shape_features=shape_features,
-                bias=bias,
                 norm=norm,
                 dropout=dropout,
-                dense=True,
+                shape_features=shape_features,
+                bias=bias,
             )
 
-        self.visual_mlp, self.lgcn = visual_mlp(), lgcn(connectivity)
-        later = range(0 if share_steps else num_steps - 1)
-        self.later_visual_mlps = nn.ModuleList(visual_mlp() for _ in later)
-        self.later_lgcns = nn.ModuleList(lgcn(copy.deepcopy(connectivity)) for _ in later)
+        self.visual_mlp = build_mlp(visual_widths, visual_norm)
+        self.lgcn = lgcn(connectivity)
+        self.later_visual_mlps = nn.ModuleList(build_mlp(visual_widths, visual_norm) for _ in further)
+        self.later_lgcns = nn.ModuleList(lgcn(copy.deepcopy(connectivity)) for _ in further)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws all parameters anew; with ``output="offset"`` the last layer of each step starts at zero."""
+        """Resets all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
-        for visual_mlp, lgcn in zip(
-            [self.visual_mlp, *self.later_visual_mlps], [self.lgcn, *self.later_lgcns], strict=True
-        ):
+        for step in range(1 + len(self.later_lgcns)):
+            visual_mlp, lgcn = self._modules_of(step)
             visual_mlp.reset_parameters()
             lgcn.reset_parameters()
             if self.output == "offset":
                 for parameter in lgcn.convs[-1].parameters():
                     nn.init.zeros_(parameter)
-
-    def for_inference(self) -> "LandmarkRefiner":
-        """A copy for inference, see :meth:`Connectivity.frozen`: what to compile and to export."""
-        frozen = copy.deepcopy(self).eval().requires_grad_(False)
-        frozen.lgcn = self.lgcn.frozen()
-        for step, lgcn in enumerate(self.later_lgcns):
-            assert isinstance(lgcn, LGCN)
-            frozen.later_lgcns[step] = lgcn.frozen()
-        return frozen
 
     def node_features(
         self, features: Tensor, pos: Tensor, confidence: Tensor, step: int = 0, mask: Tensor | None = None
@@ -156,17 +153,39 @@ class LandmarkRefiner(nn.Module):
         p = (pos + 0.5) / pos.new_tensor([width, height])
         if self.coordinates == "cell":
             p = p - 0.5 / pos.new_tensor([features.shape[-1], features.shape[-2]])
-        visual_mlp, _ = self._parts(step)
-        sampled = sample_features(features, pos, self.input_size, self.sampling)
-        visual = _see(visual_mlp, sampled, mask)
-        if self.visual_act_last:
-            visual = visual_mlp.act(visual)
-        parts = [p, visual]
+        parts = [p, self.embed_visual(features, pos, step, mask)]
         if self.landmark_embedding is not None:
             parts.append(self.landmark_embedding.weight.expand(pos.shape[0], -1, -1))
         if self.confidence_feature:
             parts.append(confidence.unsqueeze(-1))
         return torch.cat(parts, dim=-1), p
+
+    def embed_visual(self, features: Tensor, pos: Tensor, step: int = 0, mask: Tensor | None = None) -> Tensor:
+        """Features at the landmarks after the visual MLP, [B, K, C']; batch statistics are of landmarks present."""
+        visual_mlp, _ = self._modules_of(step)
+        visual = run_mlp(visual_mlp, sample_features(features, pos, self.input_size, self.sampling), mask)
+        return visual_mlp.act(visual) if self.visual_act_last else visual
+
+    @overload
+    def forward(
+        self,
+        features: Tensor,
+        pos: Tensor,
+        confidence: Tensor,
+        mask: Tensor | None = ...,
+        return_connectivity: Literal[False] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        features: Tensor,
+        pos: Tensor,
+        confidence: Tensor,
+        mask: Tensor | None = ...,
+        *,
+        return_connectivity: Literal[True],
+    ) -> tuple[Tensor, Tensor]: ...
 
     def forward(
         self,
@@ -179,15 +198,18 @@ class LandmarkRefiner(nn.Module):
         """Refines landmarks.
 
         Args:
-            features: [B, C, h, w], the backbone's.
-            pos: [B, K, 2], initial landmarks, pixels of the input.
-            confidence: [B, K], finite, in [0, 1] as a rule.
-            mask: [B, K], False where a landmark is missing: the others are refined as if it were not there, and its
-                position stays as it came.
+            features: [B, C, h, w], feature map of the backbone.
+            pos: [B, K, 2], initial landmarks in pixels of the input.
+            confidence: [B, K], finite, normally in [0, 1].
+            mask: [B, K], False where a landmark is missing: the others are refined as if it did not exist, and its
+                position stays as given.
             return_connectivity: return ``(refined, e)`` with e [B, K, K], of the last step.
 
         Returns:
-            Refined landmarks [B, K, 2], pixels of the input.
+            Refined landmarks [B, K, 2] in pixels of the input.
+
+        Raises:
+            InputError: for shapes, types or values that do not fit.
         """
         refined, weight = self.steps(features, pos, confidence, mask)[-1]
         return (refined, weight) if return_connectivity else refined
@@ -197,45 +219,37 @@ class LandmarkRefiner(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """Landmarks [B, K, 2] and edge weights [B, K, K] of each step, for a loss on all; else as :meth:`forward`."""
         check_shape("pos", pos, "B K 2", K=self.num_landmarks)
-        check_shape("features", features, "B C h w", B=pos.shape[0], C=self.visual_mlp.in_channels)
+        check_shape("features", features, "B C h w", B=pos.shape[0], C=self.feature_channels)
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
         given = pos
         if mask is not None:
             check_mask("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
-            pos = pos.masked_fill(~mask.unsqueeze(-1), 0.0)
-            confidence = confidence.masked_fill(~mask, 0.0)
+            pos, confidence = mask_rows(pos, mask), confidence.masked_fill(~mask, 0.0)
         height, width = self.input_size
         scale = pos.new_tensor([width, height])
         origin = 0.5 if self.coordinates == "pixel" else 0.0
         steps: list[tuple[Tensor, Tensor]] = []
         for step in range(self.num_steps):
             x, p = self.node_features(features, pos, confidence, step, mask)
-            _, lgcn = self._parts(step)
-            # Autocast would round positions, here and in every layer: in bfloat16 by half a pixel of a 256-pixel input.
+            _, lgcn = self._modules_of(step)
+            # In bfloat16 positions would be rounded by up to half a pixel of a 256-pixel input.
             with autocast_disabled(pos.device.type):
                 known = steps[0][1] if steps and self.share_steps else None
                 out, weight = lgcn(
-                    x.to(p.dtype), p, confidence.to(p.dtype), mask=mask, edge_weight=known, return_connectivity=True
+                    x.to(p.dtype), p, confidence.to(p.dtype), known, mask, return_connectivity=True
                 )
-            pos = out * scale - origin if self.output == "absolute" else pos + out * scale
-            pos = pos if mask is None else torch.where(mask.unsqueeze(-1), pos, 0.0)
+            pos = mask_rows(out * scale - origin if self.output == "absolute" else pos + out * scale, mask)
             steps.append((pos if mask is None else torch.where(mask.unsqueeze(-1), pos, given), weight))
         return steps
 
-    def _parts(self, step: int) -> tuple[MLP, LGCN]:
-        """What a step works with."""
+    def for_inference(self) -> nn.Module:
+        """A copy for inference, see :meth:`Connectivity.for_inference <lgcn.nn.Connectivity.for_inference>`."""
+        from lgcn.nn.inference import for_inference
+
+        return for_inference(self)
+
+    def _modules_of(self, step: int) -> tuple[MLP, DenseLGCN]:
+        """The visual MLP and the graph layers of a step."""
         if step == 0 or self.share_steps:
             return self.visual_mlp, self.lgcn
-        return self.later_visual_mlps[step - 1], cast(LGCN, self.later_lgcns[step - 1])
-
-
-def _see(visual_mlp: MLP, sampled: Tensor, mask: Tensor | None) -> Tensor:
-    """What the visual MLP makes of features [B, K, C]; batch statistics are of the landmarks that are there."""
-    norms = [norm.module for norm in visual_mlp.norms if isinstance(norm, BatchNorm) and norm.module.training]
-    if mask is None or not norms:
-        # Its batch normalisation takes rows.
-        return visual_mlp(sampled.flatten(0, 1)).unflatten(0, sampled.shape[:2])
-    x = sampled
-    for lin, norm in zip(visual_mlp.lins[:-1], norms, strict=True):
-        x = batch_norm_of(norm, visual_mlp.act(lin(x)), mask.unsqueeze(-1))
-    return visual_mlp.lins[-1](x)
+        return cast(MLP, self.later_visual_mlps[step - 1]), cast(DenseLGCN, self.later_lgcns[step - 1])

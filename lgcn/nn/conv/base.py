@@ -1,0 +1,98 @@
+"""Common base of the edge-list and the dense layer: parameters, reset and repr."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch_geometric.nn import Linear
+
+from lgcn.checks import InputError
+from lgcn.nn.connectivity import Connectivity
+
+
+class SharedEdges(NamedTuple):
+    """Edge weights that a stack has computed and checked once for all of its layers."""
+
+    weight: Tensor
+    """[E], [B, E] or [B, K, K]."""
+    displacement: Tensor | None = None
+    """[B, K, 2], of :func:`lgcn.nn.functional.displacement.mean_displacement`; dense layers only."""
+
+
+class LGCNConvBase(nn.Module):
+    """Parameters of eq. 4: ``lin_self`` is W_1 with its bias, ``lin_neighbor`` is W_2."""
+
+    def __init__(
+        self,
+        in_channels: int | tuple[int, int],
+        out_channels: int,
+        connectivity: Connectivity | None,
+        shape_features: bool,
+        bias: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_connectivity(connectivity, optional=True)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.connectivity = connectivity
+        self.shape_features = shape_features
+        source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        self.lin_self = Linear(target, out_channels, bias=bias)
+        self.lin_neighbor = Linear(source if source < 0 else source + 2 * shape_features, out_channels, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Resets the parameters of the layer and of its connectivity."""
+        self.lin_self.reset_parameters()
+        self.lin_neighbor.reset_parameters()
+        if self.connectivity is not None:
+            self.connectivity.reset_parameters()
+
+    def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
+        """Creates parameters whose size was given as -1, and returns the channels of both inputs."""
+        for linear, x, more in ((self.lin_neighbor, source, 2 * self.shape_features), (self.lin_self, target, 0)):
+            if is_lazy(linear.weight):
+                linear.initialize_parameters(linear, (x.new_empty(0, x.shape[-1] + more),))
+        return self.lin_neighbor.in_channels - 2 * self.shape_features, self.lin_self.in_channels
+
+    @property
+    def neighbor_weights(self) -> tuple[Tensor, Tensor]:
+        """W_2's shares of the features [C', C] and of the displacement [C', 2 or 0]."""
+        weight = self.lin_neighbor.weight
+        split = weight.shape[1] - 2 * self.shape_features
+        return weight[:, :split], weight[:, split:]
+
+    def __repr__(self) -> str:
+        options = {
+            "connectivity": self.connectivity,
+            "shape_features": self.shape_features,
+            "bias": self.lin_self.bias is not None,
+            "aggr": getattr(self, "aggr", "add"),
+        }
+        hidden = {"bias": True, "aggr": "add"}
+        shown = (f"{name}={value}" for name, value in options.items() if name not in hidden or value != hidden[name])
+        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {', '.join(shown)})"
+
+
+def check_connectivity(connectivity: object, optional: bool = False) -> None:
+    """Checks that a connectivity is one.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    if not isinstance(connectivity, Connectivity) and not (optional and connectivity is None):
+        raise InputError(
+            f"Expected 'connectivity' to be a Connectivity (got {connectivity!r}). For example "
+            "LearnableConnectivity(num_landmarks)."
+        )
+
+
+def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Clears the rows of x [..., C] where ``mask`` [...] is False; what stands there is not read."""
+    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def mask_weights(weight: Tensor, keep_one: Tensor, keep_other: Tensor) -> Tensor:
+    """Clears edge weights [...] of which one end is missing; the weights there are not read."""
+    return torch.where(keep_one & keep_other, weight, 0.0)
