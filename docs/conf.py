@@ -1,5 +1,6 @@
 """Sphinx configuration; build with ``sphinx-build -W docs docs/_build``. Nothing is fetched from a network."""
 
+import os
 import re
 
 from docutils import nodes
@@ -17,13 +18,13 @@ copyright = "2026, The lgcn authors"
 version = release = lgcn.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints", "jupyter_execute"]
 templates_path = ["_templates"]
 
 html_theme = "furo"
@@ -34,6 +35,14 @@ html_css_files = ["lgcn.css"]
 
 myst_enable_extensions = ["deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+# Notebooks are executed in each build, offline; a cell that fails, fails the build.
+os.environ |= {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore::FutureWarning"}
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 # The API pages list what each package lists in its __all__.
 autosummary_generate = True

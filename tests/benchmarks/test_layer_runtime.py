@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import layer_runtime
-from benchmarks.engines import HAS_TORCH_SCATTER
+from benchmarks.backends import HAS_TORCH_SCATTER
 from benchmarks.layer_runtime import Cell, exponent, growth, measure, over_processes, quick_grid
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/layer_runtime.py"

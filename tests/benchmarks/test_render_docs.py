@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.report import BEGIN, END, commands_of, insert, main, read
 from PIL import Image
 
-from benchmarks.goals import Goal, goals, times
-from benchmarks.pages import document
-from benchmarks.report import BEGIN, END, commands_of, insert, main, read
+from benchmarks.sections import document
 from benchmarks.tables import spread, table
+from benchmarks.targets import Goal, goals, times
 
 ENVIRONMENT = {
     "time": "2026-01-02T03:04:05+00:00",

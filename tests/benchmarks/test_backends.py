@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch_geometric.typing
 
-from benchmarks.engines import HAS_TORCH_SCATTER, ONNX_PACKAGES, OnnxRuntime, UnavailableError, torch_scatter
+from benchmarks.backends import HAS_TORCH_SCATTER, ONNX_PACKAGES, OnnxRuntime, UnavailableError, torch_scatter
 from benchmarks.layer_candidates import Case, networks
 
 
@@ -47,7 +47,7 @@ def test_what_is_compiled_ahead_of_time_agrees_at_every_batch_size() -> None:
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.engines.find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr("benchmarks.backends.find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(UnavailableError, match="not installed: onnxscript$"):
         OnnxRuntime(torch.nn.ReLU(), [torch.ones(2, 3)], threads=1)
 
