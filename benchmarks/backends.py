@@ -81,9 +81,7 @@ class OnnxRuntime:
                 )
                 assert program is not None
                 self._exported = program.model_proto.SerializeToString()
-            except (
-                Exception
-            ) as error:  # an exporter may raise anything, and the other candidates must still be measured
+            except Exception as error:  # an exporter may raise anything; the rest is still measured
                 cause: BaseException = error
                 while cause.__cause__ is not None:
                     cause = cause.__cause__

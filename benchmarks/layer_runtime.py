@@ -76,7 +76,7 @@ def target_grid() -> list[Cell]:
     ]
 
 
-def figure(
+def measure_one(
     candidate: Candidate, case: Case, mode: str, args: argparse.Namespace, check: LiteralCheck
 ) -> dict[str, Any]:
     """All that is measured of one candidate.
@@ -211,7 +211,7 @@ def rows_of(args: argparse.Namespace, cells: list[Cell]) -> Iterator[list[tuple[
             reason = reason_to_skip(candidate, case, args.full)
             try:
                 if reason is None:
-                    row |= figure(candidate, case, mode, args, check)
+                    row |= measure_one(candidate, case, mode, args, check)
             except UnavailableError as error:
                 reason = str(error)
             if reason is not None:

@@ -3,7 +3,7 @@
     python benchmarks/render_docs.py [--results benchmarks/results] [--docs docs]
 
 Writes ``benchmarks_tables.md``, ``ablation_tables.md`` and the plots, and replaces what stands between the markers of
-``benchmarks.md`` and ``reformulation.md``. The same JSON gives the same files.
+``benchmarks.md``, ``reformulation.md`` and ``ablation.md``. The same JSON gives the same files.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.ablation.report import markdown, tables
+from benchmarks.ablation.report import key_table, markdown, markdown_table, tables
 from benchmarks.plots import draw_all
 from benchmarks.sections import header, roofline_sections, runtime_sections, section, share_sections
 from benchmarks.tables import MODES, left_out_table, megabytes, milliseconds, ratio, table, target_table
@@ -88,8 +88,8 @@ def benchmark_tables(figures: Figures) -> str:
     parts = {"layer_runtime": runtime_sections, "detector_share": share_sections, "roofline": roofline_sections}
     return page(
         "Benchmark tables",
-        "All measured figures, from `python benchmarks/run_all.py --full`. What they mean, and which of them matter, is "
-        "on the page [Benchmarks](benchmarks.md).",
+        "All measured figures, from `python benchmarks/run_all.py --full`. The page [Benchmarks](benchmarks.md) says "
+        "what they mean and which of them matter.",
         header(measured),
         *(text for name, content in measured.items() for text in parts[name](content)),
         section("Left out", left_out_table(measured)),
@@ -106,6 +106,11 @@ def ablation_tables(figures: dict[str, Any]) -> str:
         "Differences are in percentage points with 95 % intervals; a star marks intervals that exclude 0.",
         markdown(tables(figures, figures["settings"]["seeds"])),
     )
+
+
+def ablation_block(figures: dict[str, Any]) -> str:
+    """The key figures for ``ablation.md``."""
+    return markdown_table(key_table(figures))
 
 
 def page(title: str, *parts: str) -> str:
@@ -132,6 +137,8 @@ def render(figures: Figures, docs: Path) -> list[Path]:
     if any(name in figures for name in GRID):
         pages[docs / "benchmarks_tables.md"] = benchmark_tables(figures)
     if ABLATION in figures:
+        answer = docs / "ablation.md"
+        pages[answer] = insert(answer.read_text(encoding="utf-8"), ablation_block(figures[ABLATION]))
         pages[docs / "ablation_tables.md"] = ablation_tables(figures[ABLATION])
     for path, text in pages.items():
         write_text(path, text)

@@ -76,8 +76,8 @@ def runtime_sections(figures: dict[str, Any]) -> list[str]:
         if (text := growth_table(figures, group, mode, images))
     ]
     note = (
-        f"Median in ms at B = {images}. *Exponent*: slope of a least-squares line through log time over log K, over all "
-        "K and between the two largest, where operator overhead weighs least."
+        f"Median in ms at B = {images}. *Exponent*: slope of a least-squares line through log time over log K, over "
+        "all K and between the two largest, where operator overhead weighs least."
     )
     return [
         *sections,

@@ -199,26 +199,48 @@ def tables(figures: dict[str, Any], seeds: list[int]) -> list[Table]:
     return [*made, *_shape_tables(figures)]
 
 
+def key_table(figures: dict[str, Any]) -> Table:
+    """The table of ``docs/ablation.md``: the paper's situation next to a sub-pixel start trained under patches."""
+    columns = [
+        (name, condition)
+        for name, conditions in (
+            ("argmax-clean", ("clean", "patch 40 %")),
+            ("patches", ("clean", "patch 40 %", "blur 4 px")),
+        )
+        for condition in conditions
+    ]
+    starts = {"argmax-clean": "integer argmax", "patches": "sub-pixel"}
+    nme = {(row["experiment"], row["variant"]): row["mean"] for row in figures["summary"] if row["faces"] == "test"}
+    models = {(row["start"], row["regime"]): row for row in figures["shape_models"]}
+    body = [["backbone", *(figures["backbone"]["test"][EXPERIMENTS[name].start][c] for name, c in columns)]]
+    for variant in ("isolated", "adjacency_raw", "adjacency", "no_confidence", "learnable"):
+        body.append([variant_of(variant).label, *(nme[name, variant][c] for name, c in columns)])
+    for noise in ("type", "confidence"):
+        of = [models[EXPERIMENTS[name].start, EXPERIMENTS[name].regime][noise][c] for name, c in columns]
+        body.append([NOISE[noise], *of])
+    cells = [[label, *(f"{value:.3f}" for value in values)] for label, *values in body]
+    return "Key figures", ["", *(f"{starts[name]}: {c}" for name, c in columns)], cells
+
+
 def markdown(made: list[Table]) -> str:
     """Tables as Markdown, each under a heading."""
-    return "\n\n".join(
-        f"## {title}\n\n"
-        + tabulate(
-            body, header, tablefmt="pipe", colalign=["left", *("right" for _ in header[1:])], disable_numparse=True
-        )
-        for title, header, body in made
-    )
+    return "\n\n".join(f"## {title}\n\n{_tabulate(header, body, 'pipe')}" for title, header, body in made)
 
 
 def plain(made: list[Table]) -> str:
     """Tables for a terminal."""
-    return "\n".join(
-        f"\n{title}\n"
-        + tabulate(
-            body, header, tablefmt="plain", colalign=["left", *("right" for _ in header[1:])], disable_numparse=True
-        )
-        for title, header, body in made
-    )
+    return "\n".join(f"\n{title}\n{_tabulate(header, body, 'plain')}" for title, header, body in made)
+
+
+def markdown_table(made: Table) -> str:
+    """One table as Markdown, without its title."""
+    _, header, body = made
+    return _tabulate(header, body, "pipe")
+
+
+def _tabulate(header: list[str], body: list[list[str]], form: str) -> str:
+    aligned = ["left", *("right" for _ in header[1:])]
+    return tabulate(body, header, tablefmt=form, colalign=aligned, disable_numparse=True)
 
 
 def _backbone_table(figures: dict[str, Any]) -> Table:

@@ -1,16 +1,28 @@
-"""The page says what the JSON says: goals reached and missed, losses too, and the plots are there."""
+"""Pages and plots show what the JSON holds: targets reached and missed, slower layers too."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.report import BEGIN, END, commands_of, insert, main, read
 from PIL import Image
 
-from benchmarks.sections import document
-from benchmarks.tables import spread, table
-from benchmarks.targets import Goal, goals, times
+from benchmarks.render_docs import (
+    BEGIN,
+    END,
+    ROOT,
+    ablation_block,
+    ablation_tables,
+    benchmark_tables,
+    insert,
+    main,
+    read,
+    reformulation_block,
+    targets_block,
+)
+from benchmarks.run_all import commands
+from benchmarks.tables import table
+from benchmarks.targets import Target, compare_with_targets, times
 
 ENVIRONMENT = {
     "time": "2026-01-02T03:04:05+00:00",
@@ -47,10 +59,10 @@ def figures() -> dict[str, Any]:
             rows += [
                 timed("network", "literal", mode, 98, images, 0.5, 1),
                 timed("network", "literal + torch-scatter", mode, 98, images, 0.25, 2),
-                timed("network", "LGCN sparse", mode, 98, images, 0.1, 5),
-                timed("network", "LGCN dense", mode, 98, images, 0.02, 25),
+                timed("network", "LGCN", mode, 98, images, 0.1, 5),
+                timed("network", "DenseLGCN", mode, 98, images, 0.02, 25),
                 timed("layer", "DenseLGCNConv", mode, 98, images, 0.01, 1),
-                timed("layer", "DenseLGCNConv frozen", mode, 98, images, 0.008, 0.8),
+                timed("layer", "DenseLGCNConv for_inference", mode, 98, images, 0.008, 0.8),
                 timed("layer", "DenseLGCNConv compiled", mode, 98, images, 0.005, 0.5),
                 timed("layer", "TransformerConv compiled", mode, 98, images, 0.2, 20),
                 timed("layer", "GATv2Conv", mode, 98, images, 0.5, 50),
@@ -59,15 +71,14 @@ def figures() -> dict[str, Any]:
             ]
     for row in rows:
         row |= {"max_abs_difference": 1e-6, "max_relative_difference": 1e-6, "agrees": True}
-        if row["candidate"] == "LGCN dense":
+        if row["candidate"] == "DenseLGCN":
             row["kept_bytes"] = 5_000_000
-    left_out = [{"candidate": "ONNX Runtime", "landmarks": 98, "images": 1, "why": "not installed: onnx"}]
-    settings = {"quick": True, "full": False, "landmarks": [98], "images": [1, 32], "backend": "none"}
-    settings |= {"repeats": 3, "seconds": 0.0}
+    left_out = [{"candidate": "ONNX Runtime", "landmarks": 98, "images": 1, "reason": "not installed: onnx"}]
+    settings = {"landmarks": [98], "images": [1, 32], "backend": "none"}
     growth = [
         {
             "group": "network",
-            "candidate": "LGCN dense",
+            "candidate": "DenseLGCN",
             "mode": "inference",
             "images": 32,
             "landmarks": [17, 68, 98],
@@ -79,7 +90,7 @@ def figures() -> dict[str, Any]:
     shares = [
         {"refiner": name, "images": images, "share": share, "detector_s": 0.1, "graph_s": 0.1 * share}
         for images in (1, 32)
-        for name, share in (("eager", 0.03), ("frozen", 0.004))
+        for name, share in (("eager", 0.03), ("for_inference", 0.004))
     ]
     share = {
         "results": shares,
@@ -94,29 +105,27 @@ def figures() -> dict[str, Any]:
     }
 
 
-def test_goals_are_read_off_the_figures(figures: dict[str, Any]) -> None:
-    found = {goal.figure: goal for goal in goals(figures)}
-    once = found["literal / eager dense, inference, K = 98, B = 1"]
-    assert (once.measured, once.of, once.verdict) == (25, "LGCN dense", "aim reached")
-    assert found["literal / eager dense, inference, K = 98, B = 32"].verdict == "**missed**"  # 25 of 60
-    assert found["literal / best, forward + backward, K = 98, B = 32"].verdict == "reached, aim missed"
-    assert found["literal / compiled, inference, K = 98, B = 1"].verdict == "not measured"
-    assert found["literal / best, inference, K = 478, B = 8"].measured is None
-    (memory,) = (goal for goal in found.values() if "extra memory" in goal.figure)
-    assert memory.measured == 500e6 / (20e6 + 5e6)  # the kept table counts
-    where = ", inference, K = 98, B = 32"
-    rival = found[f"fastest attention-like PyG convolution / `DenseLGCNConv`{where}"]
-    assert (rival.measured, rival.of, rival.verdict) == (30 / 0.8, "TransformerConv", "reached")
-    assert found[f"`MultiheadAttention` / `DenseLGCNConv`{where}"].verdict == "aim missed"
-    # Compiled: each in its fastest form, and the fastest there is of the others.
-    rival = found[f"fastest attention-like PyG convolution / `DenseLGCNConv` compiled, each in its fastest form{where}"]
-    assert (rival.measured, rival.of) == (40, "TransformerConv compiled")
-    rival = found[f"`MultiheadAttention` / `DenseLGCNConv` compiled, each in its fastest form{where}"]
-    assert (rival.measured, rival.of, rival.verdict) == (1, "MultiheadAttention", "aim reached")
-    share = found["graph part's share of the HRNet-W18 detector, B = 32"]
-    assert (share.measured, share.of, share.verdict) == (0.004, "frozen", "aim reached")
-    apart = found["largest difference from the literal version, float32, outputs and gradients"]
-    assert apart.measured == 1e-6 and apart.verdict == "reached"
+def test_targets_are_compared_with_the_figures(figures: dict[str, Any]) -> None:
+    targets = {target.title: target for target in compare_with_targets(figures["layer_runtime"])}
+    single = targets["literal / eager, inference, K = 98, B = 1"]
+    assert (single.measured, single.candidate, single.verdict) == (25, "DenseLGCN", "reached")
+    assert targets["literal / eager, inference, K = 98, B = 32"].verdict == "**missed**"  # 25 of 60
+    assert targets["literal / compiled, inference, K = 98, B = 1"].verdict == "not measured"
+    assert targets["literal / compiled, forward + backward, K = 478, B = 8"].measured is None
+    memory = targets["memory of inference against literal, K = 98, B = 32"]
+    assert memory.measured == 500e6 / (20e6 + 5e6)  # what is kept between calls counts
+    difference = targets["largest difference from literal, float32, outputs and gradients"]
+    assert difference.measured == 1e-6 and difference.verdict == "reached"
+
+
+def test_only_a_backend_that_compiles_reaches_compiled_targets(figures: dict[str, Any]) -> None:
+    runtime = figures["layer_runtime"]
+    dense = next(row for row in runtime["results"] if row["candidate"] == "DenseLGCN")
+    runtime["results"].append({**dense, "candidate": "DenseLGCN compiled"})
+    title = "literal / compiled, inference, K = 98, B = 1"
+    assert {target.title: target for target in compare_with_targets(runtime)}[title].measured is None
+    runtime["settings"]["backend"] = "inductor"
+    assert {target.title: target for target in compare_with_targets(runtime)}[title].measured == 25
 
 
 @pytest.mark.parametrize(
@@ -124,118 +133,111 @@ def test_goals_are_read_off_the_figures(figures: dict[str, Any]) -> None:
     [
         (None, True, "not measured"),
         (1.9, True, "**missed**"),
-        (2.0, True, "reached, aim missed"),
-        (5.0, True, "aim reached"),
-        (5.1, False, "**missed**"),
+        (2.0, True, "reached"),
+        (2.0, False, "reached"),
+        (2.1, False, "**missed**"),
     ],
 )
 def test_verdicts(measured: float | None, at_least: bool, verdict: str) -> None:
-    must, aim = (2, 5) if at_least else (5, 2)
-    assert Goal("", must, aim, measured, "", times, at_least).verdict == verdict
+    assert Target("", 2, measured, "", times, at_least).verdict == verdict
 
 
-def test_page_shows_hits_misses_and_losses(figures: dict[str, Any]) -> None:
-    page = document(figures, ["a command"])
-    assert "`a command`" in page and "A processor" in page and "`0123456789`" in page and "2026-01-02" in page
-    assert "Placeholders" not in page
-    assert "| MultiheadAttention | inference | 2 of 2 | 2x (K = 98, B = 1) |" in page  # faster than ours
-    assert "**0.5x**" in page
-    assert "| literal, K = 98, B = 32, inference | 500 | 250 | 2x |" in page  # what torch-scatter gains
-    assert "| ONNX Runtime | everywhere | not installed: onnx |" in page
-    assert "| LGCN dense | - | - | 20 | 1.23 | 1.90 |" in page  # growth
-    assert "| frozen, B = 32 | 100.0 | 0.40 | 0.4 % |" in page
-    for line in page.splitlines():
-        if line.startswith("|"):
-            assert line.count("|") >= 3 and line.endswith("|")
+def cells(page: str) -> list[list[str]]:
+    """Rows of all tables of a page."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
 
 
-def test_ratios_of_single_processes_are_shown_beside_the_middle_one() -> None:
-    place = {"group": "network", "mode": "inference", "landmarks": 98, "images": 1}
-    rows = [
-        {**place, "candidate": "literal", "literal_over_this": 1.0, "medians_s": [8.0, 9.0, 12.0]},
-        {**place, "candidate": "LGCN dense", "literal_over_this": 9.0, "medians_s": [2.0, 1.0, 0.5]},
-        {**place, "candidate": "LGCN dense", "images": 8, "literal_over_this": 5.0},
-    ]
-    assert spread(rows).splitlines()[2:] == ["| LGCN dense, K = 98, B = 1, inference | 4x | 9x | 24x |"]
-    assert spread(rows[2:]) == ""
+def test_tables_show_losses_and_what_was_left_out(figures: dict[str, Any]) -> None:
+    page = benchmark_tables(figures)
+    assert "A processor" in page and "`0123456789`" in page and "2026-01-02" in page
+    assert "Placeholders" not in page and "Incomplete" not in page
+    rows = cells(page)
+    assert ["MultiheadAttention", "inference", "2 of 2", "2x (K = 98, B = 1)"] in rows  # faster than ours
+    assert ["MultiheadAttention", "5 (**0.5x**)", "5 (**0.5x**)"] in rows
+    assert ["literal, K = 98, B = 32, inference", "500", "250", "2x"] in rows  # torch-scatter
+    assert ["ONNX Runtime", "all", "not installed: onnx"] in rows
+    assert ["DenseLGCN", "-", "-", "20", "1.23", "1.90"] in rows  # growth
+    assert ["for_inference, B = 32", "100.0", "0.40", "0.4 %"] in rows
 
 
-def test_page_says_where_something_else_was_running(figures: dict[str, Any]) -> None:
+def test_page_warns_of_other_processes_and_of_different_runs(figures: dict[str, Any]) -> None:
     figures["layer_runtime"] |= {"environment": {**ENVIRONMENT, "commit": "other"}, "others_share": 0.3}
-    page = document(figures, [])
-    assert page.startswith("**Placeholders: other processes took 30 % of the machine.")
-    assert "**Not one run:** the scripts' `commit` differ." in page
+    page = benchmark_tables(figures)
+    assert "**Placeholders: other processes took 30 % of the machine" in page
+    assert "**Not one run:** the `commit` of the scripts differ" in page
 
 
-def test_page_says_where_a_run_was_stopped(figures: dict[str, Any]) -> None:
-    assert "Unfinished" not in document(figures, [])
+def test_page_warns_of_an_incomplete_run(figures: dict[str, Any]) -> None:
     figures["layer_runtime"]["complete"] = False
-    assert "**Unfinished: the run was stopped" in document(figures, [])
+    assert "**Incomplete: the run was stopped" in benchmark_tables(figures)
 
 
-def test_commands() -> None:
-    quick = {"settings": {"quick": True, "full": False}}
-    assert commands_of({"a": quick, "b": quick}) == ["python benchmarks/report.py --quick"]
-    own = {"settings": {"landmarks": [4, 5], "images": [2], "repeats": 1, "seconds": 0.0, "backend": "none"}}
-    (command,) = commands_of({"layer_runtime": own})
-    assert command == "python benchmarks/layer_runtime.py -K 4 5 -B 2 --repeats 1 --seconds 0.0 --backend none"
-
-
-def test_report_from_json(
-    tmp_path: Path, figures: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results, images, page = tmp_path / "results", tmp_path / "images", tmp_path / "benchmarks.md"
+def test_render(tmp_path: Path, figures: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    results, images, answer = tmp_path / "results", tmp_path / "images", tmp_path / "benchmarks.md"
     proof = tmp_path / "reformulation.md"
     results.mkdir()
-    for name, each in figures.items():
-        (results / f"{name}.json").write_text(json.dumps(each))
-    page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    for name, content in figures.items():
+        (results / f"{name}.json").write_text(json.dumps(content))
+    answer.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     proof.write_text("no markers")
-    arguments = ["--from-json", str(results), "--docs", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["report.py", *arguments])
-    with pytest.raises(SystemExit, match="from here on"):
+    monkeypatch.setattr("sys.argv", ["render_docs.py", "--results", str(results), "--docs", str(tmp_path)])
+    with pytest.raises(SystemExit, match="Begin of what"):
         main()
-    assert "\nold\n" in page.read_text() and not images.exists()  # nothing by halves
-    proof.write_text(page.read_text())
+    assert "\nold\n" in answer.read_text() and not images.exists()  # all pages or none
+    proof.write_text(answer.read_text())
     assert main() == 0
-    written = page.read_text()
-    assert "| K = 98, B = 32, inference | 500 (1x) | 100 (5x) | 20 (25x) | - | 500 / 20 |" in proof.read_text()
-    assert written.startswith("before\n") and written.endswith("after\n") and "\nold\n" not in written
-    assert "### Goals" in written
-    drawn = sorted(path.name for path in images.iterdir())
+    written = {path.name: path.read_text() for path in tmp_path.glob("*.md")}
+    assert written.keys() == {"benchmarks.md", "benchmarks_tables.md", "reformulation.md"}  # no ablation was run
+    expected = ["K = 98, B = 32, inference", "500 (1x)", "100 (5x)", "20 (25x)", "-", "500 / 20"]
+    assert expected in cells(written["reformulation.md"])
+    text = written["benchmarks.md"]
+    assert text.startswith("before\n") and text.endswith("after\n") and "\nold\n" not in text
+    assert "literal / eager, inference, K = 98, B = 1" in text
     names = ("growth", "memory", "runtime", "share")
-    assert drawn == [f"benchmark_{name}.png" for name in names]
-    for name in drawn:
-        assert (images / name).stat().st_size < 150_000
-        assert Image.open(images / name).width > 600
-    assert main() == 0 and page.read_text() == written  # again, and nothing is added
+    assert sorted(path.name for path in images.iterdir()) == [f"benchmark_{name}.png" for name in names]
+    for path in images.iterdir():
+        assert path.stat().st_size < 150_000 and Image.open(path).width > 600
+    assert main() == 0
+    assert {path.name: path.read_text() for path in tmp_path.glob("*.md")} == written  # deterministic
 
 
-def test_report_needs_figures_and_markers(tmp_path: Path) -> None:
+def test_targets_come_from_the_run_for_targets(figures: dict[str, Any]) -> None:
+    newer = json.loads(json.dumps(figures["layer_runtime"]))
+    newer["environment"]["commit"] = "fedcba9876543210"
+    assert "`0123456789`" in targets_block(figures)
+    assert "`fedcba9876`" in targets_block({**figures, "targets": newer})
+    assert "`fedcba9876`" not in benchmark_tables({**figures, "targets": newer})
+
+
+def test_render_needs_figures_and_markers(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="layer_runtime.json"):
         read(tmp_path)
-    with pytest.raises(SystemExit, match="from here on"):
+    with pytest.raises(SystemExit, match="Begin of what"):
         insert("no markers", "tables")
-
-
-def test_goals_are_for_what_they_were_set(figures: dict[str, Any]) -> None:
-    figures["detector_share"]["settings"]["size"] = 64
-    dense = dict(figures["layer_runtime"]["results"][3])
-    figures["layer_runtime"]["results"].append({**dense, "candidate": "LGCN compiled"})
-    found = {goal.figure: goal for goal in goals(figures)}
-    assert found["graph part's share of the HRNet-W18 detector, B = 1"].measured is None
-    compiled = "literal / compiled, inference, K = 98, B = 1"
-    assert found[compiled].measured is None  # a backend that compiles nothing
-    figures["layer_runtime"]["settings"]["backend"] = "inductor"
-    assert {goal.figure: goal for goal in goals(figures)}[compiled].measured == 25
 
 
 def test_empty_tables_are_left_out() -> None:
     assert table(["a", "b"], []) == ""
-    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|--:|--:|\n| 1 | 2 |"
+    assert table(["a", "b"], [["x", "2"]]).splitlines() == ["| a   |   b |", "|:----|----:|", "| x   |   2 |"]
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "reformulation"])
-def test_the_pages_of_the_docs_have_markers(name: str) -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / f"{name}.md"
-    assert "tables" in insert(page.read_text(encoding="utf-8"), "tables")
+def test_published_pages_are_rendered_from_the_published_json() -> None:
+    figures, docs = read(ROOT / "benchmarks" / "results"), ROOT / "docs"
+    for name, block in (
+        ("benchmarks", targets_block(figures)),
+        ("reformulation", reformulation_block(figures)),
+        ("ablation", ablation_block(figures["connectivity_ablation"])),
+    ):
+        page = (docs / f"{name}.md").read_text(encoding="utf-8")
+        assert insert(page, block) == page, name
+    assert (docs / "benchmarks_tables.md").read_text(encoding="utf-8") == benchmark_tables(figures)
+    expected = ablation_tables(figures["connectivity_ablation"])
+    assert (docs / "ablation_tables.md").read_text(encoding="utf-8") == expected
+
+
+def test_one_command_runs_every_script(tmp_path: Path) -> None:
+    (targets,) = commands(True, 2, tmp_path)
+    assert targets[:2] == ["layer_runtime.py", "--targets"] and targets[-1].endswith("targets.json")
+    full = commands(False, 2, tmp_path)
+    assert [command[0] for command in full] == ["layer_runtime.py", "detector_share.py", "roofline.py"]
+    assert "--full" in full[0] and all((ROOT / "benchmarks" / command[0]).is_file() for command in full)
