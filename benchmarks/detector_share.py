@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     calibrate(detector.backbone, torch.randn(2, 3, *size))
     refiner = detector.refiner
     assert refiner is not None
-    inference = refiner.frozen()
+    inference = refiner.for_inference()
     runs: dict[str, Callable[..., Any]] = {"eager": refiner, "for_inference": inference}
     if args.backend != "none":
         runs["for_inference compiled"] = compiled(inference, args.backend)

@@ -144,7 +144,7 @@ def _layer_products(net: Network, before: int, after: int) -> int:
 
 def _transforms_first(before: int, after: int) -> bool:
     """The rule of :class:`lgcn.nn.DenseLGCNConv`."""
-    return after >= 8 and before >= 2 * after
+    return before >= 2 * after
 
 
 def _layer_parameters(before: int, after: int) -> int:

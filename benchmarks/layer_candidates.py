@@ -77,25 +77,25 @@ def networks(
     literal = LiteralLGCN(IN, CHANNELS, LiteralConnectivity(landmarks)).to(dtype)
     sparse = LGCN(IN, CHANNELS, LearnableConnectivity(landmarks)).to(dtype)
     sparse.load_state_dict(literal.state_dict())
-    dense = sparse.twin()
-    inference = dense.frozen()
-    table_bytes, inference_bytes = kept_table_bytes(dense.connectivity), buffer_bytes(inference)
+    dense = sparse.to_dense()
+    inference = dense.for_inference()
 
     def run_literal(case: Case) -> Tensor:
         return literal(*case.nodes, case.edge_index, case.landmark_id)
 
     def run_sparse(case: Case) -> Tensor:
-        return sparse(*case.nodes, case.edge_index, case.landmark_id)
+        x, pos, confidence = case.nodes
+        return sparse(x, case.edge_index, pos, case.landmark_id, confidence)
 
     on_edges = {"reference": literal, "numbers_per_edge": 4 * landmarks + 200}
     yield Candidate("literal", literal, run_literal, **on_edges)
     scattered = {"most_numbers": MOST_NUMBERS_SCATTER}
     yield Candidate("literal + torch-scatter", literal, with_torch_scatter(run_literal), **on_edges, **scattered)
-    on_edges = {"reference": literal, "numbers_per_edge": 400, "kept_bytes": table_bytes}
+    on_edges = {"reference": literal, "numbers_per_edge": 400}
     yield Candidate("LGCN", sparse, run_sparse, **on_edges)
     yield Candidate("LGCN + torch-scatter", sparse, with_torch_scatter(run_sparse), **on_edges, **scattered)
-    yield Candidate("DenseLGCN", dense, lambda c: dense(*c.dense), reference=literal, kept_bytes=table_bytes)
-    for_inference = {"reference": literal, "modes": ("inference",), "kept_bytes": inference_bytes}
+    yield Candidate("DenseLGCN", dense, lambda c: dense(*c.dense), reference=literal)
+    for_inference = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
     yield Candidate("DenseLGCN for_inference", inference, lambda c: inference(*c.dense), **for_inference)
 
     def example() -> list[Tensor]:
@@ -145,7 +145,7 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
     dense = DenseLGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse = LGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse.load_state_dict(dense.state_dict())
-    inference = dense.frozen()
+    inference = dense.for_inference()
     literal = LiteralLGCN(IN, CHANNELS[:1], LiteralConnectivity(landmarks))
     state = dense.state_dict()
     literal.load_state_dict({f"convs.0.{key}" if key.startswith("lin_") else key: state[key] for key in state})
@@ -154,11 +154,10 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
         x, pos, confidence = case.nodes
         return sparse(x, case.edge_index, pos, case.landmark_id, confidence)
 
-    table_bytes = kept_table_bytes(dense.connectivity)
-    yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal, kept_bytes=table_bytes)
+    yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal)
     for_inference = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
     yield Candidate("DenseLGCNConv for_inference", inference, lambda c: inference(*c.dense), **for_inference)
-    yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal, kept_bytes=table_bytes)
+    yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal)
     if backend != "none":
         compiled_dense, compiled_inference = compiled(dense, backend), compiled(inference, backend)
         by_compiler = {"is_compiled": True, "numbers_per_edge": 60}
@@ -198,16 +197,9 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
         yield Candidate("TransformerConv compiled", transformer, run, 400, is_compiled=True)
 
 
-def kept_table_bytes(connectivity: nn.Module) -> int:
-    """Size of the table of landmark pairs that a connectivity in eval mode keeps between calls."""
-    assert isinstance(connectivity, LearnableConnectivity)
-    with torch.no_grad():
-        return connectivity.table().nbytes
-
-
 def buffer_bytes(module: nn.Module) -> int:
     """Size of what a module for inference has computed in advance."""
-    return sum(buffer.nbytes for name, buffer in module.named_buffers() if "_frozen_" in name)
+    return sum(buffer.nbytes for buffer in module.buffers())
 
 
 def with_torch_scatter(run: Callable[[Case], Tensor]) -> Callable[[Case], Tensor]:

@@ -102,8 +102,7 @@ def best(call: Callable[[], object], seconds: float) -> float:
 def steps_of(candidate: Candidate, mode: str, net: Network) -> list[tuple[str, Step]]:
     """Steps of a candidate, each with its direction."""
     training = mode == "training"
-    # Without gradients the table is kept between calls, except in the compiled module that is not for inference.
-    with_table = training or (candidate.is_compiled and "for_inference" not in candidate.name)
+    with_table = "for_inference" not in candidate.name
     steps = [("forward", step) for step in forward(net, with_table, training)]
     return steps + ([("backward", step) for step in backward(net)] if training else [])
 
@@ -115,13 +114,10 @@ def parts(candidate: Candidate, case: Case) -> dict[str, Callable[[], object]]:
     with torch.no_grad():
         weight: Tensor = connectivity.dense(case.confidence)
 
-    def table() -> Tensor:
-        with torch.enable_grad():  # recomputed in each call
-            return connectivity.table()
-
+    precomputed = connectivity.for_inference()
     return {
-        "table": table,
-        "pair scores, softmax": lambda: connectivity.dense(case.confidence),
+        "table": connectivity.edge_table,
+        "pair scores, softmax": lambda: precomputed.dense(case.confidence),
         "displacement, layers": lambda: lgcn(*case.dense, edge_weight=weight),
     }
 

@@ -98,9 +98,10 @@ def held_bytes(row: Row) -> int:
 def _memory(rows: list[Row]) -> Target:
     title = "memory of inference against literal, K = 98, B = 32"
     held = {row["candidate"]: held_bytes(row) for row in rows if "peak_bytes" in row}
-    if "literal" not in held or "DenseLGCN" not in held:
+    best = min((name for name in EAGER if name in held), key=held.__getitem__, default="")
+    if "literal" not in held or not best:
         return Target(title, 50, None, "", fraction)
-    return Target(title, 50, held["literal"] / held["DenseLGCN"], "DenseLGCN", fraction)
+    return Target(title, 50, held["literal"] / held[best], best, fraction)
 
 
 def _agreement(dtype: str, tolerance: float, rows: Iterable[Row]) -> Target:
