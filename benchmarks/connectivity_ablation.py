@@ -1,10 +1,10 @@
-"""What the learned connectivity is worth: the paper's Table 3 on 300-W, with every part taken away in turn.
+"""Ablation of the learned connectivity: the paper's Table 3 on 300-W, with each part removed in turn.
 
     python benchmarks/connectivity_ablation.py --root DIR/300w --work DIR [--model lgcn-68] [--output ablation.json]
 
-Stage 1 runs the frozen backbone over all faces, once; stage 2 trains small refiners on what it has given. Both go on
-where they were stopped: everything lies under ``--work``, written beside its place and renamed. Prints tables, writes
-JSON and Markdown; ``docs/ablation.md`` says what they mean and shows those of one run.
+Stage 1 runs the frozen backbone once over all faces; stage 2 trains small refiners on its outputs. Both resume where
+they were stopped: everything is kept under ``--work`` and written atomically. Prints tables and writes JSON;
+``docs/ablation.md`` describes the experiments, and ``render_docs.py`` makes its tables.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-# The checkout that holds this script is what is measured, whatever is installed.
+# Measure the checkout that holds this script, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.ablation.degradations import CONDITIONS, REGIMES
@@ -36,7 +36,6 @@ from benchmarks.ablation.report import (
     calibration,
     comparisons,
     error_sizes,
-    markdown,
     plain,
     shape_models,
     summary,
@@ -44,14 +43,11 @@ from benchmarks.ablation.report import (
 )
 from benchmarks.ablation.training import Schedule
 from benchmarks.measuring import environment, write_figures
-from lgcn.files import write_text
 from lgcn.models import LandmarkDetector
-
-BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
 
 
 def report(args: argparse.Namespace, settings: Extraction, schedule: Schedule) -> dict[str, Any]:
-    """All figures of what has been run so far."""
+    """All figures of the finished runs."""
     folder = args.work / "outputs"
     seeds = list(range(args.seeds))
     planned = [run for name in EXPERIMENTS for run in EXPERIMENTS[name].runs(seeds)]
@@ -82,18 +78,11 @@ def report(args: argparse.Namespace, settings: Extraction, schedule: Schedule) -
     }
 
 
-def write_between_markers(page: Path, text: str) -> None:
-    """Puts generated text into a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_text(page, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Runs what is missing, prints and writes."""
+    """Runs the missing parts, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
-    parser.add_argument("--work", type=Path, required=True, help="folder for all that is kept between calls (1 GB)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for intermediate files (1 GB)")
     parser.add_argument("--model", default="lgcn-68", help="whose backbone is frozen (default: lgcn-68)")
     parser.add_argument("--test", default="lfpw/testset", help="folder of the test faces (default: lfpw/testset)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each refiner (default: 3)")
@@ -106,10 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         "--jobs", type=int, default=2, help="refiners trained at a time, threads of stage 1 (default: 2)"
     )
     parser.add_argument("--quick", action="store_true", help="few faces and steps, two seeds: shows that it runs")
-    parser.add_argument(
-        "--output", type=Path, default=Path("ablation.json"), help="default: ablation.json; .md beside it"
-    )
-    parser.add_argument("--docs", type=Path, metavar="PAGE", help="also writes the tables between the page's markers")
+    parser.add_argument("--output", type=Path, default=Path("ablation.json"), help="default: ablation.json")
     args = parser.parse_args(argv)
 
     settings = Extraction(str(args.root.resolve()), args.model, rounds=args.rounds, test=args.test)
@@ -124,22 +110,17 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     run_all(runs, schedule, settings, detector.input_size, args.work, args.jobs)
 
-    judged = {"protocol": detector.protocol.name, "normalizer": detector.scheme.default_normalizer}
-    figures = {**judged, **report(args, settings, schedule)}
-    made = tables(figures, figures["settings"]["seeds"])
-    what = "NME in per cent, protocol {protocol}, normaliser {normalizer}".format(**judged)
+    measured_by = {"protocol": detector.protocol.name, "normalizer": detector.scheme.default_normalizer}
+    figures = {**measured_by, **report(args, settings, schedule)}
     done = "{done} of {planned} runs".format(**figures["runs"])
-    print(f"{what}.\n{plain(made)}")
+    print("NME in per cent, protocol {protocol}, normaliser {normalizer}.".format(**measured_by))
+    print(plain(tables(figures, figures["settings"]["seeds"])))
     write_figures(args.output, figures)
-    page = f"{what}; {done}.\n\n{markdown(made)}"
-    write_text(args.output.with_suffix(".md"), page)
-    if args.docs is not None:
-        write_between_markers(args.docs, page)
     print(f"\n{done}. Figures: {args.output}")
     return 0
 
 
 if __name__ == "__main__":
-    # Being told to end is an exception too, which ends the processes that train.
+    # SIGTERM as an exception ends the training processes too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

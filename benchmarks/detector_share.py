@@ -1,11 +1,11 @@
-"""The share of the graph part in the time that a whole detector takes: HRNet-W18, then landmarks, then the graph.
+"""Share of the graph part in the runtime of a whole detector with HRNet-W18.
 
-    python benchmarks/detector_share.py [-B 1 32] [--quick | --full] [--output detector_share.json]
+    python benchmarks/detector_share.py [-B 1 32] [--output detector_share.json]
 
-The graph part is :class:`lgcn.nn.LandmarkRefiner`: features sampled at the landmarks, visual MLP, edges, layers; preset
-``paper``, 98 landmarks, 270 channels of 64 x 64 features. It is timed where it stands, within each forward of the
-detector, so that it finds the caches as the backbone leaves them; the share is the median over forwards. What the
-figures mean stands in ``benchmarks/README.md``.
+The graph part is :class:`lgcn.nn.LandmarkRefiner` (feature sampling, visual MLP, edges, layers) with the preset
+``paper``, 98 landmarks and 270 channels of 64 x 64 features. It is timed inside each forward pass of the detector, so
+that it finds the caches as the backbone leaves them; the share is the median over forward passes.
+``benchmarks/README.md`` defines the figures.
 """
 
 import argparse
@@ -19,20 +19,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The checkout that holds this script is what is measured, whatever is installed.
+# Measure the checkout that holds this script, whatever is installed.
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.engines import compiled
-from benchmarks.measuring import Neighbours, environment, time_calls, write_figures
+from benchmarks.backends import compiled
+from benchmarks.measuring import OtherProcesses, environment, time_calls, write_figures
 from lgcn.models import LandmarkDetector, create_detector
 from lgcn.nn import LandmarkRefiner
 
-TOLERANCE = 1e-5  # of the input's side, or of the largest coordinate: how far a form may be from the eager one
+TOLERANCE = 1e-5
+"""Largest difference from the eager refiner, relative to the input's side or the largest coordinate."""
 
 
 class Stopwatch(nn.Module):
-    """Runs a module and notes how long each call takes, in seconds."""
+    """Runs a module and records the duration of each call in seconds."""
 
     def __init__(self, run: Callable[..., Any]) -> None:
         super().__init__()
@@ -51,20 +52,20 @@ def quantiles(values: list[float]) -> tuple[float, list[float]]:
     return float(median), [float(low), float(high)]
 
 
-def calibrate(backbone: nn.Module, pictures: Tensor) -> None:
-    """Gives batch norms the statistics of these pictures; untrained, 300 layers let features grow to 1e8 otherwise."""
+def calibrate(backbone: nn.Module, images: Tensor) -> None:
+    """Sets batch norms to the statistics of these images; features of 300 untrained layers otherwise grow to 1e8."""
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
         norm.train()
     with torch.no_grad():
-        backbone(pictures)
+        backbone(images)
     for norm in norms:
         norm.eval()
 
 
 def time_within(detector: LandmarkDetector, images: Tensor, run: Callable[..., Any], args: Any) -> dict[str, Any]:
-    """Times of forwards of the detector, of the graph part within them, and its share."""
+    """Times of forward passes of the detector and of the graph part within them, and their ratio."""
     watch = Stopwatch(run)
     detector.refiner = watch  # type: ignore[assignment]
     graph: list[float] = []
@@ -79,7 +80,7 @@ def time_within(detector: LandmarkDetector, images: Tensor, run: Callable[..., A
 
     detector(images)
     whole = time_calls(forward, args.repeats, args.seconds, args.patience, warm_up=1)
-    # The warm-up call is not a figure.
+    # Without the warm-up call.
     graph_s, graph_quartiles = quantiles(graph[-whole["calls"] :])
     median, quartiles = quantiles(share[-whole["calls"] :])
     return {
@@ -94,7 +95,7 @@ def time_within(detector: LandmarkDetector, images: Tensor, run: Callable[..., A
 
 
 def parts(refiner: LandmarkRefiner, given: tuple[Any, ...], args: Any) -> dict[str, dict[str, Any]]:
-    """Median times of the parts, each called alone, eagerly: features, edges, layers."""
+    """Median times of features, edges and layers, each called alone and eagerly."""
     features, pos, confidence = given[:3]
     x, p = refiner.node_features(features, pos, confidence)
     weight = refiner.lgcn.connectivity.dense(confidence)
@@ -108,36 +109,36 @@ def parts(refiner: LandmarkRefiner, given: tuple[Any, ...], args: Any) -> dict[s
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Runs everything."""
+    """Measures everything."""
     torch.manual_seed(args.seed)
-    described, neighbours, started = environment(), Neighbours(), time.perf_counter()
+    described, others, started = environment(), OtherProcesses(), time.perf_counter()
     size = (args.size, args.size)
     detector = create_detector("paper", scheme="wflw98", backbone=args.backbone, input_size=size).eval()
     calibrate(detector.backbone, torch.randn(2, 3, *size))
     refiner = detector.refiner
     assert refiner is not None
-    frozen = refiner.for_inference()
-    runs: dict[str, Callable[..., Any]] = {"eager": refiner, "frozen": frozen}
+    inference = refiner.for_inference()
+    runs: dict[str, Callable[..., Any]] = {"eager": refiner, "for_inference": inference}
     if args.backend != "none":
-        runs["frozen compiled"] = compiled(frozen, args.backend)
+        runs["for_inference compiled"] = compiled(inference, args.backend)
     results: list[dict[str, Any]] = []
     alone: list[dict[str, Any]] = []
-    print("   B refiner            detector       graph     share")
+    print("   B refiner                  detector       graph     share")
     with torch.no_grad():
         for images in args.images:
-            pictures = torch.rand(images, 3, *size)
+            inputs = torch.rand(images, 3, *size)
             seen = Stopwatch(refiner)
             given: list[tuple[Any, ...]] = []
-            seen.register_forward_pre_hook(lambda _, inputs, to=given: to.append(inputs))
+            seen.register_forward_pre_hook(lambda _, args, to=given: to.append(args))
             detector.refiner = seen  # type: ignore[assignment]
-            right = detector(pictures).pos
+            right = detector(inputs).pos
             for name, run in runs.items():
-                row = {"refiner": name, "images": images, **time_within(detector, pictures, run, args)}
+                row = {"refiner": name, "images": images, **time_within(detector, inputs, run, args)}
                 difference = float((run(*given[0]) - right).abs().max())
                 agrees = difference <= TOLERANCE * max(args.size, float(right.abs().max()))
                 results.append({**row, "max_abs_difference": difference, "agrees": agrees})
                 print(
-                    f"{images:4} {name:16} {1e3 * row['detector_s']:8.1f} ms {1e3 * row['graph_s']:8.2f} ms "
+                    f"{images:4} {name:22} {1e3 * row['detector_s']:8.1f} ms {1e3 * row['graph_s']:8.2f} ms "
                     f"{100 * row['share']:7.2f} %" + ("" if results[-1]["agrees"] else "  DISAGREES"),
                     flush=True,
                 )
@@ -146,34 +147,31 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 alone.append({"part": name, "images": images, **figures})
     settings = {key: value for key, value in vars(args).items() if key != "output"}
     network = {"landmarks": detector.scheme.num_landmarks, "feature_channels": channels, "feature_cells": cells}
-    what: dict[str, Any] = {
+    header: dict[str, Any] = {
         "benchmark": "detector_share",
         "settings": settings,
         "network": network,
         "environment": described,
-        "others_share": neighbours.share,
+        "others_share": others.share,
     }
-    what["seconds"] = round(time.perf_counter() - started, 1)
-    return {**what, "results": results, "parts": alone, "left_out": []}
+    header["seconds"] = round(time.perf_counter() - started, 1)
+    return {**header, "results": results, "parts": alone, "left_out": []}
 
 
 def main() -> int:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-B", "--images", type=int, nargs="+", default=[1, 32], help="default: 1 32")
-    parser.add_argument("--quick", action="store_true", help="fewer forwards of the larger batch")
-    parser.add_argument("--full", action="store_true", help="the default")
     parser.add_argument("--backbone", default="hrnet_w18", help="default: hrnet_w18")
     parser.add_argument("--size", type=int, default=256, help="side of the input (default: 256)")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--repeats", type=int, default=15, help="timed calls at least (default: 15)")
     parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds at least (default: 1)")
-    parser.add_argument("--patience", type=float, help="seconds for one figure (default: 30, with --quick 10)")
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds for one figure (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
     parser.add_argument("--backend", default="inductor", help="of torch.compile, 'none' to leave it out")
     parser.add_argument("--output", type=Path, default=Path("detector_share.json"), help="default: detector_share.json")
     args = parser.parse_args()
-    args.patience = args.patience if args.patience is not None else (10.0 if args.quick else 30.0)
     torch.set_num_threads(args.threads)
     measured = measure(args)
     write_figures(args.output, measured)

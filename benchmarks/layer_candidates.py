@@ -1,4 +1,4 @@
-"""What ``benchmarks/layer_runtime.py`` measures: the network of the paper, single layers, and their inputs."""
+"""Candidates of ``benchmarks/layer_runtime.py``: the network of the paper, single layers, and their inputs."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,14 +9,14 @@ import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
-from benchmarks.engines import OnnxRuntime, ahead_of_time, compiled, torch_scatter
+from benchmarks.backends import OnnxRuntime, ahead_of_time, compiled, torch_scatter
 from lgcn.graph import landmark_graph
 from lgcn.nn import LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
 from tests.nn.literal import LiteralConnectivity, LiteralLGCN
 
 IN, CHANNELS = 66, (64, 16, 2)
 MODES = ("inference", "training")
-SIDE_SHOW = 5e8  # numbers on all edges
+MOST_NUMBERS_SCATTER = 5e8  # numbers on all edges
 
 
 class Case(NamedTuple):
@@ -53,13 +53,18 @@ class Candidate(NamedTuple):
     name: str
     module: nn.Module
     run: Callable[[Case], Tensor]
-    numbers_per_edge: int = 0  # held at once, roughly; 0 without an edge list
-    reference: LiteralLGCN | None = None  # what it must agree with
+    numbers_per_edge: int = 0
+    """Roughly held at once; 0 without an edge list."""
+    reference: LiteralLGCN | None = None
+    """What the candidate must agree with."""
     modes: tuple[str, ...] = MODES
     is_compiled: bool = False
-    resident_peak: Callable[[Case], int | None] | None = None  # where PyTorch's allocator does not see its memory
-    kept_bytes: int = 0  # beside the parameters, between calls for inference
-    most_numbers: float = math.inf  # on all edges, above which it is left out, being a side show
+    resident_peak: Callable[[Case], int | None] | None = None
+    """Measures memory where PyTorch's allocator does not see it."""
+    kept_bytes: int = 0
+    """Kept between inference calls, beside the parameters."""
+    most_numbers: float = math.inf
+    """Numbers on all edges above which the candidate is left out."""
 
 
 def networks(
@@ -72,85 +77,75 @@ def networks(
     literal = LiteralLGCN(IN, CHANNELS, LiteralConnectivity(landmarks)).to(dtype)
     sparse = LGCN(IN, CHANNELS, LearnableConnectivity(landmarks)).to(dtype)
     sparse.load_state_dict(literal.state_dict())
-    dense = sparse.twin()
-    frozen = dense.frozen()
-    assert isinstance(dense.connectivity, LearnableConnectivity)
-    with torch.no_grad():
-        table_bytes = dense.connectivity.table().nbytes
+    dense = sparse.to_dense()
+    inference = dense.for_inference()
 
     def run_literal(case: Case) -> Tensor:
         return literal(*case.nodes, case.edge_index, case.landmark_id)
 
     def run_sparse(case: Case) -> Tensor:
-        return sparse(*case.nodes, case.edge_index, case.landmark_id)
+        x, pos, confidence = case.nodes
+        return sparse(x, case.edge_index, pos, case.landmark_id, confidence)
 
-    def ours(name: str, module: nn.Module, run: Callable[[Case], Tensor], **options: Any) -> Candidate:
-        kept = frozen_bytes(frozen) if module is frozen else table_bytes
-        return Candidate(name, module, run, reference=literal, kept_bytes=kept, **options)
-
-    of_literal, only = 4 * landmarks + 200, {"modes": ("inference",)}
-    yield Candidate("literal", literal, run_literal, of_literal, literal)
-    yield Candidate(
-        "literal + torch-scatter", literal, _scattered(run_literal), of_literal, literal, most_numbers=SIDE_SHOW
-    )
-    yield ours("LGCN sparse", sparse, run_sparse, numbers_per_edge=400)
-    yield ours(
-        "LGCN sparse + torch-scatter",
-        sparse,
-        _scattered(run_sparse),
-        numbers_per_edge=400,
-        most_numbers=SIDE_SHOW,
-    )
-    yield ours("LGCN dense", dense, lambda c: dense(*c.dense))
-    yield ours("LGCN dense frozen", frozen, lambda c: frozen(*c.dense), **only)
+    on_edges = {"reference": literal, "numbers_per_edge": 4 * landmarks + 200}
+    yield Candidate("literal", literal, run_literal, **on_edges)
+    scattered = {"most_numbers": MOST_NUMBERS_SCATTER}
+    yield Candidate("literal + torch-scatter", literal, with_torch_scatter(run_literal), **on_edges, **scattered)
+    on_edges = {"reference": literal, "numbers_per_edge": 400}
+    yield Candidate("LGCN", sparse, run_sparse, **on_edges)
+    yield Candidate("LGCN + torch-scatter", sparse, with_torch_scatter(run_sparse), **on_edges, **scattered)
+    yield Candidate("DenseLGCN", dense, lambda c: dense(*c.dense), reference=literal)
+    for_inference = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
+    yield Candidate("DenseLGCN for_inference", inference, lambda c: inference(*c.dense), **for_inference)
 
     def example() -> list[Tensor]:
         return [each.detach() for each in Case.draw(landmarks, 2).dense]
 
     if backend != "none":
         torch.compiler.reset()
-        quick, quickest = compiled(dense, backend), compiled(frozen, backend)
+        compiled_dense, compiled_inference = compiled(dense, backend), compiled(inference, backend)
         by_compiler = {"is_compiled": True, "numbers_per_edge": 60}
-        yield ours("LGCN compiled", dense, lambda c: quick(*c.dense), **by_compiler)._replace(kept_bytes=0)
-        yield ours("LGCN frozen compiled", frozen, lambda c: quickest(*c.dense), **by_compiler, **only)
+        yield Candidate(
+            "DenseLGCN compiled", dense, lambda c: compiled_dense(*c.dense), reference=literal, **by_compiler
+        )
+        yield Candidate(
+            "DenseLGCN for_inference compiled",
+            inference,
+            lambda c: compiled_inference(*c.dense),
+            **by_compiler,
+            **for_inference,
+        )
     if backend == "inductor":
-        library = cache(lambda: ahead_of_time(frozen, example()))
-        yield ours(
-            "LGCN ahead of time",
-            frozen,
+        library = cache(lambda: ahead_of_time(inference, example()))
+        yield Candidate(
+            "DenseLGCN AOTInductor",
+            inference,
             lambda c: library()(*(each.detach() for each in c.dense)),
             numbers_per_edge=60,
-            **only,
+            **for_inference,
         )
-    session = cache(lambda: OnnxRuntime(frozen, example(), threads))
-    # It writes the hidden units of all pairs down, several times over, and keeps that memory for the next call.
-    yield ours(
+    session = cache(lambda: OnnxRuntime(inference, example(), threads))
+    # It materialises the hidden units of all pairs several times, and keeps that memory for the next call.
+    yield Candidate(
         "ONNX Runtime",
-        frozen,
+        inference,
         lambda c: session()(*(each.detach() for each in c.dense)),
         resident_peak=lambda c: session().peak_bytes(*(each.detach() for each in c.dense)),
         numbers_per_edge=128,
-        **only,
+        **for_inference,
     )
 
 
-def _scattered(run: Callable[[Case], Tensor]) -> Callable[[Case], Tensor]:
-    def call(case: Case) -> Tensor:
-        with torch_scatter():
-            return run(case)
-
-    return call
-
-
 def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
-    """One layer of the paper with its connectivity, and what else one would take; the dense one first.
+    """One layer of the paper with its connectivity, and common alternatives; the dense layer first.
 
-    The others are given every advantage: no dropout, attention without its weights, and those that
-    could be fastest are there compiled too. Nothing is compiled before its first call.
+    The alternatives are given every advantage: no dropout, attention without its weights, and the ones that could be
+    fastest are also compiled. Nothing is compiled before its first call.
     """
     dense = DenseLGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse = LGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse.load_state_dict(dense.state_dict())
+    inference = dense.for_inference()
     literal = LiteralLGCN(IN, CHANNELS[:1], LiteralConnectivity(landmarks))
     state = dense.state_dict()
     literal.load_state_dict({f"convs.0.{key}" if key.startswith("lin_") else key: state[key] for key in state})
@@ -159,20 +154,23 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
         x, pos, confidence = case.nodes
         return sparse(x, case.edge_index, pos, case.landmark_id, confidence)
 
-    assert isinstance(dense.connectivity, LearnableConnectivity)
-    with torch.no_grad():
-        table_bytes = dense.connectivity.table().nbytes
-    yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal, kept_bytes=table_bytes)
-    frozen = dense.frozen()
-    for_good = {"reference": literal, "modes": ("inference",), "kept_bytes": frozen_bytes(frozen)}
-    yield Candidate("DenseLGCNConv frozen", frozen, lambda c: frozen(*c.dense), **for_good)
-    yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal, kept_bytes=table_bytes)
+    yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal)
+    for_inference = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
+    yield Candidate("DenseLGCNConv for_inference", inference, lambda c: inference(*c.dense), **for_inference)
+    yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal)
     if backend != "none":
-        quick, quickest = compiled(dense, backend), compiled(frozen, backend)
-        ours = Candidate("DenseLGCNConv compiled", dense, lambda c: quick(*c.dense), 60, literal, is_compiled=True)
-        yield ours
-        name = "DenseLGCNConv frozen compiled"
-        yield ours._replace(name=name, module=frozen, run=lambda c: quickest(*c.dense), **for_good)
+        compiled_dense, compiled_inference = compiled(dense, backend), compiled(inference, backend)
+        by_compiler = {"is_compiled": True, "numbers_per_edge": 60}
+        yield Candidate(
+            "DenseLGCNConv compiled", dense, lambda c: compiled_dense(*c.dense), reference=literal, **by_compiler
+        )
+        yield Candidate(
+            "DenseLGCNConv for_inference compiled",
+            inference,
+            lambda c: compiled_inference(*c.dense),
+            **by_compiler,
+            **for_inference,
+        )
     attention = nn.MultiheadAttention(CHANNELS[0], num_heads=4, batch_first=True)
     yield Candidate("MultiheadAttention", attention, lambda c: attend(attention, c.x[..., : CHANNELS[0]]))
     dense_gcn = pyg.DenseGCNConv(IN, CHANNELS[0])
@@ -185,23 +183,33 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
         "EdgeConv": pyg.EdgeConv(nn.Sequential(nn.Linear(2 * IN, CHANNELS[0]), nn.ReLU())),
     }
     for name, conv in others.items():
-        yield Candidate(name, conv, partial(send, conv), 400)
+        yield Candidate(name, conv, partial(convolve, conv), 400)
     if backend != "none":
-        quick_attention, quick_conv = compiled(attention, backend), compiled(others["TransformerConv"], backend)
+        compiled_attention = compiled(attention, backend)
         yield Candidate(
             "MultiheadAttention compiled",
             attention,
-            lambda c: attend(quick_attention, c.x[..., : CHANNELS[0]]),
+            lambda c: attend(compiled_attention, c.x[..., : CHANNELS[0]]),
             is_compiled=True,
         )
-        yield Candidate(
-            "TransformerConv compiled", others["TransformerConv"], partial(send, quick_conv), 400, is_compiled=True
-        )
+        transformer = others["TransformerConv"]
+        run = partial(convolve, compiled(transformer, backend))
+        yield Candidate("TransformerConv compiled", transformer, run, 400, is_compiled=True)
 
 
-def frozen_bytes(frozen: nn.Module) -> int:
-    """What a frozen module has computed for good."""
-    return sum(buffer.nbytes for name, buffer in frozen.named_buffers() if "_frozen_" in name)
+def buffer_bytes(module: nn.Module) -> int:
+    """Size of what a module for inference has computed in advance."""
+    return sum(buffer.nbytes for buffer in module.buffers())
+
+
+def with_torch_scatter(run: Callable[[Case], Tensor]) -> Callable[[Case], Tensor]:
+    """The same call with PyG's use of torch-scatter switched on."""
+
+    def call(case: Case) -> Tensor:
+        with torch_scatter():
+            return run(case)
+
+    return call
 
 
 def attend(attention: Callable[..., Any], x: Tensor) -> Tensor:
@@ -209,6 +217,6 @@ def attend(attention: Callable[..., Any], x: Tensor) -> Tensor:
     return attention(x, x, x, need_weights=False)[0]
 
 
-def send(conv: Callable[..., Tensor], case: Case) -> Tensor:
+def convolve(conv: Callable[..., Tensor], case: Case) -> Tensor:
     """A convolution on the edge list."""
     return conv(case.nodes[0], case.edge_index)

@@ -1,4 +1,4 @@
-"""How the benchmarks time, weigh and describe: see ``benchmarks/README.md``."""
+"""Time, memory and environment of a benchmark; ``benchmarks/README.md`` defines the figures."""
 
 import ctypes
 import gc
@@ -23,13 +23,15 @@ from torch_geometric.typing import WITH_PYG_LIB, WITH_TORCH_SCATTER, WITH_TORCH_
 import lgcn
 from lgcn.files import write_text
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells of each start and stop otherwise
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler logs every start and stop
 
 T = TypeVar("T")
 
 WARM_UP = 3
-PATIENCE = 60.0  # seconds for one figure; what is slower is called fewer times than asked for, though thrice
-SLOW = 2.0  # seconds a call; what is slower has warmed up in one
+PATIENCE = 60.0
+"""Seconds for one figure; slower calls are made fewer times, but at least three."""
+SLOW = 2.0
+"""Seconds of a call; a slower one needs no further warm-up."""
 
 
 def time_calls(
@@ -43,12 +45,12 @@ def time_calls(
     """Median and quartiles of the times of single calls, after a warm-up.
 
     Args:
-        call: what is timed, on the CPU, so that its return is its end.
-        repeats: calls at least.
-        seconds: goes on this long at least.
-        patience: for how long; then three calls are enough.
-        warm_up: calls before the clock starts, of which none begins after a quarter of ``patience``.
-        warm_up_seconds: goes on this long with them at least, unless ``warm_up`` is 0.
+        call: timed on the CPU, so that it is complete when it returns.
+        repeats: timed calls at least.
+        seconds: timed seconds at least.
+        patience: seconds after which three calls are enough.
+        warm_up: untimed calls; none begins after a quarter of ``patience``.
+        warm_up_seconds: warm-up seconds at least, unless ``warm_up`` is 0.
     """
     started, called = time.perf_counter(), 0
     while warm_up and time.perf_counter() - started <= patience / 4:
@@ -75,16 +77,16 @@ def time_calls(
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """The most bytes of tensors that one call holds beyond those that were there before it, its result included.
+    """Peak bytes of tensors that one call allocates, its result included.
 
-    Read from what PyTorch's CPU allocator reports to its profiler, so it is exact and the same in each run; scratch
-    memory that libraries such as oneDNN get for themselves is not in it.
+    Read from the events of PyTorch's CPU allocator, so it is exact and reproducible. Scratch memory that libraries such
+    as oneDNN allocate themselves is not included.
     """
     return call_and_peak_bytes(call)[1]
 
 
 def call_and_peak_bytes(call: Callable[[], T]) -> tuple[T, int]:
-    """What one call returns, and its :func:`peak_bytes`."""
+    """Result of one call, and its :func:`peak_bytes`."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         result = call()
     results = profiler.profiler.kineto_results
@@ -97,10 +99,10 @@ def call_and_peak_bytes(call: Callable[[], T]) -> tuple[T, int]:
 
 
 def resident_peak_bytes(call: Callable[[], object]) -> int | None:
-    """How far one call lets the process's resident memory grow, whoever asks for it; None where Linux does not tell.
+    """Growth of the resident memory of the process during one call; None if ``/proc`` does not tell.
 
-    Pages that the process has and does not use are given back first, as far as the C library does so; what it still
-    holds is not seen, so that small amounts come out too small.
+    Unused pages are first returned to the system as far as the C library does so. What it still holds is not seen, so
+    that small amounts are underestimated.
     """
     if not Path("/proc/self/clear_refs").exists():
         return None
@@ -113,7 +115,7 @@ def resident_peak_bytes(call: Callable[[], object]) -> int | None:
 
 
 def in_a_process(generate: Callable[..., Iterator[Any]], *args: Any) -> Iterator[Any]:
-    """What a generator yields in a process of its own, which starts with nothing but these arguments.
+    """Items of a generator that runs in a new process with these arguments.
 
     Raises:
         SystemExit: if the process ends before the generator does.
@@ -140,22 +142,22 @@ def _send(sender: Connection, generate: Callable[..., Iterator[Any]], *args: Any
         sender.send(item)
 
 
-class Neighbours:
-    """How busy all other processes keep the machine, from now on."""
+class OtherProcesses:
+    """CPU time that all other processes take, from now on."""
 
     def __init__(self) -> None:
         self._started, self._busy, self._own = time.perf_counter(), *self._seconds()
 
     @property
     def share(self) -> float | None:
-        """Part of all cores' time that others have taken; None where Linux does not tell."""
+        """Share of the time of all cores; None if ``/proc`` does not tell."""
         busy, own = self._seconds()
         elapsed = (time.perf_counter() - self._started) * (os.cpu_count() or 1)
         return None if busy is None or self._busy is None else max(0.0, busy - self._busy - own + self._own) / elapsed
 
     @staticmethod
     def _seconds() -> tuple[float | None, float]:
-        """CPU time since the start of the machine, and of this process and its children that have ended."""
+        """CPU seconds of the machine, and of this process with its finished children."""
         times = os.times()
         lines = _lines("/proc/stat")
         if not lines:
@@ -165,7 +167,7 @@ class Neighbours:
 
 
 def available_bytes() -> int:
-    """Memory that can be had without swapping."""
+    """Memory available without swapping."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable"):
             return int(line.split()[1]) * 1024
@@ -173,9 +175,9 @@ def available_bytes() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and hardware."""
+    """Versions, hardware and commit."""
     models = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    # What a run itself writes changes nothing that it measures.
+    # Files that a run itself writes do not count as changes.
     written = [f":(exclude,top){folder}" for folder in ("benchmarks/results", "docs")]
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
     return {
@@ -200,7 +202,7 @@ def environment() -> dict[str, Any]:
 
 
 def versions(*packages: str) -> dict[str, str | None]:
-    """Of optional packages; None for those that are not installed."""
+    """Versions of optional packages; None if not installed."""
     found: dict[str, str | None] = {}
     for package in packages:
         try:
@@ -211,7 +213,7 @@ def versions(*packages: str) -> dict[str, str | None]:
 
 
 def write_figures(path: Path, figures: dict[str, Any]) -> None:
-    """Writes JSON with one line for each row of a table, whole or not at all."""
+    """Writes JSON atomically, with one line per row of a table."""
     parts = []
     for key, value in figures.items():
         is_table = isinstance(value, list) and any(isinstance(row, dict) for row in value)
@@ -226,7 +228,7 @@ def _status_bytes(name: str) -> int:
 
 
 def _caches() -> dict[str, int]:
-    """Bytes of the caches that the first core sees; all of them, as far as the system tells."""
+    """Sizes of the caches of the first core, in bytes."""
     sizes = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
@@ -240,7 +242,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of this checkout; None where there is no git, or no checkout."""
+    """Output of git for this checkout; None without git or outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

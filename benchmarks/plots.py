@@ -1,4 +1,4 @@
-"""The plots of ``docs/benchmarks.md``, from the JSON that the scripts have written."""
+"""Plots of ``docs/benchmarks.md``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,25 +13,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks.goals import Figures, Row, find
 from benchmarks.tables import MODES, shown_images, shown_landmarks
+from benchmarks.targets import Figures, Row, find
 from lgcn.files import replace_when_done
 
-# Ours are warm and solid, what they are held to is black, the others are cool and dashed.
+# Ours are warm and solid, the literal version is black, the others are cool and dashed.
 STYLES: dict[str, tuple[str, str, str]] = {
     "literal": ("black", "-", "o"),
-    "LGCN sparse": ("#e69f00", "-", "s"),
-    "LGCN dense": ("#d55e00", "-", "o"),
-    "LGCN dense frozen": ("#cc79a7", "-", "D"),
-    "LGCN compiled": ("#8c2d04", "--", "^"),
-    "LGCN frozen compiled": ("#7a0177", "--", "v"),
-    "LGCN ahead of time": ("#f768a1", "--", "X"),
+    "LGCN": ("#e69f00", "-", "s"),
+    "DenseLGCN": ("#d55e00", "-", "o"),
+    "DenseLGCN for_inference": ("#cc79a7", "-", "D"),
+    "DenseLGCN compiled": ("#8c2d04", "--", "^"),
+    "DenseLGCN for_inference compiled": ("#7a0177", "--", "v"),
+    "DenseLGCN AOTInductor": ("#f768a1", "--", "X"),
     "ONNX Runtime": ("#636363", ":", "P"),
     "DenseLGCNConv": ("#d55e00", "-", "o"),
-    "DenseLGCNConv frozen": ("#cc79a7", "-", "D"),
+    "DenseLGCNConv for_inference": ("#cc79a7", "-", "D"),
     "LGCNConv": ("#e69f00", "-", "s"),
     "DenseLGCNConv compiled": ("#8c2d04", "--", "^"),
-    "DenseLGCNConv frozen compiled": ("#7a0177", "--", "v"),
+    "DenseLGCNConv for_inference compiled": ("#7a0177", "--", "v"),
     "MultiheadAttention": ("#0072b2", "--", "^"),
     "DenseGCNConv": ("#56b4e9", "--", "v"),
     "GCNConv": ("#009e73", ":", "x"),
@@ -46,7 +46,7 @@ GROUPS = {"network": "three layers and their edges", "layer": "one layer"}
 
 
 def draw_all(figures: Figures, folder: Path) -> list[Path]:
-    """Writes every plot that there are figures for, as PNG, and says which."""
+    """Writes every plot for which there are figures as PNG; returns the paths."""
     drawn: dict[str, Figure] = {}
     runtime, share = figures.get("layer_runtime"), figures.get("detector_share")
     if runtime is not None:
@@ -59,10 +59,10 @@ def draw_all(figures: Figures, folder: Path) -> list[Path]:
     paths = []
     for name, figure in drawn.items():
         paths.append(folder / f"{name}.png")
-        with replace_when_done(paths[-1]) as beside:
-            figure.savefig(beside, dpi=110)
+        with replace_when_done(paths[-1]) as part:
+            figure.savefig(part, dpi=110)
             # 256 colours make a small file.
-            Image.open(beside).convert("RGB").quantize(256).save(beside, optimize=True)
+            Image.open(part).convert("RGB").quantize(256).save(part, optimize=True)
         plt.close(figure)
     return paths
 
@@ -90,22 +90,22 @@ def growth(runtime: dict[str, Any]) -> Figure:
 
 
 def memory(runtime: dict[str, Any]) -> Figure:
-    """Most bytes held at once, over B."""
+    """Peak memory over B."""
     landmarks = shown_landmarks(runtime["results"])
     rows = [row for row in find(runtime["results"], landmarks=landmarks, group="network") if "peak_bytes" in row]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    for ax, (mode, called) in zip(axes, MODES.items(), strict=True):
+    for ax, (mode, title) in zip(axes, MODES.items(), strict=True):
         for name in _names(find(rows, mode=mode)):
             points = sorted((row["images"], row["peak_bytes"] / 1e6) for row in find(rows, mode=mode, candidate=name))
             _line(ax, name, points)
-        _decorate(ax, f"{called}, K = {landmarks}", "images B", {row["images"] for row in rows})
-    axes[0].set_ylabel("most memory during a call, MB")
+        _decorate(ax, f"{title}, K = {landmarks}", "images B", {row["images"] for row in rows})
+    axes[0].set_ylabel("peak memory of a call, MB")
     _legend(axes)
     return figure
 
 
 def shares(share: dict[str, Any]) -> Figure:
-    """The graph part's share of the detector's time."""
+    """Share of the graph part in the runtime of the detector."""
     rows = share["results"]
     refiners = list(dict.fromkeys(row["refiner"] for row in rows))
     sizes = sorted({row["images"] for row in rows})
@@ -116,15 +116,9 @@ def shares(share: dict[str, Any]) -> Figure:
         where = [index + (place - (len(sizes) - 1) / 2) * width for index in range(len(refiners))]
         colour = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")[place % 4]
         bars = ax.bar(where, values, 0.92 * width, color=colour, label=f"B = {images}")
-        # Lines of goals may run through a label.
-        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        ax.bar_label(bars, [f"{value:.2g} %" for value in values], padding=3, bbox=behind)
-    for goal, called in ((2, "must be below"), (0.5, "aim")):
-        ax.axhline(goal, color="black", linewidth=1, linestyle="--" if goal == 2 else ":")
-        text = f"{called} {goal} %"
-        ax.annotate(text, (1.01, goal), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+        ax.bar_label(bars, [f"{value:.2g} %" for value in values], padding=3)
     ax.set_xticks(range(len(refiners)), refiners)
-    ax.set_ylabel("share of the detector's time, %")
+    ax.set_ylabel("share of the runtime, %")
     ax.set_title(f"graph part of {share['settings']['backbone']}, {share['settings']['size']} px", fontsize=10)
     ax.margins(y=0.15)
     ax.spines[["top", "right"]].set_visible(False)
@@ -139,18 +133,18 @@ def _panels(rows: list[Row], key: str, label: str, where: str) -> Figure:
         len(groups), 2, figsize=(9, 0.4 + 3.4 * len(groups)), sharey="row", squeeze=False, layout="constrained"
     )
     for line, group in zip(axes, groups, strict=True):
-        for ax, (mode, called) in zip(line, MODES.items(), strict=True):
+        for ax, (mode, title) in zip(line, MODES.items(), strict=True):
             of_panel = find(rows, group=group, mode=mode)
             for name in _names(of_panel):
                 _line(ax, name, sorted((row[key], 1e3 * row["median_s"]) for row in find(of_panel, candidate=name)))
-            _decorate(ax, f"{GROUPS[group]}\n{called}, {where}", label, {row[key] for row in rows})
+            _decorate(ax, f"{GROUPS[group]}\n{title}, {where}", label, {row[key] for row in rows})
         line[0].set_ylabel("median time, ms")
         _legend(line)
     return figure
 
 
 def _names(rows: list[Row]) -> list[str]:
-    """Candidates with a style, in the order in which they were measured."""
+    """Candidates with a style, in measured order."""
     return [name for name in dict.fromkeys(row["candidate"] for row in rows) if name in STYLES]
 
 
@@ -172,6 +166,6 @@ def _decorate(ax: Axes, title: str, label: str, sizes: set[int]) -> None:
 
 
 def _legend(axes: Sequence[Axes]) -> None:
-    """One for a row of panels, beside the last."""
+    """One legend for a row of panels, next to the last."""
     handles = {text: handle for ax in axes for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     axes[-1].legend(handles.values(), handles, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)

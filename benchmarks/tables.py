@@ -1,57 +1,57 @@
-"""Markdown tables of figures, and how a figure is written."""
+"""Markdown tables of measured figures, and the format of each kind of figure."""
 
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmarks.goals import Figures, Goal, Row, find, times
+from tabulate import tabulate
+
+from benchmarks.targets import Figures, Row, Target, find, times
 
 MODES = {"inference": "inference", "training": "forward + backward"}
 SHOWN_LANDMARKS, SHOWN_IMAGES = 98, 8
-NUMBER = re.compile(r"\**[-\d]|not seen")
+NUMBER = re.compile(r"\**[-+\d]|not seen|$")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, columns of numbers aligned right; nothing without rows."""
+    """A Markdown table with columns of numbers aligned right; empty if there are no rows."""
     cells = [list(row) for row in rows]
     if not cells:
         return ""
-    aligned = ["--:" if all(NUMBER.match(cell) for cell in column) else "---" for column in zip(*cells, strict=True)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join([f"| {' | '.join(columns)} |", f"|{'|'.join(aligned)}|", *lines])
+    aligned = ["right" if all(map(NUMBER.match, column)) else "left" for column in zip(*cells, strict=True)]
+    return tabulate(cells, list(columns), tablefmt="pipe", colalign=aligned, disable_numparse=True)
 
 
-def goal_table(found: Iterable[Goal]) -> str:
-    """Goals beside what was measured."""
+def target_table(targets: Iterable[Target]) -> str:
+    """Targets and measured figures."""
 
-    def shown(goal: Goal, value: float | None) -> str:
-        return "-" if value is None else goal.show(value)
+    def shown(target: Target, value: float | None) -> str:
+        return "-" if value is None else target.show(value)
 
     return table(
-        ["figure", "must", "aim", "measured", "by", "verdict"],
+        ["", "target", "measured", "by", ""],
         (
             [
-                goal.figure,
-                shown(goal, goal.must),
-                shown(goal, goal.aim),
-                shown(goal, goal.measured),
-                f"`{goal.of}`" if goal.of else "-",
-                goal.verdict,
+                target.title,
+                shown(target, target.target),
+                shown(target, target.measured),
+                f"`{target.candidate}`" if target.candidate else "-",
+                target.verdict,
             ]
-            for goal in found
+            for target in targets
         ),
     )
 
 
 def milliseconds(row: Row) -> str:
-    """A median."""
+    """Median time."""
     value = 1e3 * row["median_s"]
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def ratio(row: Row) -> str:
-    """A row's ratio, with what is faster than ours in bold."""
+    """Ratio of a row; bold if another layer is faster than ours."""
     if "literal_over_this" in row:
         return times(row["literal_over_this"])
     value = row.get("this_over_dense_lgcn_conv")
@@ -61,25 +61,25 @@ def ratio(row: Row) -> str:
 
 
 def megabytes(count: float) -> str:
-    """10^6 bytes."""
+    """Bytes in units of 10^6."""
     value = count / 1e6
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def shown_landmarks(rows: list[Row]) -> int:
-    """98 where it was measured, else the largest K."""
+    """98 if it was measured, else the largest K."""
     known = sorted({row["landmarks"] for row in rows})
     return SHOWN_LANDMARKS if SHOWN_LANDMARKS in known else known[-1]
 
 
 def shown_images(rows: list[Row]) -> int:
-    """The B at which most K were measured; of several 8, or the largest."""
+    """The B at which most K were measured; 8 or the largest of several."""
     sizes = {row["images"]: {other["landmarks"] for other in find(rows, images=row["images"])} for row in rows}
     return max(sizes, key=lambda images: (len(sizes[images]), images == SHOWN_IMAGES, images))
 
 
-def megabytes_held(row: Row) -> str:
-    """Most memory at once during a call, and for inference what stays between calls."""
+def memory(row: Row) -> str:
+    """Peak memory of a call and, for inference, what is kept between calls."""
     if "peak_bytes" not in row:
         resident = row.get("resident_peak_bytes")
         return "not seen" if resident is None else f"{megabytes(resident)} resident"
@@ -87,17 +87,16 @@ def megabytes_held(row: Row) -> str:
     return megabytes(row["peak_bytes"]) + (f" + {megabytes(kept)}" if kept else "")
 
 
-def over(
-    rows: list[Row],
-    key: str,
-    letter: str,
-    show: Callable[[Row], str] = lambda row: f"{milliseconds(row)} ({ratio(row)})",
-) -> str:
-    """Candidates down, sizes across."""
+def time_and_ratio(row: Row) -> str:
+    """Median in ms, with the ratio."""
+    return f"{milliseconds(row)} ({ratio(row)})"
+
+
+def size_table(rows: list[Row], key: str, letter: str, show: Callable[[Row], str] = time_and_ratio) -> str:
+    """Candidates as rows, sizes as columns."""
     sizes = sorted({row[key] for row in rows})
-    names = list(dict.fromkeys(row["candidate"] for row in rows))
     lines = []
-    for name in names:
+    for name in dict.fromkeys(row["candidate"] for row in rows):
         cells = [find(rows, candidate=name, **{key: size}) for size in sizes]
         lines.append([name, *(show(cell[0]) if cell else "-" for cell in cells)])
     return table(["", *(f"{letter} = {size}" for size in sizes)], lines)
@@ -116,99 +115,74 @@ def growth_table(figures: dict[str, Any], group: str, mode: str, images: int) ->
     return table(["", *(f"K = {size}" for size in sizes), "exponent", "at the end"], lines)
 
 
-def losses(rows: list[Row]) -> str:
-    """All of others' that is faster than ours somewhere: by how much, and where most."""
+def slower_table(rows: list[Row]) -> str:
+    """Other layers that are faster than ours somewhere, and sizes where ours is slower than the literal version."""
     lines = []
     compared = [row["candidate"] for row in rows if "this_over_dense_lgcn_conv" in row]
-    names = dict.fromkeys(name for name in compared if not name.startswith("DenseLGCNConv"))
-    for name in names:
-        for mode, called in MODES.items():
-            all_of_it = [row for row in find(rows, candidate=name, mode=mode) if "this_over_dense_lgcn_conv" in row]
-            faster = [row for row in all_of_it if row["this_over_dense_lgcn_conv"] < 1]
+    for name in dict.fromkeys(name for name in compared if not name.startswith("DenseLGCNConv")):
+        for mode, title in MODES.items():
+            measured = [row for row in find(rows, candidate=name, mode=mode) if "this_over_dense_lgcn_conv" in row]
+            faster = [row for row in measured if row["this_over_dense_lgcn_conv"] < 1]
             if faster:
                 most = min(faster, key=lambda row: row["this_over_dense_lgcn_conv"])
-                by, where = (
-                    times(1 / most["this_over_dense_lgcn_conv"]),
-                    f"K = {most['landmarks']}, B = {most['images']}",
-                )
-                lines.append([name, called, f"{len(faster)} of {len(all_of_it)}", f"{by} ({where})"])
-    columns = ["faster than `DenseLGCNConv`", "", "in so many places", "at most by"]
+                factor = times(1 / most["this_over_dense_lgcn_conv"])
+                where = f"K = {most['landmarks']}, B = {most['images']}"
+                lines.append([name, title, f"{len(faster)} of {len(measured)}", f"{factor} ({where})"])
+    columns = ["faster than `DenseLGCNConv`", "", "sizes", "at most"]
     ours = [
         [row["candidate"], MODES[row["mode"]], f"K = {row['landmarks']}, B = {row['images']}", times(value)]
         for row in rows
         if (value := row.get("literal_over_this", 2)) < 1 and "literal" not in row["candidate"]
     ]
     parts = [
-        table(columns, lines) or "Nothing was faster than `DenseLGCNConv`.",
-        table(["ours, slower than the literal version", "", "where", "literal / this"], ours),
+        table(columns, lines) or "No other layer was faster than `DenseLGCNConv`.",
+        table(["ours, slower than the literal version", "", "size", "literal / this"], ours),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def scatter_gain(rows: list[Row]) -> str:
+def scatter_table(rows: list[Row]) -> str:
     """The same calls without and with torch-scatter."""
-    ending = " + torch-scatter"
+    suffix = " + torch-scatter"
     lines = []
     for row in rows:
-        if row["candidate"].endswith(ending):
+        if row["candidate"].endswith(suffix):
             at = {key: row[key] for key in ("mode", "landmarks", "images")}
-            for plain in find(rows, candidate=row["candidate"].removesuffix(ending), **at):
+            for plain in find(rows, candidate=row["candidate"].removesuffix(suffix), **at):
                 where = f"K = {row['landmarks']}, B = {row['images']}, {MODES[row['mode']]}"
                 gain = times(plain["median_s"] / row["median_s"])
                 lines.append([f"{plain['candidate']}, {where}", milliseconds(plain), milliseconds(row), gain])
     return table(["", "without, ms", "with, ms", "gain"], lines) or "torch-scatter was not installed."
 
 
-def spread(rows: list[Row]) -> str:
-    """Between which ratios the processes lie that have measured the same place."""
-    lines = []
-    for row in rows:
-        if "medians_s" not in row or "literal_over_this" not in row or row["candidate"] == "literal":
-            continue
-        at = {key: row[key] for key in ("group", "mode", "landmarks", "images")}
-        for literal in find(rows, candidate="literal", **at):
-            # Process by process, in the same order.
-            ratios = [mine / this for mine, this in zip(literal["medians_s"], row["medians_s"], strict=True)]
-            where = f"{row['candidate']}, K = {row['landmarks']}, B = {row['images']}, {MODES[row['mode']]}"
-            lines.append([where, *map(times, (min(ratios), row["literal_over_this"], max(ratios)))])
-    return table(["literal / this, each process by itself", "lowest", "shown", "highest"], lines)
-
-
 def compile_table(rows: list[Row]) -> str:
-    """First calls that trace a graph."""
+    """Duration of the first calls, which compile."""
     traced = [row for row in rows if "graphs_compiled" in row]
     lines = []
     for name in dict.fromkeys(row["candidate"] for row in traced):
-        for mode, called in MODES.items():
-            of_both = find(traced, candidate=name, mode=mode)
-            first = [row["first_call_s"] for row in of_both if row["graphs_compiled"]]
+        for mode, title in MODES.items():
+            of_mode = find(traced, candidate=name, mode=mode)
+            first = [row["first_call_s"] for row in of_mode if row["graphs_compiled"]]
             if first:
-                graphs = sum(row["graphs_compiled"] for row in of_both)
+                graphs = sum(row["graphs_compiled"] for row in of_mode)
                 seconds = f"{statistics.median(first):.1f}"
-                lines.append([name, called, f"{graphs} at {len(of_both)} places", seconds, f"{max(first):.1f}"])
-    if not lines:
-        return ""
-    note = (
-        "A graph is compiled at each K and mode for B = 1, of which PyTorch makes a case of its own, and once for all "
-        "other B; in training once more where a sum comes to have more than 4096 terms, which PyTorch's compiler adds "
-        "up in another way. First calls that compile one:"
-    )
-    return f"{note}\n\n{table(['', '', 'graphs', 'median, s', 'longest, s'], lines)}"
+                lines.append([name, title, f"{graphs} at {len(of_mode)} sizes", seconds, f"{max(first):.1f}"])
+    return table(["", "", "graphs", "median, s", "longest, s"], lines)
 
 
 def left_out_table(figures: Figures) -> str:
     """What was not run, and why."""
     measured: set[str] = set()
     places: dict[tuple[str, str], list[str]] = {}
-    for of_script in figures.values():
-        measured |= {row["candidate"] for row in of_script["results"] if "candidate" in row}
-        for row in of_script["left_out"]:
+    for content in figures.values():
+        measured |= {row["candidate"] for row in content["results"] if "candidate" in row}
+        for row in content["left_out"]:
             where = f"K = {row['landmarks']}, B = {row['images']}"
-            places.setdefault((row["candidate"], row["why"]), []).append(where)
+            places.setdefault((row["candidate"], row["reason"]), []).append(where)
     return table(
-        ["candidate", "where", "why"],
+        ["candidate", "size", "reason"],
         (
-            [name, "; ".join(dict.fromkeys(where)) if name in measured else "everywhere", why]
-            for (name, why), where in places.items()
+            [name, "; ".join(dict.fromkeys(where)) if name in measured else "all", reason]
+            for (name, reason), where in places.items()
         ),
     )

@@ -1,5 +1,6 @@
 """Sphinx configuration; build with ``sphinx-build -W docs docs/_build``. Nothing is fetched from a network."""
 
+import os
 import re
 
 from docutils import nodes
@@ -17,13 +18,13 @@ copyright = "2026, The lgcn authors"
 version = release = lgcn.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute", "cheatsheet.in.md"]
 templates_path = ["_templates"]
 
 html_theme = "furo"
@@ -34,14 +35,22 @@ html_css_files = ["lgcn.css"]
 
 myst_enable_extensions = ["deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]
 
-# The API pages list what each package lists in its __all__.
+# Notebooks are executed in each build, offline; a cell that fails, fails the build.
+os.environ |= {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore::FutureWarning"}
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+
+# The API pages list the names in the __all__ of each package.
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.",)  # not the end of a summary
-# References to this package must exist, but for private names, type variables and modules without a page of their own;
-# those to others are not looked up, that would take a network.
+# References to this package must exist, except for private names, type variables and modules without a page of their
+# own. References to other packages are not resolved, which would need a network.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!lgcn\.).*"),
@@ -62,15 +71,15 @@ copybutton_prompt_is_regexp = True
 
 
 def describe_data(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Shows what a constant holds rather than the documentation of its type."""
+    """Shows the value of a constant instead of the docstring of its type."""
     if what == "data" and lines and str(type(obj).__doc__).strip().startswith(lines[0]):
         lines[:] = [f"``{tuple(obj) if isinstance(obj, dict) else obj!r}``", ""]
 
 
 def mend_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Takes back what napoleon and reStructuredText make of a colon and of a single letter.
+    """Keeps napoleon and reStructuredText from misreading a colon or a single letter.
 
-    ``[K, 2]: refined`` under an attribute is not a type, and ``num_landmarks: K.`` not the eleventh item of a list.
+    ``[K, 2]: refined`` under an attribute is not a type, and ``num_landmarks: K.`` is not the eleventh item of a list.
     """
     field = next((line for line in lines if line.startswith(":type: ")), None)
     if what == "attribute" and field:
@@ -80,9 +89,9 @@ def mend_docstring(app: Sphinx, what: str, name: str, obj: object, options: obje
 
 
 def visit_math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
-    """Writes mathematics as MathML, which browsers show by themselves: no script, no network."""
+    """Writes formulas as MathML, which browsers render without a script."""
     is_block = isinstance(node, nodes.math_block)
-    # docutils would put the index of an accented letter under it.
+    # docutils would set the index of an accented letter below it.
     tex = re.sub(r"(\\(?:bar|hat|tilde) *(?:\w|\{(?:[^{}]|\{[^{}]*\})*\}))(?=[_^])", r"\1{}", node.astext())
     try:
         markup = latex2mathml.tex2mathml(tex, as_block=is_block)

@@ -1,43 +1,158 @@
-"""What the README and the documentation print runs: all Python of a page, in order, in one fresh interpreter."""
+"""README, documentation and repository files: examples run, commands and links exist, generated pages are current."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 import lgcn
+from lgcn.models import create_detector
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.md"))
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r"^```\{code-cell\} python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)\s]*)?\)")
 PRINTED = re.compile(r"print\(.*\)  # -> (.*)")
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(lgcn.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "agg",
+}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if CODE.search(page.read_text(encoding="utf-8"))],
-    ids=lambda page: page.relative_to(ROOT).as_posix(),
-)
-def test_the_examples_of_a_page_run_and_print_what_they_say(page: Path, tmp_path: Path) -> None:
-    blocks = CODE.findall(page.read_text(encoding="utf-8"))
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    """Output of a Python process."""
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(lgcn.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if CODE.search(page.read_text(encoding="utf-8"))], ids=name)
+def test_examples_of_a_page_run_and_print_what_they_say(page: Path, tmp_path: Path) -> None:
+    blocks = CODE.findall(page.read_text(encoding="utf-8"))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    # From a file, since inspect.getsource needs one.
+    (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
+    printed = run(["page.py"], tmp_path).splitlines()
     for claim in PRINTED.findall("\n".join(blocks)):
-        assert claim in done.stdout.splitlines()
+        assert claim in printed
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
+def test_notebooks_run(notebook: Path, tmp_path: Path) -> None:
+    text = notebook.read_text(encoding="utf-8")
+    assert text.startswith("---\nfile_format: mystnb\n")  # else Sphinx would not execute it
+    cells = CELL.findall(text)
+    assert len(cells) == text.count("```{code-cell}") > 3
+    (tmp_path / "notebook.py").write_text("\n".join(cells), encoding="utf-8")
+    run([str(tmp_path / "notebook.py")], notebook.parent)
+
+
+def commands() -> Iterator[tuple[Path, list[str]]]:
+    """Commands of this project in all pages, with their words."""
+    for page in [*PAGES, ROOT / "benchmarks" / "README.md"]:
+        for block in SHELL.findall(page.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                for command in line.split("&&"):
+                    words = shlex.split(command, comments=True)
+                    if words[:1] == ["lgcn"] or (words[:1] == ["python"] and words[1].endswith(".py")):
+                        yield page, words
+
+
+@cache
+def help_of(program: tuple[str, ...]) -> str:
+    arguments = ["-m", "lgcn.cli.main", program[1]] if program[0] == "lgcn" else [str(ROOT / program[1])]
+    if program[:2] == ("lgcn", "dataset"):
+        arguments.append(program[2])
+    return run([*arguments, "--help"], ROOT)
+
+
+def test_commands_and_options_of_the_pages_exist() -> None:
+    seen = 0
+    for page, words in commands():
+        options = [word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
+        first = words[1]
+        if not re.match(r"[a-z]", first) or (words[0] == "python" and not (ROOT / first).is_file()):
+            continue  # lgcn --version, a script of the reader's own
+        text = help_of(tuple(words[: 3 if first == "dataset" else 2]))
+        missing = [option for option in options if not re.search(rf"{re.escape(option)}(?![\w.-])", text)]
+        assert not missing, f"{name(page)}: {' '.join(words)}"
+        seen += 1
+    assert seen > 30
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS, ROOT / "benchmarks" / "README.md"], ids=name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    # What contributing.md and changelog.md include is relative to the root, but for Sphinx.
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = set(re.findall(r"^(?:notebooks/)?(\w+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {page.stem for page in [*DOCS.glob("*.md"), *NOTEBOOKS]} - listed == {"index", "cheatsheet.in"}
 
 
 def test_every_part_of_the_package_has_a_reference_page() -> None:
-    listed = set(re.findall(r"^ +lgcn\.(\w+)$", (ROOT / "docs" / "api" / "index.md").read_text(), re.MULTILINE))
+    listed = set(re.findall(r"^ +lgcn\.(\w+)$", (DOCS / "api" / "index.md").read_text(), re.MULTILINE))
     present = {path.stem for path in Path(lgcn.__file__).parent.iterdir() if re.match(r"[a-z]\w*(\.py)?$", path.name)}
     assert listed == present - {"cli", "configs"}
+
+
+def test_the_cheatsheet_is_generated_from_the_classes_as_they_are() -> None:
+    run([str(DOCS / "make_cheatsheet.py"), "--check"], ROOT)
+
+
+def test_the_documented_onnx_export_works_for_any_number_of_images(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    backbone = {"backbone": "test_efficientnet", "backbone_options": {"head": "pyramid", "width": 8}}
+    create_detector("default", input_size=(32, 32), **backbone).save_pretrained(tmp_path / "tiny")
+    text = (DOCS / "install.md").read_text(encoding="utf-8")
+    export, use = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code = f"""{export.replace('"lgcn-68"', '"tiny"').replace("192", "32")}
+images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+{use}
+expected = detector(images)
+for mine, right in zip((pos, initial, confidence, heatmaps), expected):
+    torch.testing.assert_close(torch.from_numpy(mine), right, rtol=1e-4, atol=1e-3)
+"""
+    assert code.count('"tiny"') == 1
+    run(["-c", code], tmp_path)
+
+
+def test_citation_names_this_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "title", "message", "authors"} <= citation.keys()  # required by the format
+    assert citation["version"] == lgcn.__version__
+    (paper,) = citation["references"]
+    assert paper["doi"] == "10.1109/ACCESS.2022.3200037" and len(paper["authors"]) == 7
+
+
+@pytest.mark.parametrize("form", ["bug_report", "feature_request", "question"])
+def test_issue_forms_are_valid(form: str) -> None:
+    content = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{form}.yml").read_text(encoding="utf-8"))
+    assert content["name"] and content["description"]
+    fields = [field for field in content["body"] if field["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields) > 0
+    assert all(field["type"] in {"input", "textarea"} and field["attributes"]["label"] for field in fields)
+    assert any(field["validations"]["required"] for field in fields)

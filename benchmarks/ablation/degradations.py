@@ -1,4 +1,4 @@
-"""What makes a face hard to read: a patch over a part of it, blur, darkness. On crops, landmarks as they are."""
+"""Degradations of face crops: patches, blur, darkness. Landmarks are unchanged."""
 
 import math
 
@@ -13,12 +13,12 @@ from lgcn.geometry import landmark_box
 class FacePatch(BaseTransform):
     """Covers a rectangle of the tight box around the landmarks with noise or with one colour.
 
-    Unlike :class:`lgcn.transforms.RandomOcclusion`, which covers a part of the crop wherever it falls, the patch lies
-    within the face, so that its size says how much of the face is hidden.
+    Unlike :class:`lgcn.transforms.RandomOcclusion`, which covers any part of the crop, the patch lies within the face:
+    its size determines how much of the face is hidden.
 
     Args:
-        low: smallest part of the box's area that is covered.
-        high: largest; each patch draws its own.
+        low: smallest covered fraction of the box's area.
+        high: largest; each patch draws a value in between.
     """
 
     def __init__(self, low: float, high: float) -> None:
@@ -28,7 +28,7 @@ class FacePatch(BaseTransform):
         share, shape, down, right, fill = torch.rand(5).tolist()
         left_edge, top_edge, right_edge, bottom_edge = landmark_box(data.y).tolist()
         share = self.low + (self.high - self.low) * share
-        # Height and width as parts of the box's own, up to twice as much of the one as of the other.
+        # Height and width as fractions of the box's, at most a factor of two apart.
         tall = min(1.0, max(share, math.sqrt(share) * 2 ** (shape - 0.5)))
         height, width = tall * (bottom_edge - top_edge), share / max(tall, 1e-6) * (right_edge - left_edge)
         top = top_edge + down * (bottom_edge - top_edge - height)
@@ -67,10 +67,10 @@ class Blur(BaseTransform):
 
 
 class Darkness(BaseTransform):
-    """A darker exposure with the noise of a sensor: ``light * x + noise``, cut to whole grey levels in 0 ... 255.
+    """Underexposure with sensor noise: ``light * x + noise``, rounded to grey levels in 0 ... 255.
 
     Args:
-        low: smallest part of the light that is left.
+        low: smallest fraction of the light that remains.
         high: largest.
         noise: standard deviation, grey levels.
     """
@@ -89,10 +89,10 @@ class Darkness(BaseTransform):
 
 
 class OneOf(BaseTransform):
-    """One of several transforms, each as often as the others; None leaves the face as it is.
+    """One of several transforms with equal probability; None leaves the face unchanged.
 
     Args:
-        transforms: to draw from.
+        transforms: candidates.
     """
 
     def __init__(self, transforms: list[BaseTransform | None]) -> None:
@@ -115,11 +115,11 @@ CONDITIONS: dict[str, BaseTransform | None] = {
     "dark 1/4": Darkness(0.25, 0.25),
     "dark 1/10": Darkness(0.1, 0.1),
 }
-"""What the test faces are seen under, in the order of the tables."""
+"""Degradations of the test faces, in the order of the tables."""
 
 REGIMES: dict[str, BaseTransform | None] = {
     "clean": None,
     "patches": FacePatch(0.0, 0.5),
     "mixed": OneOf([None, FacePatch(0.0, 0.5), Blur(0.0, 4.0), Darkness(0.1, 0.5)]),
 }
-"""What the refiners are trained under, on top of the recipe's affine and colours."""
+"""Degradations of the training crops, in addition to the recipe's affine and colour augmentation."""

@@ -1,4 +1,4 @@
-"""Which refiners are trained for which question, and in what order."""
+"""Experiments of the ablation, and the pool that runs them."""
 
 import json
 import multiprocessing
@@ -22,11 +22,11 @@ class Experiment:
     """One table.
 
     Args:
-        title: over the table.
-        start: the decode whose landmarks are refined.
-        regime: of the crops that are trained on.
-        variants: the rows.
-        comparisons: pairs of rows, the second subtracted from the first.
+        title: of the table.
+        start: decode whose landmarks are refined.
+        regime: degradations of the training crops.
+        variants: rows.
+        comparisons: pairs of rows; the second is subtracted from the first.
     """
 
     title: str
@@ -36,7 +36,7 @@ class Experiment:
     comparisons: tuple[tuple[str, str], ...]
 
     def runs(self, seeds: Iterable[int]) -> list[Run]:
-        """All runs of the table, all rows of one seed before those of the next."""
+        """All runs of the table, seed by seed."""
         return [Run(variant, self.regime, self.start, seed) for seed in seeds for variant in self.variants]
 
 
@@ -65,11 +65,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "clean": Experiment("Sub-pixel start, trained on clean crops", "softargmax", "clean", tuple(VARIANTS), _CLAIMS),
     "argmax-clean": Experiment(
-        "Start at integer argmax, trained on clean crops (the paper's situation)", "argmax", "clean", _FEW, _CLAIMS
+        "Integer argmax start, trained on clean crops (as in the paper)", "argmax", "clean", _FEW, _CLAIMS
     ),
-    "argmax-patches": Experiment("Start at integer argmax, trained under patches", "argmax", "patches", _FEW, _CLAIMS),
+    "argmax-patches": Experiment("Integer argmax start, trained under patches", "argmax", "patches", _FEW, _CLAIMS),
     "causes": Experiment(
-        "Why: small experiments, trained under patches",
+        "Causes: sub-pixel start, trained under patches",
         "softargmax",
         "patches",
         tuple(CAUSES),
@@ -98,18 +98,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
     ),
     "mixed": Experiment(
-        "Sub-pixel start, trained on clean, covered, blurred and dark crops",
+        "Sub-pixel start, trained under mixed degradations",
         "softargmax",
         "mixed",
         (*_FEW, "gated_adjacency"),
         (*_CLAIMS, ("gated_adjacency", "adjacency")),
     ),
 }
-"""Name -> table, in the order in which they are made."""
+"""Name -> table, in the order of the page."""
 
 
 def run_all(runs: list[Run], schedule: Schedule, settings: Extraction, input_size: Size, work: Path, jobs: int) -> None:
-    """Trains what has not been trained yet, ``jobs`` refiners at a time, each on one thread."""
+    """Trains the missing runs, ``jobs`` refiners at a time, each on one thread."""
     left = [run for run in dict.fromkeys(runs) if not is_done(run, schedule, settings, work)]
     with tqdm(total=len(left), desc="refiners", unit="run", disable=None) as bar:
         if jobs == 1:
@@ -125,12 +125,12 @@ def run_all(runs: list[Run], schedule: Schedule, settings: Extraction, input_siz
                 done.result()
                 bar.update()
         finally:
-            # When stopped, what has not begun is left out.
+            # When interrupted, runs that have not begun are cancelled.
             pool.shutdown(cancel_futures=True)
 
 
 def finished(runs: list[Run], schedule: Schedule, settings: Extraction, work: Path) -> dict[Run, dict[str, Any]]:
-    """The figures of all runs that are done."""
+    """Results of all finished runs."""
     return {
         run: json.loads((work / "runs" / f"{run.name}.json").read_text(encoding="utf-8"))
         for run in runs

@@ -1,7 +1,7 @@
-"""Stage 1: what the frozen backbone makes of each face, computed once and kept on disk.
+"""Stage 1: outputs of the frozen backbone for each face, computed once and cached on disk.
 
-A refiner of one step reads the feature map at the initial landmarks only, so that the samples there are all that is
-kept: 17 kB a crop in half precision instead of 590 kB.
+A refiner of one step reads the feature map at the initial landmarks only, so that only these samples are kept: 17 kB
+per crop in half precision instead of 590 kB.
 """
 
 import json
@@ -33,14 +33,14 @@ from lgcn.transforms import CropToInput
 
 DECODES = ("argmax", "quarter", "dark", "softargmax")
 STARTS = ("softargmax", "argmax")
-"""The decodes that refiners start from, at which features are kept."""
+"""Decodes that refiners start from; features are kept at their landmarks."""
 PARTS = ("test", "held out")
-"""Faces that the backbone was not trained on."""
+"""Parts that the backbone was not trained on."""
 
 
 @dataclass
 class Outputs:
-    """What is known of N crops; all positions are pixels of the crop, errors fractions of the normaliser."""
+    """Outputs for N crops; positions are in pixels of the crop, errors are fractions of the normaliser."""
 
     pos: dict[str, Tensor]
     """Decode -> initial landmarks [N, K, 2]."""
@@ -53,7 +53,7 @@ class Outputs:
     normalizer: Tensor
     """[N], the distance between the outer eye corners."""
     face: Tensor
-    """[N], which face of its part a crop shows."""
+    """[N], index of the face in its part."""
 
     def __len__(self) -> int:
         return len(self.face)
@@ -63,16 +63,16 @@ class Outputs:
         return landmark_errors(pos, self.target, self.normalizer)
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file, whole or not at all."""
+        """Writes a safetensors file atomically."""
         tensors = {f"pos.{name}": value for name, value in self.pos.items()}
         tensors |= {f"samples.{name}": value for name, value in self.samples.items()}
         tensors |= {name: getattr(self, name) for name in ("confidence", "target", "normalizer", "face")}
-        with replace_when_done(path) as beside:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, beside)
+        with replace_when_done(path) as part:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, part)
 
     @classmethod
     def load(cls, path: Path, starts: tuple[str, ...] = STARTS) -> "Outputs":
-        """Reads what :meth:`save` wrote."""
+        """Reads a file of :meth:`save`."""
         with safe_open(path, "pt") as file:
             return cls(
                 {name: file.get_tensor(f"pos.{name}") for name in DECODES},
@@ -82,7 +82,7 @@ class Outputs:
 
     @classmethod
     def join(cls, parts: list["Outputs"]) -> "Outputs":
-        """All crops of several, in order."""
+        """Concatenates several outputs."""
         return cls(
             {name: torch.cat([part.pos[name] for part in parts]) for name in parts[0].pos},
             {name: torch.cat([part.samples[name] for part in parts]) for name in parts[0].samples},
@@ -99,11 +99,11 @@ class Extraction:
 
     Args:
         root: folder of 300-W.
-        model: a detector under the contract of :meth:`lgcn.models.LandmarkDetector.from_pretrained`.
-        rounds: crops of each training face under each regime.
-        draws: crops of each test face under patches, which differ more than blurs do.
+        model: anything that :meth:`lgcn.models.LandmarkDetector.from_pretrained` takes.
+        rounds: crops per training face and regime.
+        draws: crops per test face under patches, which vary more than blurs.
         seed: of all draws.
-        every: take each N-th face only.
+        every: take every N-th face.
         test: folder of the test faces.
     """
 
@@ -130,21 +130,21 @@ def shards(settings: Extraction) -> Iterator[tuple[str, str, BaseTransform | Non
 
 
 def shard_name(part: str, kind: str, number: int) -> str:
-    """File of a shard."""
+    """File name of a shard."""
     words = f"{part} {kind} {number}".replace("%", "").replace("/", "_of_")
     return "_".join(words.split()) + ".safetensors"
 
 
 def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: int = 0) -> None:
-    """Writes all shards that are not there yet.
+    """Writes all missing shards.
 
     Raises:
         InputError: if ``folder`` holds outputs of other settings.
     """
-    # More rounds can be added to those that are there.
+    # Rounds can be added later.
     check_same(folder / "settings.json", {name: value for name, value in asdict(settings).items() if name != "rounds"})
-    # What changes the crops but not the sizes of files is told by its text.
-    check_same(folder / "pictures.json", {"conditions": str(CONDITIONS), "regimes": str(REGIMES)})
+    # The text of the transforms reveals changes of their parameters.
+    check_same(folder / "transforms.json", {"conditions": str(CONDITIONS), "regimes": str(REGIMES)})
     left = [shard for shard in enumerate(shards(settings)) if not (folder / shard[1][0]).is_file()]
     if not left:
         return
@@ -154,7 +154,7 @@ def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: i
     with tqdm(total=total, desc="backbone", unit="face", disable=None) as bar:
         for place, (name, part, change, _) in left:
             if (folder / name).is_file():
-                # Another process has made it meanwhile.
+                # Written by another process in the meantime.
                 bar.update(len(faces[part]))
                 continue
             dataset = faces[part]
@@ -170,12 +170,12 @@ def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: i
 
 
 def check_same(path: Path, settings: dict[str, Any]) -> None:
-    """Keeps ``settings`` beside what they made, and refuses a folder that was made with others."""
+    """Writes ``settings`` into a new folder, and refuses a folder that was made with other settings."""
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept != json.loads(json.dumps(settings)):
             raise InputError(
-                f"Expected the settings that '{path}' holds, {kept} (got {settings}). Choose another --work, or remove "
+                f"Expected the settings in '{path}', {kept} (got {settings}). Choose another --work, or remove "
                 "that folder."
             )
         return
@@ -183,7 +183,7 @@ def check_same(path: Path, settings: dict[str, Any]) -> None:
 
 
 def load_tested(settings: Extraction, folder: Path, part: str, starts: tuple[str, ...]) -> dict[str, Outputs]:
-    """Condition -> all crops of a part that is tested on."""
+    """Condition -> all test crops of a part."""
     return {
         condition: Outputs.join(
             [
@@ -196,13 +196,13 @@ def load_tested(settings: Extraction, folder: Path, part: str, starts: tuple[str
 
 
 def load_trained(settings: Extraction, folder: Path, regime: str, starts: tuple[str, ...] = ()) -> Outputs:
-    """All crops that refiners of a regime are trained on."""
+    """All training crops of a regime."""
     names = [shard_name("train", regime, number) for number in range(settings.rounds)]
     return Outputs.join([Outputs.load(folder / name, starts) for name in names])
 
 
 def _faces(settings: Extraction, detector: LandmarkDetector) -> dict[str, LandmarkDataset]:
-    """The faces of each part: the recipe's own split says which training faces the backbone has not seen."""
+    """Faces of each part; those held out by the recipe are the training faces that the backbone has not seen."""
     data = LandmarkDataModule(settings.root, input_size=detector.input_size, protocol=detector.protocol.name)
     data.setup()
     test = IBUG300W(settings.root, split=settings.test, protocol=detector.protocol)

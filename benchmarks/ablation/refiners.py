@@ -1,4 +1,4 @@
-"""What is compared: refiners that differ in where their edge weights come from, and in nothing else."""
+"""Variants that are compared: refiners that differ in the source of their edge weights only."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,9 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lgcn.models import CONNECTIVITIES
-from lgcn.nn import LandmarkRefiner
-from lgcn.nn.connectivity import AdjacencyConnectivity, Connectivity, UniformConnectivity
+from lgcn.nn import (
+    AdjacencyConnectivity,
+    Connectivity,
+    LandmarkRefiner,
+    LearnableConnectivity,
+    TopologyConnectivity,
+    UniformConnectivity,
+)
+from lgcn.nn.functional.mlp import run_mlp
 from lgcn.schemes import LandmarkScheme
 from lgcn.training.samplers import mix_seed, seeded_draws
 
@@ -16,39 +22,33 @@ from lgcn.training.samplers import mix_seed, seeded_draws
 class SampledRefiner(LandmarkRefiner):
     """A refiner of one step that is given the features at the initial landmarks, [B, C, K, 1], instead of a map."""
 
-    def node_features(
-        self, features: Tensor, pos: Tensor, confidence: Tensor, step: int = 0, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        height, width = self.input_size
-        p = (pos + 0.5) / pos.new_tensor([width, height])
-        visual = self.visual_mlp(features.squeeze(-1).transpose(1, 2).flatten(0, 1)).unflatten(0, pos.shape[:2])
-        parts = [p, visual]
-        if self.landmark_embedding is not None:
-            parts.append(self.landmark_embedding.weight.expand(len(pos), -1, -1))
-        if self.confidence_feature:
-            parts.append(confidence.unsqueeze(-1))
-        return torch.cat(parts, dim=-1), p
+    def embed_visual(self, features: Tensor, pos: Tensor, step: int = 0, mask: Tensor | None = None) -> Tensor:
+        return run_mlp(self.visual_mlp, features.squeeze(-1).transpose(1, 2), mask)
 
 
-class IsolatedConnectivity(UniformConnectivity):
-    """No edges: all weights 0, so that each landmark is refined by itself."""
+class IsolatedConnectivity(Connectivity):
+    """No edges: all weights are 0, so that each landmark is refined alone."""
 
     def __init__(self, num_landmarks: int) -> None:
         super().__init__(num_landmarks, normalization="raw")
 
-    @property
-    def _score(self) -> float:
-        return 0.0
+    def edge_scores(
+        self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        return torch.zeros_like(confidence_i)
+
+    def pair_scores(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
+        return confidence.new_zeros(1, self.num_landmarks, self.num_landmarks)
 
 
 class GatedConnectivity(Connectivity):
-    r"""Another connectivity's scores and :math:`\gamma \ln c_j`: its weights times the neighbour's confidence.
+    r"""The scores of another connectivity plus :math:`\gamma \ln c_j`: its weights times the neighbour's confidence.
 
-    With :math:`\gamma = 1`, where it starts, :math:`e_{ij} = c_j e^{s_{ij}} / \sum_k c_k e^{s_{ik}}`.
+    At the initial :math:`\gamma = 1`, :math:`e_{ij} = c_j e^{s_{ij}} / \sum_k c_k e^{s_{ik}}`.
 
     Args:
         num_landmarks: K.
-        of: name of the other connectivity.
+        of: name of the other connectivity in :data:`CONNECTIVITIES`.
     """
 
     def __init__(self, num_landmarks: int, of: str) -> None:
@@ -60,42 +60,48 @@ class GatedConnectivity(Connectivity):
         self.of.reset_parameters()
         nn.init.ones_(self.gamma)
 
-    def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
-        return self.of.edge_score(id_i, id_j, confidence_i, confidence_j) + self._gate(confidence_j)
+    def edge_scores(
+        self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        return self.of.edge_scores(id_i, id_j, confidence_i, confidence_j, keep) + self._gate(confidence_j)
 
-    def pair_score(self, confidence: Tensor) -> Tensor:
-        return self.of.pair_score(confidence) + self._gate(confidence).unsqueeze(1)
+    def pair_scores(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.of.pair_scores(confidence, mask) + self._gate(confidence).unsqueeze(1)
 
     def _gate(self, confidence: Tensor) -> Tensor:
         return self.gamma * confidence.clamp_min(1e-3).log()
 
 
 class RawGatedConnectivity(AdjacencyConnectivity):
-    r"""A raw learned matrix times what the confidences say: :math:`e_{ij} = a_{ij} c_j`.
+    r"""A raw learned matrix times the confidences: :math:`e_{ij} = a_{ij} c_j`.
 
-    Weights of any sign and size make a linear regression of each landmark on the others, which a mean of the others,
-    as a softmax makes it, is not.
+    Weights of any sign and size make each landmark a linear regression on the others; a softmax makes it their mean.
 
     Args:
         num_landmarks: K.
-        own: also times :math:`1 - c_i`, so that sure landmarks are left where they are.
+        own: also multiply by :math:`1 - c_i`, so that confident landmarks stay where they are.
     """
 
     def __init__(self, num_landmarks: int, own: bool = False) -> None:
         super().__init__(num_landmarks, normalization="raw")
         self.own = own
 
-    def edge_score(self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:
-        score = super().edge_score(id_i, id_j, confidence_i, confidence_j) * confidence_j
+    def edge_scores(
+        self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        score = super().edge_scores(id_i, id_j, confidence_i, confidence_j, keep) * confidence_j
         return score * (1 - confidence_i) if self.own else score
 
-    def pair_score(self, confidence: Tensor) -> Tensor:
-        score = super().pair_score(confidence) * confidence.unsqueeze(1)
+    def pair_scores(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
+        score = super().pair_scores(confidence, mask) * confidence.unsqueeze(1)
         return score * (1 - confidence).unsqueeze(2) if self.own else score
 
 
-# Known here alone: what is added to the package's registry would be there for all who import it.
-OWN: dict[str, type[Connectivity]] = {
+CONNECTIVITIES: dict[str, type[Connectivity]] = {
+    "learnable": LearnableConnectivity,
+    "adjacency": AdjacencyConnectivity,
+    "topology": TopologyConnectivity,
+    "uniform": UniformConnectivity,
     "isolated": IsolatedConnectivity,
     "gated": GatedConnectivity,
     "raw_gated": RawGatedConnectivity,
@@ -107,12 +113,12 @@ class Variant:
     r"""One row of a table.
 
     Args:
-        label: what the row is called.
+        label: of the row.
         refiner: options over :data:`COMMON`.
-        faster: learning rate of the connectivity over that of the rest.
-        confidence: what the refiner takes for confidences: ``"heatmap"`` (the backbone's), ``"oracle"``
-            (:math:`e^{-20 \epsilon}` of the true error :math:`\epsilon`, a fraction of the eye distance, which only the
-            annotation knows), or ``"shuffled"`` (another face's).
+        faster: learning rate of the connectivity relative to that of the rest.
+        confidence: what the refiner gets as confidences: ``"heatmap"`` (the backbone's), ``"oracle"``
+            (:math:`e^{-20 \epsilon}` of the true error :math:`\epsilon`, a fraction of the eye distance), or
+            ``"shuffled"`` (another face's).
     """
 
     label: str
@@ -128,7 +134,7 @@ COMMON: dict[str, Any] = {
     "landmark_channels": 32,
     "confidence_feature": False,
 }
-"""The refiner of ``lgcn-68``, except that a node does not see its own confidence: only the edges know it."""
+"""The refiner of ``lgcn-68``, except that node features lack the confidence: only the edges know it."""
 
 
 def _learnable(**options: Any) -> dict[str, Any]:
@@ -144,7 +150,7 @@ def _raw_gated(own: bool) -> dict[str, Any]:
 
 
 VARIANTS: dict[str, Variant] = {
-    "isolated": Variant("no graph (each landmark by itself)", {"connectivity": "isolated"}),
+    "isolated": Variant("no graph (each landmark alone)", {"connectivity": "isolated"}),
     "uniform": Variant("uniform", {"connectivity": "uniform"}),
     "contours": Variant("hand-made: along contours", {"connectivity": "topology"}),
     "nearest": Variant(
@@ -160,13 +166,13 @@ VARIANTS: dict[str, Variant] = {
     "no_class": Variant("learnable without class embedding", _learnable(use_class_embedding=False)),
     "no_shape": Variant("learnable without shape features", {**_learnable(), "shape_features": False}),
 }
-"""The table that the paper's Table 3 is held against."""
+"""Rows that are compared with the paper's Table 3."""
 
 CAUSES: dict[str, Variant] = {
     "gated_uniform": Variant("uniform x confidence of the neighbour", _gated("uniform")),
     "gated_adjacency": Variant("learned matrix x confidence of the neighbour", _gated("adjacency")),
     "gated_learnable": Variant("learnable x confidence of the neighbour", _gated("learnable")),
-    "faster": Variant("learnable, connectivity learns 10 times as fast", _learnable(), faster=10.0),
+    "faster": Variant("learnable, connectivity at 10 times the rate", _learnable(), faster=10.0),
     "shuffled": Variant("learnable, confidences of another face", _learnable(), confidence="shuffled"),
     "oracle": Variant("learnable, confidences from the true errors", _learnable(), confidence="oracle"),
     "raw_learnable": Variant("learnable, raw", _learnable(normalization="raw")),
@@ -177,23 +183,23 @@ CAUSES: dict[str, Variant] = {
         _raw_gated(own=True),
         confidence="oracle",
     ),
-    "self_scored": Variant("learnable, a node weighs itself too", _learnable(self_loops="scored")),
+    "self_scored": Variant("learnable, with self loops", _learnable(self_loops="scored")),
     "self_adjacency": Variant(
-        "learned matrix, a node weighs itself too",
+        "learned matrix, with self loops",
         {"connectivity": "adjacency", "connectivity_options": {"self_loops": "scored"}},
     ),
     "self_node_confidence": Variant(
-        "learnable, a node weighs itself and sees its confidence",
+        "learnable, with self loops and confidence feature",
         {**_learnable(self_loops="scored"), "confidence_feature": True},
     ),
     "node_confidence_isolated": Variant(
-        "no graph, a node sees its confidence", {"connectivity": "isolated", "confidence_feature": True}
+        "no graph, with confidence feature", {"connectivity": "isolated", "confidence_feature": True}
     ),
     "node_confidence_adjacency": Variant(
-        "learned matrix, a node sees its confidence", {"connectivity": "adjacency", "confidence_feature": True}
+        "learned matrix, with confidence feature", {"connectivity": "adjacency", "confidence_feature": True}
     ),
     "node_confidence_learnable": Variant(
-        "learnable, a node sees its confidence", {**_learnable(), "confidence_feature": True}
+        "learnable, with confidence feature", {**_learnable(), "confidence_feature": True}
     ),
     "untyped_isolated": Variant(
         "no graph, no landmark embedding", {"connectivity": "isolated", "landmark_channels": 0}
@@ -203,32 +209,30 @@ CAUSES: dict[str, Variant] = {
     ),
     "untyped_learnable": Variant("learnable, no landmark embedding", {**_learnable(), "landmark_channels": 0}),
 }
-"""Small experiments on why confidences pay or not."""
+"""Rows on why confidences help or not."""
 
 
 def build(
     variant: Variant, scheme: LandmarkScheme, channels: int, input_size: tuple[int, int], shape: Tensor, seed: int
 ) -> SampledRefiner:
-    """An untrained refiner; of one seed all start with the same parameters outside the connectivity.
+    """An untrained refiner; with one seed, all variants have the same parameters outside the connectivity.
 
     Args:
-        variant: what to build.
+        variant: of the refiner.
         scheme: of the landmarks.
         channels: C of the backbone's features.
         input_size: (H, W) of the crops.
-        shape: [K, 2], the mean shape, for the nearest neighbours.
+        shape: [K, 2], mean shape, for the nearest neighbours.
         seed: of the parameters.
     """
     options = {**COMMON, **variant.refiner}
-    name, chosen = options.pop("connectivity"), dict(options.pop("connectivity_options", None) or {})
-    if name == "topology":
-        if "num_nearest" in chosen:
-            chosen["mean_shape"] = shape
-        else:
-            chosen["edges"] = [edge for contour in scheme.contours for edge in contour.edges]
-    create = OWN[name] if name in OWN else CONNECTIVITIES[name]
+    name, chosen = options.pop("connectivity"), dict(options.pop("connectivity_options", {}))
+    if name == "topology" and "num_nearest" in chosen:
+        chosen["mean_shape"] = shape
+    elif name == "topology":
+        chosen["edges"] = [edge for contour in scheme.contours for edge in contour.edges]
     with seeded_draws(mix_seed(seed, 0)):
-        connectivity = create(scheme.num_landmarks, **chosen)
+        connectivity = CONNECTIVITIES[name](scheme.num_landmarks, **chosen)
         refiner = SampledRefiner(scheme.num_landmarks, channels, input_size, connectivity=connectivity, **options)
     with seeded_draws(mix_seed(seed, 1)):
         for part in (refiner.visual_mlp, *refiner.lgcn.convs, refiner.landmark_embedding):

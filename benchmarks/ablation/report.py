@@ -1,9 +1,10 @@
-"""Tables of what has been run: means, spreads, and paired differences with their uncertainty."""
+"""Tables of the finished runs: means, spreads, and paired differences with their intervals."""
 
 import math
 from typing import Any
 
 import torch
+from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.ablation.degradations import CONDITIONS, REGIMES
@@ -36,7 +37,7 @@ def backbone_figures(tested: dict[str, dict[str, Outputs]]) -> dict[str, dict[st
 
 
 def error_sizes(trained: dict[str, dict[str, Outputs]]) -> list[dict[str, Any]]:
-    """How large the errors are that refiners learn from: mean NME in per cent by regime and part."""
+    """Mean NME in per cent of the initial landmarks that refiners are trained on, by regime and part."""
     return [
         {"regime": regime, "faces": part, **{decode: _nme(outputs, decode) for decode in DECODES}}
         for part, regimes in trained.items()
@@ -45,11 +46,11 @@ def error_sizes(trained: dict[str, dict[str, Outputs]]) -> list[dict[str, Any]]:
 
 
 def calibration(tested: dict[str, Outputs], start: str = "softargmax", quantiles: int = 10) -> list[dict[str, Any]]:
-    """How well the confidence of a landmark tells its error, under each condition and all of them together.
+    """How well the confidence of a landmark predicts its error, for each condition and for all together.
 
-    ``rank_correlation``: Spearman's, of confidence and error; ``within_type``: of both after the mean rank of the
-    landmark's type is taken off, which a learned matrix knows without confidences; ``nme_by_quantile``: mean error in
-    per cent of landmarks in equal numbers, from the least to the most confident.
+    ``rank_correlation``: Spearman's, of confidence and error; ``within_type``: the same after subtracting the mean rank
+    of the landmark's type, which a learned matrix knows without confidences; ``nme_by_quantile``: mean error in per
+    cent for quantiles of the confidence, lowest first.
     """
     together = Outputs.join(list(tested.values()))
     rows = []
@@ -70,7 +71,7 @@ def calibration(tested: dict[str, Outputs], start: str = "softargmax", quantiles
 
 
 def summary(figures: Figures, seeds: list[int]) -> list[dict[str, Any]]:
-    """Mean over the seeds of the NME, and their standard deviation, of each row and condition; in per cent."""
+    """Mean and standard deviation over seeds of the NME in per cent, for each row and condition."""
     rows = []
     for name, experiment in EXPERIMENTS.items():
         for variant in experiment.variants:
@@ -125,8 +126,8 @@ def shape_models(
 ) -> list[dict[str, Any]]:
     """NME of the Gaussian shape model for each start and regime of the experiments, and paired differences.
 
-    ``confidence_minus_type``: what the confidences are worth there. ``confidence_minus_learnable``: against the paper's
-    refiner, where it has been trained.
+    ``confidence_minus_type`` is the gain from confidences in the shape model, ``confidence_minus_learnable`` its
+    difference from the paper's refiner, if that has been trained.
     """
     rows = []
     for start, regime in dict.fromkeys((each.start, each.regime) for each in EXPERIMENTS.values()):
@@ -152,13 +153,13 @@ def shape_models(
 
 
 def _paired(first: list[list[float]], second: list[list[float]], draws: int) -> list[float]:
-    """Mean of the differences of [S, N] figures and its interval."""
+    """Mean difference of NME [S, N], and its interval."""
     difference = torch.tensor(first).double() - torch.tensor(second).double()
     return [difference.mean().item(), *interval(difference, draws)]
 
 
 def interval(difference: Tensor, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of [S, N]: faces and seeds are drawn anew, with replacement."""
+    """95 % bootstrap interval of the mean of [S, N], over faces and seeds."""
     generator = torch.Generator().manual_seed(seed)
     S, N = difference.shape
     faces = torch.randint(N, (draws, N), generator=generator)
@@ -173,7 +174,7 @@ def interval(difference: Tensor, draws: int = 2000, seed: int = 0) -> tuple[floa
 
 
 def tables(figures: dict[str, Any], seeds: list[int]) -> list[Table]:
-    """All tables, in the order of the page, from what the JSON holds."""
+    """All tables in the order of the page, from the content of the JSON."""
     made = [_backbone_table(figures), _size_table(figures), _calibration_table(figures)]
     for name, experiment in EXPERIMENTS.items():
         rows = [row for row in figures["summary"] if row["experiment"] == name and row["faces"] == "test"]
@@ -198,26 +199,48 @@ def tables(figures: dict[str, Any], seeds: list[int]) -> list[Table]:
     return [*made, *_shape_tables(figures)]
 
 
+def key_table(figures: dict[str, Any]) -> Table:
+    """The table of ``docs/ablation.md``: the paper's situation next to a sub-pixel start trained under patches."""
+    columns = [
+        (name, condition)
+        for name, conditions in (
+            ("argmax-clean", ("clean", "patch 40 %")),
+            ("patches", ("clean", "patch 40 %", "blur 4 px")),
+        )
+        for condition in conditions
+    ]
+    starts = {"argmax-clean": "integer argmax", "patches": "sub-pixel"}
+    nme = {(row["experiment"], row["variant"]): row["mean"] for row in figures["summary"] if row["faces"] == "test"}
+    models = {(row["start"], row["regime"]): row for row in figures["shape_models"]}
+    body = [["backbone", *(figures["backbone"]["test"][EXPERIMENTS[name].start][c] for name, c in columns)]]
+    for variant in ("isolated", "adjacency_raw", "adjacency", "no_confidence", "learnable"):
+        body.append([variant_of(variant).label, *(nme[name, variant][c] for name, c in columns)])
+    for noise in ("type", "confidence"):
+        of = [models[EXPERIMENTS[name].start, EXPERIMENTS[name].regime][noise][c] for name, c in columns]
+        body.append([NOISE[noise], *of])
+    cells = [[label, *(f"{value:.3f}" for value in values)] for label, *values in body]
+    return "Key figures", ["", *(f"{starts[name]}: {c}" for name, c in columns)], cells
+
+
 def markdown(made: list[Table]) -> str:
-    """Tables as Markdown."""
-    lines = []
-    for title, header, body in made:
-        lines += [f"**{title}**", "", _row(header), _row(["---", *("---:" for _ in header[1:])])]
-        lines += [*(_row(row) for row in body), ""]
-    return "\n".join(lines)
+    """Tables as Markdown, each under a heading."""
+    return "\n\n".join(f"## {title}\n\n{_tabulate(header, body, 'pipe')}" for title, header, body in made)
 
 
 def plain(made: list[Table]) -> str:
     """Tables for a terminal."""
-    lines = []
-    for title, header, body in made:
-        widths = [max(len(row[n]) for row in [header, *body]) for n in range(len(header))]
-        lines.append(f"\n{title}")
-        for row in [header, *body]:
-            first, *rest = zip(row, widths, strict=True)
-            cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
-            lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return "\n".join(f"\n{title}\n{_tabulate(header, body, 'plain')}" for title, header, body in made)
+
+
+def markdown_table(made: Table) -> str:
+    """One table as Markdown, without its title."""
+    _, header, body = made
+    return _tabulate(header, body, "pipe")
+
+
+def _tabulate(header: list[str], body: list[list[str]], form: str) -> str:
+    aligned = ["left", *("right" for _ in header[1:])]
+    return tabulate(body, header, tablefmt=form, colalign=aligned, disable_numparse=True)
 
 
 def _backbone_table(figures: dict[str, Any]) -> Table:
@@ -234,7 +257,7 @@ def _size_table(figures: dict[str, Any]) -> Table:
         [f"{row['regime']}, {row['faces']} faces", *(f"{row[decode]:.3f}" for decode in DECODES)]
         for row in figures["error_sizes"]
     ]
-    return f"Error sizes of the crops for training ({', '.join(REGIMES)})", ["", *DECODES], body
+    return f"Errors of the initial landmarks on training crops ({', '.join(REGIMES)})", ["", *DECODES], body
 
 
 def _calibration_table(figures: dict[str, Any]) -> Table:
@@ -245,7 +268,7 @@ def _calibration_table(figures: dict[str, Any]) -> Table:
         + [f"{nme:.1f}" for nme in row["nme_by_quantile"]]
         for row in rows
     ]
-    title = "Confidence and error: NME in tenths of the landmarks, from the least to the most confident"
+    title = "Confidence and error: NME by tenths of the confidence, lowest first"
     return title, ["", "rank correlation", "within a type", *tenths], body
 
 
@@ -259,7 +282,7 @@ def _shape_tables(figures: dict[str, Any]) -> list[Table]:
             if differences:
                 what = f"{where}: {NOISE['confidence']} - {label}"
                 pairs.append([what, *(_difference(differences[c]) for c in CONDITIONS)])
-    title = "A Gaussian shape model in place of the graph"
+    title = "A Gaussian shape model instead of the graph"
     return [(title, ["", *CONDITIONS], body), (f"{title}: paired differences", ["", *CONDITIONS], pairs)]
 
 
@@ -293,10 +316,6 @@ def _plus_minus(spread: float | None) -> str:
 
 def _difference(row: list[float]) -> str:
     mean, low, high = row
-    # The interval leaves 0 out.
+    # The interval excludes 0.
     star = " *" if low > 0 or high < 0 else ""
     return f"{mean:+.3f} ({low:+.3f} ... {high:+.3f}){star}"
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -1,11 +1,10 @@
-r"""A Gaussian model of the face's shape: what confidences are worth to somebody who knows how to use them.
+r"""A Gaussian model of the face's shape, as a reference for what confidences can contribute.
 
 Landmarks :math:`p = y + \varepsilon`, in the frame of the mean shape, with :math:`y \sim N(\mu, \Sigma)` and
 independent errors :math:`\varepsilon_k \sim N(0, r_k I)`; the estimate of :math:`y` is the posterior mean
-:math:`\mu + \Sigma (\Sigma + R)^{-1} (p - \mu)`. Nothing is trained: mean, covariance and error variances are counted
-on the crops that refiners are trained on. The rows differ in :math:`r_k` alone: one for each type of landmark, which is
-all that can be known without confidences; that times a factor for each tenth of the confidences; or the true error,
-which nobody knows.
+:math:`\mu + \Sigma (\Sigma + R)^{-1} (p - \mu)`. Nothing is trained: mean, covariance and error variances are estimated
+from the crops that refiners are trained on. The rows differ in :math:`r_k` only: one for each landmark type, which is
+all that is known without confidences; that times a factor for each tenth of the confidences; or the true error.
 """
 
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ BINS = 10
 
 @dataclass
 class ShapeModel:
-    """What is counted on the crops of a regime, from one start.
+    """Estimates from the crops of a regime and one start.
 
     Args:
         outputs: of the training crops.
-        start: the decode whose landmarks are refined.
+        start: decode whose landmarks are refined.
     """
 
     outputs: Outputs

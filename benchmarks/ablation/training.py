@@ -1,4 +1,4 @@
-"""Stage 2: one refiner trained on what the backbone has left behind, and its errors on every face and condition."""
+"""Stage 2: training of one refiner on cached backbone outputs, and its errors on every face and condition."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -22,13 +22,13 @@ from lgcn.typing import Size
 
 @dataclass(frozen=True)
 class Run:
-    """One refiner to be trained.
+    """One refiner to train.
 
     Args:
         variant: a name in :data:`VARIANTS` or :data:`CAUSES`.
-        regime: what the crops that it is trained on look like.
-        start: the decode whose landmarks it refines.
-        seed: of parameters and of the order of the crops.
+        regime: degradations of the training crops.
+        start: decode whose landmarks are refined.
+        seed: of the parameters and the order of the crops.
     """
 
     variant: str
@@ -43,13 +43,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How all refiners are trained: AdamW, one cycle, L1 in pixels of the crop.
+    """Training of all refiners: AdamW, one cycle, L1 in pixels of the crop.
 
     Args:
-        steps: batches.
+        steps: number of batches.
         batch_size: crops in a batch.
         rate: highest learning rate.
-        weight_decay: as AdamW has it.
+        weight_decay: of AdamW.
     """
 
     steps: int = 2000
@@ -64,13 +64,13 @@ def variant_of(name: str) -> Variant:
 
 
 def is_done(run: Run, schedule: Schedule, settings: Extraction, work: Path) -> bool:
-    """Whether the figures of a run are there, made by this schedule and by the variant as it is now."""
+    """Whether the results of a run exist, made with this schedule and the current variant."""
     path = work / "runs" / f"{run.name}.json"
     return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == _made_by(run, schedule, settings)
 
 
 def execute(run: Run, schedule: Schedule, settings: Extraction, input_size: Size, work: Path) -> None:
-    """Trains and tests one refiner and writes its figures."""
+    """Trains and tests one refiner and writes its results."""
     path = work / "runs" / f"{run.name}.json"
     variant = variant_of(run.variant)
     training = _load_trained(settings, work / "outputs", run.regime, run.start)
@@ -86,13 +86,13 @@ def execute(run: Run, schedule: Schedule, settings: Extraction, input_size: Size
         }
         if part == "test":
             figures["weights"] = weight_figures(refiner, tested, variant)
-    with replace_when_done(path.with_suffix(".safetensors")) as beside:
-        save_file(refiner.state_dict(), beside)
+    with replace_when_done(path.with_suffix(".safetensors")) as part:
+        save_file(refiner.state_dict(), part)
     write_text(path, json.dumps(figures) + "\n")
 
 
 def train(refiner: SampledRefiner, outputs: Outputs, run: Run, schedule: Schedule) -> list[float]:
-    """Trains in place; which crops make a batch depends on the seed alone. Returns the mean loss of each tenth."""
+    """Trains in place, in an order that depends on the seed alone; returns the mean loss of each tenth."""
     variant = variant_of(run.variant)
     edges = list(refiner.lgcn.connectivity.parameters())
     known = {id(parameter) for parameter in edges}
@@ -124,12 +124,12 @@ def train(refiner: SampledRefiner, outputs: Outputs, run: Run, schedule: Schedul
 
 
 def inputs(outputs: Outputs, start: str, variant: Variant, chosen: Tensor | slice) -> tuple[Tensor, Tensor, Tensor]:
-    """What the refiner is given for some crops: features, landmarks, confidences."""
+    """Inputs of the refiner for some crops: features, landmarks, confidences."""
     pos = outputs.pos[start][chosen]
     samples = outputs.samples[start][chosen].float().transpose(1, 2).unsqueeze(-1)
     confidence = outputs.confidence[chosen]
     if variant.confidence == "shuffled":
-        # The faces come in a random order in training; in a test the neighbour in the list is another person.
+        # Training crops are in random order; in a test the next crop in the list shows another person.
         confidence = confidence.roll(1, dims=0)
     if variant.confidence == "oracle":
         error = (pos - outputs.target[chosen]).norm(dim=-1) / outputs.normalizer[chosen].unsqueeze(-1)
@@ -155,11 +155,11 @@ def per_face(outputs: Outputs, pos: Tensor) -> list[float]:
 
 @torch.inference_mode()
 def weight_figures(refiner: SampledRefiner, tested: dict[str, Outputs], variant: Variant) -> dict[str, float]:
-    r"""What the edge weights depend on, seen on the test faces under the larger patch.
+    r"""Dependence of the edge weights on the face, on the test faces under the larger patch.
 
-    ``moved``: the part of the weight that lies on other edges than on the mean of all faces,
-    :math:`\frac12 \sum_j |e_{ij} - \bar e_{ij}|`; ``unsure``: what the quarter of the landmarks with the lowest
-    confidences gets, over what it gets by the mean weights; 1 where the confidences make no difference.
+    ``moved``: share of the weight that lies on other edges than in the mean over faces,
+    :math:`\frac12 \sum_j |e_{ij} - \bar e_{ij}|`; ``unsure``: weight of the quarter of the landmarks with the lowest
+    confidences, relative to their mean weight; 1 if confidences make no difference.
     """
     outputs = tested["patch 40 %"]
     start = next(iter(outputs.samples))
@@ -176,7 +176,7 @@ def weight_figures(refiner: SampledRefiner, tested: dict[str, Outputs], variant:
 
 
 def _made_by(run: Run, schedule: Schedule, settings: Extraction) -> dict[str, Any]:
-    """All that says how a run is made, as JSON gives it back."""
+    """All settings that determine a run, as JSON returns them."""
     variant = asdict(variant_of(run.variant))
     del variant["label"]
     made_by = {

@@ -27,8 +27,9 @@ from benchmarks.ablation.refiners import (
 from benchmarks.ablation.report import calibration, interval
 from benchmarks.ablation.shape_model import NOISE, ShapeModel
 from benchmarks.ablation.training import Run, Schedule, inputs, per_face, train, variant_of
-from benchmarks.connectivity_ablation import BEGIN, END, main
+from benchmarks.connectivity_ablation import main
 from benchmarks.data_loading import draw_faces
+from benchmarks.render_docs import ablation_tables
 from lgcn.checks import InputError
 from lgcn.datasets import IBUG300W
 from lgcn.evaluation import crop_faces, evaluate
@@ -305,8 +306,7 @@ def test_outputs_are_made_once_and_are_what_evaluation_sees(faces: Path, model: 
 def test_the_command_goes_on_where_it_was_stopped(
     faces: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page, work, output = tmp_path / "page.md", tmp_path / "work", tmp_path / "out" / "figures.json"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    work, output = tmp_path / "work", tmp_path / "out" / "connectivity_ablation.json"
     options = ["--root", str(faces), "--model", str(model), "--work", str(work), "--output", str(output)]
     options += ["--rounds", "1", "--steps", "2", "--jobs", "1", "--experiments", "argmax-clean"]
     done = subprocess.run(
@@ -323,7 +323,7 @@ def test_the_command_goes_on_where_it_was_stopped(
     kept = {path: path.stat().st_mtime_ns for path in (work / "runs").iterdir()}
     threads = torch.get_num_threads()
     try:
-        assert main([*options, "--seeds", "2", "--docs", str(page)]) == 0
+        assert main([*options, "--seeds", "2"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert "10 of" in capsys.readouterr().out
@@ -341,10 +341,9 @@ def test_the_command_goes_on_where_it_was_stopped(
     assert mean == pytest.approx(rows["learnable"]["mean"]["clean"] - rows["isolated"]["mean"]["clean"], abs=1e-5)
     assert low <= mean <= high
     assert figures["settings"]["root"] == faces.name and str(tmp_path) not in json.dumps(figures["environment"])
-    text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert output.with_suffix(".md").read_text() in text
-    assert "protocol zero_based, normaliser inter_ocular; " in text
+    page = ablation_tables(figures)
+    assert "protocol `zero_based`, normaliser `inter_ocular`; 10 of" in page
+    assert f" {rows['learnable']['mean']['clean']:.3f} ± " in page
 
 
 def test_a_refiner_of_samples_takes_one_step_only() -> None:

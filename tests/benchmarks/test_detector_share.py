@@ -1,4 +1,4 @@
-"""The share of the graph part is measured within the detector, for every form of it."""
+"""The share of the graph part is measured within the detector, for every refiner."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def test_share_of_the_graph_part(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(output.read_text())
     assert figures["network"] == {"landmarks": 98, "feature_channels": 270, "feature_cells": [8, 8]}
-    assert [row["refiner"] for row in figures["results"]] == ["eager", "frozen"]
+    assert [row["refiner"] for row in figures["results"]] == ["eager", "for_inference"]
     for row in figures["results"]:
         assert row["agrees"] and row["calls"] == 2
         assert 0 < row["graph_s"] < row["detector_s"]
@@ -30,11 +30,11 @@ def test_share_of_the_graph_part(tmp_path: Path) -> None:
     assert [row["part"] for row in figures["parts"]] == ["features", "edges", "layers", "all"]
 
 
-def test_calibrated_features_are_of_a_common_size() -> None:
+def test_calibrated_features_have_moderate_values() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
-    pictures = 1e3 * torch.randn(2, 3, 8, 8) + 5e3
-    assert net(pictures).abs().max() > 1e2
-    calibrate(net, pictures)
+    images = 1e3 * torch.randn(2, 3, 8, 8) + 5e3
+    assert net(images).abs().max() > 1e2
+    calibrate(net, images)
     assert not net[1].training
-    assert net(pictures).abs().max() < 10
+    assert net(images).abs().max() < 10

@@ -1,4 +1,4 @@
-"""Memory and neighbours are what the system says they are."""
+"""Times, memory and the load of other processes agree with the system."""
 
 import subprocess
 import sys
@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
-from benchmarks.measuring import Neighbours, resident_peak_bytes, time_calls
+from benchmarks.measuring import OtherProcesses, resident_peak_bytes, time_calls
 
 
-def test_warm_up_goes_on_until_both_its_calls_and_its_seconds_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warm_up_lasts_for_its_calls_and_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
 
     def call() -> None:
@@ -26,10 +26,10 @@ def test_warm_up_goes_on_until_both_its_calls_and_its_seconds_are_over(monkeypat
     assert calls(warm_up=3) == 3
     assert calls(warm_up=3, warm_up_seconds=5.0) == 5
     assert calls(warm_up=0, warm_up_seconds=5.0) == 0
-    assert calls(warm_up=9, patience=16.0) == 5  # the fifth begins when a quarter of the patience is just over
+    assert calls(warm_up=9, patience=16.0) == 5  # the fifth call begins at a quarter of the patience
 
 
-def test_resident_memory_is_counted_while_it_is_held() -> None:
+def test_peak_of_the_resident_memory() -> None:
     size = 1 << 25
     peak = resident_peak_bytes(lambda: torch.ones(size, dtype=torch.uint8))
     if peak is None:
@@ -38,15 +38,15 @@ def test_resident_memory_is_counted_while_it_is_held() -> None:
     assert resident_peak_bytes(lambda: None) < size / 30  # type: ignore[operator]
 
 
-def test_neighbours_are_the_processes_that_are_not_ours() -> None:
-    neighbours = Neighbours()
-    if neighbours.share is None:
+def test_load_of_other_processes() -> None:
+    others = OtherProcesses()
+    if others.share is None:
         pytest.skip("needs /proc of Linux")
-    # A process of its own that has not ended is somebody else: what it takes is not this process's.
+    # A running child process counts as another process.
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         time.sleep(1.0)
-        share = neighbours.share
+        share = others.share
     finally:
         busy.kill()
         busy.wait()

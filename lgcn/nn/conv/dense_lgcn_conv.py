@@ -7,6 +7,7 @@ from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase
 from lgcn.nn.conv.dense_base import DenseConv, narrows
 
+
 class DenseLGCNConv(LGCNConvBase, DenseConv):
     r"""The dense counterpart of :class:`lgcn.nn.LGCNConv`, with the same parameters and results.
 

@@ -111,7 +111,10 @@ class LandmarkRefiner(nn.Module):
         self.num_steps = check_at_least("num_steps", num_steps, 1)
         self.share_steps = share_steps
         self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels) if landmark_channels else None
-        visual_widths = [*as_widths("feature_channels", feature_channels), *as_widths("visual_channels", visual_channels)]
+        visual_widths = [
+            *as_widths("feature_channels", feature_channels),
+            *as_widths("visual_channels", visual_channels),
+        ]
         in_channels = 2 + visual_widths[-1] + landmark_channels + confidence_feature
         further = range(0 if share_steps else num_steps - 1)
 
@@ -235,9 +238,7 @@ class LandmarkRefiner(nn.Module):
             # In bfloat16 positions would be rounded by up to half a pixel of a 256-pixel input.
             with autocast_disabled(pos.device.type):
                 known = steps[0][1] if steps and self.share_steps else None
-                out, weight = lgcn(
-                    x.to(p.dtype), p, confidence.to(p.dtype), known, mask, return_connectivity=True
-                )
+                out, weight = lgcn(x.to(p.dtype), p, confidence.to(p.dtype), known, mask, return_connectivity=True)
             pos = mask_rows(out * scale - origin if self.output == "absolute" else pos + out * scale, mask)
             steps.append((pos if mask is None else torch.where(mask.unsqueeze(-1), pos, given), weight))
         return steps

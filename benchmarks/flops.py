@@ -1,9 +1,9 @@
-"""Operations and bytes of the dense path, counted on paper: step by step, forward and backward.
+"""Operations and bytes of the dense path, counted by hand for each step, forward and backward.
 
-Of B images with K landmarks, with N = B K nodes, P = B K^2 pairs and T = K^2 pairs of types. A multiplication, an
-addition, a comparison and an exponential are one operation each, so a product of [m, n] with [n, o] is 2 m n o.
-**Bytes** are those of the least traffic that a step can do with: every operand read once, every result written once,
-nothing in between. Both are lower bounds, and so is the time that follows from them (:mod:`benchmarks.roofline`).
+B images with K landmarks have N = B K nodes, P = B K^2 pairs and T = K^2 pairs of landmark types. A multiplication,
+addition, comparison or exponential is one operation, so that a product of [m, n] with [n, o] has 2 m n o.
+**Bytes** count the least possible traffic: every operand is read once, every result is written once. Both are lower
+bounds, and so is the time that :mod:`benchmarks.roofline` derives from them.
 
 ==============  =========================================================  ====================================
 forward         operations                                                 numbers read and written
@@ -17,11 +17,9 @@ layer I -> O    2 N I O + N O; sums first: 2 P I + 2 N (I + 2) O + N O;    P, N 
                 N O for the activation
 ==============  =========================================================  ====================================
 
-Which of the two orders a layer takes is its own rule (for a few nodes it multiplies more, to call less often; that is
-not counted). The backward pass of a product is two products of the
-same size; that of the softmax is 4 P, that of the pair scores 6 P H (two additions to compute a unit anew, one
-selection, three sums), and what several layers give back to one operand is added up. Without shape features nothing is
-counted: the network of the benchmarks has them in all layers.
+The layer chooses between the two orders. The backward pass of a product is two products of the same size; that of the
+softmax is 4 P; that of the pair scores 6 P H (two additions to recompute a unit, one selection, three sums). Gradients
+that several layers contribute to one operand are summed. All layers have shape features, as in the benchmarks.
 """
 
 from collections.abc import Sequence
@@ -31,7 +29,7 @@ BYTES = 4  # of a number
 
 
 class Network(NamedTuple):
-    """The sizes that everything follows from; what is not given is the network of ``layer_runtime.py``."""
+    """Sizes of a network; the defaults are those of ``layer_runtime.py``."""
 
     landmarks: int
     images: int
@@ -58,31 +56,34 @@ class Network(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step takes at least."""
+    """Lower bounds for one step."""
 
     name: str
-    products: int  # operations in products of matrices
-    others: int  # all other operations
-    numbers: int  # read and written
+    products: int
+    """Operations in matrix products."""
+    others: int
+    """All other operations."""
+    numbers: int
+    """Numbers read and written."""
 
     @property
     def operations(self) -> int:
-        """Of both kinds."""
+        """Operations of both kinds."""
         return self.products + self.others
 
     @property
     def bytes(self) -> int:
-        """In single precision."""
+        """Traffic in single precision."""
         return BYTES * self.numbers
 
 
 def forward(net: Network, table: bool, training: bool = False) -> list[Step]:
-    """The steps of one forward.
+    """Steps of one forward pass.
 
     Args:
         net: sizes.
-        table: whether the table is computed, or there from before.
-        training: whether the backward pass wants the table's activations.
+        table: whether the table of landmark pairs is computed in this pass.
+        training: whether the activations of the table are kept for the backward pass.
     """
     n, p, h = net.nodes, net.pairs, net.edge_hidden
     steps = [_table(net, training)] if table else []
@@ -100,12 +101,12 @@ def forward(net: Network, table: bool, training: bool = False) -> list[Step]:
 
 
 def backward(net: Network) -> list[Step]:
-    """The steps of one backward pass to features and parameters, last layer first; not to positions or confidences."""
+    """Steps of one backward pass to features and parameters, last layer first."""
     n, p, h, types = net.nodes, net.pairs, net.edge_hidden, net.landmarks**2
     steps = []
     for place, (before, after) in reversed(list(enumerate(net.layers, start=1))):
         activation = n * after if place < len(net.channels) else 0
-        # The bias, the two ways to the features, and after the last layer the edges and displacements of all.
+        # Bias, the two contributions to the features and, after the last layer, the edges and displacements.
         others = n * after + n * before + (0 if place == len(net.channels) else p + 2 * n)
         numbers = 2 * p + n * (2 * before + after + 4) + 2 * _layer_parameters(before, after)
         steps.append(Step(f"layer {place}", 2 * _layer_products(net, before, after), others + activation, numbers))
@@ -143,7 +144,7 @@ def _layer_products(net: Network, before: int, after: int) -> int:
 
 def _transforms_first(before: int, after: int) -> bool:
     """The rule of :class:`lgcn.nn.DenseLGCNConv`."""
-    return after >= 8 and before >= 2 * after
+    return before >= 2 * after
 
 
 def _layer_parameters(before: int, after: int) -> int:

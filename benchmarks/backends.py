@@ -1,4 +1,4 @@
-"""What else can run a module: compilers, ONNX Runtime, and PyG with its compiled extension switched on."""
+"""Backends other than eager PyTorch: compilers, ONNX Runtime, and PyG with torch-scatter."""
 
 import contextlib
 import logging
@@ -17,27 +17,27 @@ from torch import Tensor, nn
 from benchmarks.measuring import resident_peak_bytes
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# What PyG has found, before anybody turns its switch.
+# As PyG found it on import, before the switch is changed.
 HAS_TORCH_SCATTER = bool(torch_geometric.typing.WITH_TORCH_SCATTER)
 
 
 class UnavailableError(RuntimeError):
-    """This candidate cannot run here, and why."""
+    """The candidate cannot run here; the message says why."""
 
 
 def compiled(module: nn.Module, backend: str) -> Callable[..., Tensor]:
-    """One graph for B = 1, of which PyTorch always makes a case of its own, and few for all other B."""
+    """Compiles without graph breaks; PyTorch specialises B = 1 and compiles one graph for all other B."""
     return torch.compile(module, fullgraph=True, dynamic=True, backend=backend)
 
 
 def ahead_of_time(module: nn.Module, example: Sequence[Tensor]) -> Callable[..., Tensor]:
-    """Exports a module with a free batch size, compiles it into a library (AOTInductor), and gives what calls that.
+    """Exports a module with a dynamic batch size and compiles it into a library with AOTInductor.
 
-    No Python is left between its operations, and nothing is looked up or checked before a call.
+    No Python runs between the operations, and no guards are checked before a call.
 
     Args:
-        module: takes tensors [B, ...], gives one.
-        example: tensors of the shapes that it takes, B of 2 at least.
+        module: maps tensors [B, ...] to one tensor.
+        example: inputs of the right shapes, with B of 2 or more.
     """
     batch = torch.export.Dim("B")
     with torch.no_grad(), _silence(), TemporaryDirectory() as folder:
@@ -47,19 +47,19 @@ def ahead_of_time(module: nn.Module, example: Sequence[Tensor]) -> Callable[...,
 
 
 def graphs_compiled() -> int:
-    """Graphs that dynamo has traced in this process so far."""
+    """Number of graphs that dynamo has traced in this process."""
     from torch._dynamo.utils import counters
 
     return int(counters["stats"]["unique_graphs"])
 
 
 class OnnxRuntime:
-    """A module in ONNX Runtime, exported with a free batch size.
+    """A module in ONNX Runtime, exported with a dynamic batch size.
 
     Args:
-        module: takes tensors [B, ...], gives one.
-        example: tensors of the shapes that it takes, B of 2 at least.
-        threads: of one call.
+        module: maps tensors [B, ...] to one tensor.
+        example: inputs of the right shapes, with B of 2 or more.
+        threads: used by one call.
 
     Raises:
         UnavailableError: if a package is missing, or the export fails.
@@ -81,7 +81,7 @@ class OnnxRuntime:
                 )
                 assert program is not None
                 self._exported = program.model_proto.SerializeToString()
-            except Exception as error:  # whatever an exporter may raise, the other candidates must still be measured
+            except Exception as error:  # an exporter may raise anything; the rest is still measured
                 cause: BaseException = error
                 while cause.__cause__ is not None:
                     cause = cause.__cause__
@@ -94,7 +94,7 @@ class OnnxRuntime:
         return self._run(self._session, inputs)
 
     def peak_bytes(self, *inputs: Tensor) -> int | None:
-        """How far the resident memory grows during one call; of a session that keeps none for the next call."""
+        """Growth of the resident memory during one call, in a session without a memory arena."""
         session = self._start(enable_cpu_mem_arena=False)
         self._run(session, inputs)
         return resident_peak_bytes(lambda: self._run(session, inputs))
@@ -115,13 +115,13 @@ class OnnxRuntime:
 
 
 def switch_torch_scatter(on: bool) -> None:
-    """Lets PyG use torch-scatter or not, from now on; it looks at this switch in each call."""
+    """Switches PyG's use of torch-scatter, which it looks up in each call."""
     torch_geometric.typing.WITH_TORCH_SCATTER = on and HAS_TORCH_SCATTER
 
 
 @contextlib.contextmanager
 def torch_scatter() -> Iterator[None]:
-    """Lets PyG use torch-scatter meanwhile.
+    """Context in which PyG uses torch-scatter.
 
     Raises:
         UnavailableError: if it is not installed.
@@ -137,7 +137,7 @@ def torch_scatter() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter warns of what is not the user's doing."""
+    """Hides warnings of the exporter that do not concern the user."""
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

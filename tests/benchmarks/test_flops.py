@@ -1,11 +1,11 @@
-"""What the roofline counts, against small cases by hand and against what PyTorch counts while it runs."""
+"""Counted operations against small cases by hand and against PyTorch's own counter."""
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.flops import Network, Step, backward, forward
 from benchmarks.layer_candidates import Case, networks
-from benchmarks.operations import Network, Step, backward, forward
 from benchmarks.roofline import Peaks, measure_peaks
 
 
@@ -48,8 +48,8 @@ def test_backward_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("landmarks", "images"), [(5, 3), (7, 2)])
-def test_products_are_those_that_pytorch_counts(landmarks: int, images: int) -> None:
-    (candidate,) = (each for each in networks(landmarks) if each.name == "LGCN dense")
+def test_products_equal_those_that_pytorch_counts(landmarks: int, images: int) -> None:
+    (candidate,) = (each for each in networks(landmarks) if each.name == "DenseLGCN")
     case, net = Case.draw(landmarks, images), Network(landmarks, images)
     with FlopCounterMode(display=False) as counter:
         out = candidate.run(case)
@@ -59,11 +59,11 @@ def test_products_are_those_that_pytorch_counts(landmarks: int, images: int) -> 
     assert counter.get_total_flops() == sum(step.products for step in backward(net))
 
 
-def test_roofline_allows_the_larger_of_two_times() -> None:
+def test_bound_is_the_larger_of_two_times() -> None:
     peaks = Peaks(1000.0, {64: 100.0, 1024: 10.0})
-    assert peaks.allowed(Step("products", 3000, 1000, 1)) == (4.0, "operations")
-    assert peaks.allowed(Step("copy", 0, 1, 100)) == (4.0, "bytes")  # 400 bytes, at the rate of the smaller block
-    assert peaks.allowed(Step("large copy", 0, 1, 256)) == (102.4, "bytes")
+    assert peaks.bound(Step("products", 3000, 1000, 1)) == (4.0, "operations")
+    assert peaks.bound(Step("copy", 0, 1, 100)) == (4.0, "bytes")  # 400 bytes, at the rate of the smaller block
+    assert peaks.bound(Step("large copy", 0, 1, 256)) == (102.4, "bytes")
     assert peaks.bandwidth(1) == 100.0
 
 
