@@ -1,4 +1,7 @@
+import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +9,8 @@ import pytest
 from PIL import Image
 
 from lgcn.cli.main import main
-from tests.datasets.synthetic import pts_tree
+from lgcn.datasets import read_pts, write_pts
+from tests.datasets.synthetic import pts_tree, write_image
 
 
 def check(*words: str | Path) -> int:
@@ -114,3 +118,36 @@ def test_the_real_trees(shared: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "images that cannot be read" not in out
     assert check("ibug300w", "--root", shared / "data/300w", "--split", "lfpw/testset") == 0
     assert capsys.readouterr().out.splitlines()[-2] == "224 faces checked: no findings."
+
+
+def test_dataset_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pts_tree(tmp_path, "faces", 1)
+    pos = read_pts(tmp_path / "faces/0.pts")
+    pos[0] = 0.0  # a pixel of a zero-based file, outside the image in a one-based one
+    write_pts(tmp_path / "faces/0.pts", pos)
+    assert check("pts", "--root", tmp_path) == 1
+    assert "1 of 68 points outside the image" in capsys.readouterr().out
+    check("pts", "--root", tmp_path, "--dataset-option", "one_based=false")
+    assert "outside" not in capsys.readouterr().out
+    assert check("pts", "--root", tmp_path, "--dataset-option", "one_base=false") == 2
+    assert "Did you mean 'one_based'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_on_terminals_of_other_encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    root = tmp_path / "名前"
+    pts_tree(root, "faces", 1)
+    name = os.fsdecode("\N{SNOWMAN}\n".encode() + b"\xe9.png")
+    write_image(tmp_path / "x.png", 7)
+    try:
+        (tmp_path / "x.png").rename(root / name)
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert check("pts", "--root", root, "--output", tmp_path / "out") == 1
+    stream.flush()
+    text = stream.buffer.getvalue().decode(encoding)
+    assert f"{'☃' if encoding == 'utf-8' else chr(92) + 'u2603'}\\x0a\\udce9.png" in text
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert (root / report["findings"][0]["file"]).is_file()

@@ -12,6 +12,7 @@ from PIL import Image
 from lgcn.checks import InputFileError
 from lgcn.datasets import COCOKeypoints
 from lgcn.protocols import EvaluationProtocol
+from lgcn.schemes import SCHEMES
 from tests.datasets.fuzz import assert_sound_or_refused, damaged, thousand
 
 BODY = [value for k in range(17) for value in (5 + k % 5, 4 + k // 5, 2)]
@@ -142,7 +143,9 @@ paths = st.sampled_from(
         ("images", 0, "id"),
         ("images", 0, "file_name"),
         ("annotations", 0),
-        *(("annotations", 0, key) for key in ("image_id", "keypoints", "bbox", "iscrowd")),
+        *(("annotations", 0, key) for key in ("image_id", "category_id", "keypoints", "bbox", "iscrowd")),
+        *(("categories",), ("categories", 0), ("categories", 0, "id"), ("categories", 0, "keypoints")),
+        ("categories", 0, "keypoints", 3),
         *(("annotations", 0, "keypoints", index) for index in (0, 1, 2, 15, 50)),
         *(("annotations", 0, "bbox", index) for index in range(4)),
     ]
@@ -158,7 +161,7 @@ def put(value: Any, path: tuple[Any, ...], thing: object) -> None:
 
 
 def changed(changes: list[tuple[tuple[Any, ...], object]]) -> bytes:
-    value = content(annotation(), annotation(8))
+    value = named(*COCO_NAMES)
     for path, thing in changes:
         put(value, path, thing)
     return json.dumps(value).encode()
@@ -179,3 +182,117 @@ def fuzz_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_file_gives_people_or_an_input_error(fuzz_root: Path, text: bytes) -> None:
     (fuzz_root / FILE).write_bytes(text)
     assert_sound_or_refused(lambda: COCOKeypoints(fuzz_root, "val"))
+
+
+def face(keypoints: list[Any], **others: Any) -> dict[str, Any]:
+    return {"image_id": 7, "keypoints": keypoints, **others}
+
+
+@pytest.mark.parametrize(
+    "keypoints",
+    [
+        BODY,
+        [BODY[3 * k : 3 * k + 3] for k in range(17)],
+        [BODY[3 * k : 3 * k + 2] for k in range(17)],
+        [value for k in range(17) for value in BODY[3 * k : 3 * k + 2]],
+        [value for k in range(17) for value in (*BODY[3 * k : 3 * k + 2], None)],
+    ],
+    ids=["flat", "nested", "nested without v", "flat without v", "v is null"],
+)
+def test_forms_of_keypoints(tmp_path: Path, keypoints: list[Any]) -> None:
+    dataset = COCOKeypoints(make_root(tmp_path, content(face(keypoints))))
+    assert dataset.scheme.name == "coco17"
+    assert dataset.pos[0].tolist() == [BODY[3 * k : 3 * k + 2] for k in range(17)]
+    assert dataset.visibility.all()
+
+
+def test_null_is_a_missing_keypoint(tmp_path: Path) -> None:
+    pairs: list[Any] = [BODY[3 * k : 3 * k + 2] for k in range(17)]
+    pairs[4] = [None, None]
+    dataset = COCOKeypoints(make_root(tmp_path, content(face(pairs))))
+    assert dataset.visibility[0].tolist() == [1.0] * 4 + [0.0] + [1.0] * 12
+
+
+def test_visibility_0_everywhere_is_an_error(tmp_path: Path) -> None:
+    hidden = [0 if k % 3 == 2 else value for k, value in enumerate(BODY)]
+    with pytest.raises(InputFileError, match=r"v = 1 or 2 in annotation 0 .*Write v = 2"):
+        COCOKeypoints(make_root(tmp_path, content(face(hidden))))
+
+
+@pytest.mark.parametrize(("key", "image_id"), [(7, 7.0), (7.0, 7), ("7", 7), (7, "7"), ("seven", "seven")])
+def test_ids_of_other_types(tmp_path: Path, key: object, image_id: object) -> None:
+    value = {"images": [{"id": key, "file_name": "a.jpg"}], "annotations": [annotation(image_id)]}
+    assert COCOKeypoints(make_root(tmp_path, value)).image_ids == ["val2017/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("iscrowd", "count"), [("0", 2), ("false", 2), ("", 2), (None, 2), ("1", 1), ("True", 1), (1.0, 1)]
+)
+def test_iscrowd_as_text(tmp_path: Path, iscrowd: object, count: int) -> None:
+    dataset = COCOKeypoints(make_root(tmp_path, content(annotation(), annotation(8, iscrowd=iscrowd))))
+    assert len(dataset) == count
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "/a.jpg", "./a.jpg"])
+@pytest.mark.parametrize(
+    ("file", "folder"),
+    [("mine.json", "."), ("sub/mine.json", "sub"), ("annotations/mine.json", "mine"), ("sub/mine.json", "sub/images")],
+)
+def test_where_the_images_are(tmp_path: Path, name: str, file: str, folder: str) -> None:
+    value = {"images": [{"id": 7, "file_name": name}], "annotations": [annotation()]}
+    dataset = COCOKeypoints(make_root(tmp_path, value, file, folder), file)
+    assert dataset.image_ids == [(Path(folder) / "a.jpg").as_posix()]
+    assert dataset[0].image.shape == (1, 3, 20, 30)
+
+
+def test_backslashes_separate_folders(tmp_path: Path) -> None:
+    value = {"images": [{"id": 7, "file_name": "sub\\a.jpg"}], "annotations": [annotation()]}
+    assert COCOKeypoints(make_root(tmp_path, value, folder="val2017/sub")).image_ids == ["val2017/sub/a.jpg"]
+
+
+def named(*names: str, **others: Any) -> dict[str, Any]:
+    value = content(annotation(category_id=1), annotation(8, category_id=1))
+    return {**value, "categories": [{"id": 1, "name": "thing", "keypoints": list(names)}], **others}
+
+
+COCO_NAMES = SCHEMES["coco17"].names
+
+
+def test_names_of_keypoints(tmp_path: Path) -> None:
+    swapped = [COCO_NAMES[0], COCO_NAMES[2], COCO_NAMES[1], *COCO_NAMES[3:]]
+    for names in (
+        COCO_NAMES,
+        [name.upper().replace("_", " ") for name in COCO_NAMES],
+        [f"kp_{k}" for k in range(1, 18)],
+    ):
+        assert COCOKeypoints(make_root(tmp_path, named(*names))).scheme.name == "coco17"
+    message = r"of scheme 'coco17' .*got 'right_eye' where it has 'left_eye', keypoint 1\)\. Reorder"
+    for scheme in (None, "coco17"):
+        with pytest.raises(InputFileError, match=message):
+            COCOKeypoints(make_root(tmp_path, named(*swapped)), scheme=scheme)
+    others = ["tip", *COCO_NAMES[1:]]
+    with pytest.raises(InputFileError, match=r"got 'tip' where it has 'nose', keypoint 0\).*give scheme='coco17'"):
+        COCOKeypoints(make_root(tmp_path, named(*others)))
+    assert COCOKeypoints(make_root(tmp_path, named(*others)), scheme="coco17").scheme.name == "coco17"
+    with pytest.raises(InputFileError, match=r"17 numbers|got 16|18 landmarks|names of keypoints"):
+        COCOKeypoints(make_root(tmp_path, named(*COCO_NAMES[:16])))
+
+
+def test_an_id_that_stands_twice(tmp_path: Path) -> None:
+    value = content(annotation())
+    value["images"][1]["id"] = 7
+    with pytest.raises(
+        InputFileError, match=r"different 'id' for each image .*got 7 for 'a\.jpg' and for 'b\.jpg', image 1"
+    ):
+        COCOKeypoints(make_root(tmp_path, value))
+    value["images"][1]["file_name"] = "a.jpg"
+    assert len(COCOKeypoints(make_root(tmp_path, value))) == 1
+    root = make_root(tmp_path, value)
+    (root / FILE).write_text('{"images": [{"id": 7, "id": 8, "file_name": "a.jpg"}], "annotations": []}')
+    with pytest.raises(InputFileError, match="the key 'id' twice"):
+        COCOKeypoints(root)
+
+
+def test_values_in_messages_are_plain_numbers(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match=r"0, 1 or 2 \(got 0\.4, 2\)"):
+        COCOKeypoints(make_root(tmp_path, content(annotation(keypoints=[*BODY[:-1], 0.4]))))

@@ -159,3 +159,21 @@ def fuzz_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_file_gives_faces_or_an_input_error(fuzz_root: Path, content: bytes) -> None:
     (fuzz_root / "x_test.csv").write_bytes(content)
     assert_sound_or_refused(lambda: HRNetCSV(fuzz_root, "test", scheme=SCHEME))
+
+
+def test_columns_in_another_order(tmp_path: Path) -> None:
+    names = header(68)
+    swapped = [*names[:1], names[2], names[1], *names[3:]]
+    with pytest.raises(InputFileError, match=r"column 1 of .* to be 'scale' \(got 'center_w'\)"):
+        HRNetCSV(make_root(tmp_path, "x_train.csv", [swapped, row(68)]))
+    by_axis = [*names[:4], *names[4::2], *names[5::2]]
+    with pytest.raises(InputFileError, match=r"order x, y of the first, .*got 'original_1_x' as column 5"):
+        HRNetCSV(make_root(tmp_path, "x_train.csv", [by_axis, row(68)]))
+    own = [*names[:4], *(f"p{index}" for index in range(136))]
+    assert len(HRNetCSV(make_root(tmp_path, "x_train.csv", [own, row(68)]))) == 1
+
+
+def test_names_that_lead_out_of_the_root(tmp_path: Path) -> None:
+    root = make_root(tmp_path, "x_train.csv", [header(68), ["../../a.jpg", *row(68)[1:]]])
+    with pytest.raises(InputFileError, match="path of an image below the root in line 2"):
+        HRNetCSV(root)

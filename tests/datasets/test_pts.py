@@ -112,3 +112,25 @@ def test_any_bytes_give_finite_points_or_an_input_error(
     assert pos.shape[1:] == (2,)
     assert len(pos) > 0
     assert torch.isfinite(pos).all()
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("version: 2\nn_points: 2\n", r"version 1 of the \.pts format .*got '2'"),
+        ("version: x\n", "version 1"),
+        ("version: 1\nn_points: 3\n", "Expected 3 points in .* its own header says .got 2"),
+        ("n_points: many\n", "Expected many points .*got 2"),
+        (f"n_points: {'9' * 5000}\n", "Expected 9{20} points"),
+        ("version: 1.0\nn_points:  2\n", None),
+        ("VERSION : 1\n", None),
+    ],
+)
+def test_the_header_is_believed(tmp_path: Path, header: str, message: str | None) -> None:
+    path = tmp_path / "a.pts"
+    path.write_text(f"{header}{{\n1 2\n3 4\n}}\n")
+    if message is None:
+        assert read_pts(path).tolist() == [[1, 2], [3, 4]]
+    else:
+        with pytest.raises(InputFileError, match=message):
+            read_pts(path)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from lgcn.checks import InputFileError
 from lgcn.datasets import PtsFolder, read_pts
+from lgcn.datasets.check import check_dataset
 from lgcn.schemes import LandmarkScheme
 from tests.datasets.fuzz import assert_sound_or_refused, damaged, nearly, thousand
 
@@ -102,3 +103,59 @@ def test_the_real_faces(shared: Path) -> None:
     assert (len(dataset), dataset.scheme.name) == (224, "ibug68")
     points = read_pts(root / dataset.image_ids[7].replace(".jpg", ".pts"))
     torch.testing.assert_close(dataset.pos[7], points - 1)
+
+
+def test_any_format_that_pillow_opens(tmp_path: Path) -> None:
+    for name in ("a.gif", "b.jp2", "c.ppm", "d.TGA"):
+        add(tmp_path, name)
+    Image.new("RGB", (30, 20)).save(tmp_path / "e.photo", format="PNG")
+    (tmp_path / "e.pts").write_text(CONTENT)
+    (tmp_path / "f.heic").write_bytes(b"no image that Pillow knows")
+    (tmp_path / "f.pts").write_text(CONTENT)
+    dataset = PtsFolder(tmp_path, scheme=THREE)
+    assert dataset.image_ids == ["a.gif", "b.jp2", "c.ppm", "d.TGA", "e.photo"]
+    assert dataset[4].image.shape == (1, 3, 20, 30)
+    assert dataset.skipped == {".pts without image": 1}
+    assert ".pts without image: 1, such as 'f.pts'" in str(dataset.completeness().message)
+
+
+def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    add(root, "own/a.png")
+    add(elsewhere, "deep/b.png")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "own" / "up").symlink_to(root)
+    assert PtsFolder(root, scheme=THREE).image_ids == ["linked/deep/b.png", "own/a.png"]
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(tmp_path, "a.png")
+    add(tmp_path, "closed/b.png")
+    listed = Path.iterdir
+
+    def refuse(folder: Path) -> object:
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputFileError, match=r"list the folder '.*closed' .*Permission denied"):
+        PtsFolder(tmp_path, scheme=THREE)
+    report, checked = check_dataset("pts", tmp_path, options={"scheme": THREE})
+    assert not checked
+    assert "Permission denied" in str(report.findings[0])
+
+
+@pytest.mark.parametrize("names", [("a.jpg", "a.png"), ("a.png", "a.PNG")])
+def test_two_images_with_one_annotation(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        add(tmp_path, name)
+    with pytest.raises(InputFileError, match=r"one image for a \.pts file .*a\.\w+' and 'a\.\w+'.*Remove or rename"):
+        PtsFolder(tmp_path, scheme=THREE)
+
+
+def test_a_split_outside_the_root(tmp_path: Path) -> None:
+    add(tmp_path, "in/a.png")
+    add(tmp_path, "out/b.png")
+    with pytest.raises(InputFileError, match=r"a folder of images below '.*in' \(got '\.\./out'\)"):
+        PtsFolder(tmp_path / "in", "../out", scheme=THREE)
