@@ -58,9 +58,14 @@ def path_below(root: Path, name: str, what: str) -> Path:
     """``root / name`` for a name that the user gives, such as a split.
 
     Raises:
-        InputFileError: if the path is not below ``root``; ``what`` is the kind of thing named.
+        InputFileError: if the path is not below ``root``, or no file can have it; ``what`` is the kind of thing named.
     """
     path = Path(os.path.normpath(root / name))
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputFileError(f"Expected {what} below '{root}' (got '{name[:60]}': {reason}).") from None
     if not path.is_relative_to(os.path.normpath(root)):
         raise InputFileError(
             f"Expected {what} below '{root}' (got '{name}'). Give a folder that holds both as the root, or link to it."
