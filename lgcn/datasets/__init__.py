@@ -1,4 +1,4 @@
-"""Annotated pictures as PyG ``Data``: the field's datasets in their official layouts, and one's own."""
+"""Landmark datasets as PyG ``Data``: public datasets in their official layouts, and your own files."""
 
 from lgcn.datasets.base import Completeness, LandmarkDataset
 from lgcn.datasets.coco import COCOKeypoints

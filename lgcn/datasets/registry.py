@@ -1,4 +1,4 @@
-"""The datasets that are known by name."""
+"""Registry of the datasets by name."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""From annotated pictures to what a network is trained on and evaluated with."""
+"""Transforms from annotated images to inputs of a network."""
 
 from lgcn.transforms.crop import CropToInput, RandomAffineCrop
 from lgcn.transforms.photometric import ColorJitter, RandomOcclusion

@@ -1,4 +1,4 @@
-"""Image and landmarks to the network's input, through one affine."""
+"""Crops: image and landmarks to the network's input by a single affine map."""
 
 from typing import Any
 
@@ -13,26 +13,26 @@ from lgcn.typing import Size
 
 
 class CropToInput(BaseTransform):
-    """Cuts the surroundings of ``bbox`` out of ``image``: the crop of evaluation.
+    """Crops ``image`` around ``bbox``: the deterministic crop of evaluation.
 
-    Reads ``image`` uint8 [1, 3, H, W], ``bbox`` [1, 4] and, where there is one, ``y`` [K, 2] in
-    pixels of the image. Sets ``image`` to uint8 [1, 3, h, w], ``y`` to pixels of the input and
-    ``affine`` [1, 2, 3] to the map from image to input.
+    Reads ``image`` uint8 [1, 3, H, W], ``bbox`` [1, 4] and, if present, ``y`` [K, 2], both in pixels
+    of the image. Sets ``image`` to uint8 [1, 3, h, w], ``y`` to pixels of the input, and ``affine``
+    [1, 2, 3] to the map from image to input.
 
     ``CropToInput(input_size, **protocol.crop_options)`` is the crop of a protocol.
 
     Args:
         input_size: (h, w) of the network's input.
-        enlargement: size of the crop over that of the box, as the protocol says.
+        enlargement: ratio of the size of the crop to that of the box.
         aspect: ``"square"``, ``"letterbox"`` or ``"stretch"``, see :func:`lgcn.geometry.crop_region`.
-        side: of the box, ``"longer"`` or ``"shorter"``, that a square is measured by.
-        clip: cuts the crop down to the picture and to whole pixels before it is resized.
-        fill: value of what is outside the picture and, unless the crop is a square that is not
-            clipped, of all that is outside the crop.
+        side: side of the box, ``"longer"`` or ``"shorter"``, that sets the size of a square.
+        clip: whether the crop is clipped to the image and to whole pixels before it is resized.
+        fill: value of pixels outside the image and, unless the crop is a square that is not clipped,
+            of all pixels outside the crop, 0 ... 255.
 
     Raises:
-        InputError: for an ``aspect`` or ``side`` that there is none of, and (:class:`lgcn.geometry.BoxError`) for a
-            box that cannot be cropped by. A dataset whose ``transform`` this is names picture and face.
+        InputError: for an unknown ``aspect`` or ``side``, and (:class:`lgcn.geometry.BoxError`) for a box that
+            cannot be cropped. Datasets with this transform name image and face.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class CropToInput(BaseTransform):
         return data
 
     def _options(self) -> str:
-        """The options of the crop as they are written; those that are seldom given only where they are."""
+        """The options of the crop for ``__repr__``; all but the enlargement only if they differ from the default."""
         options = {"aspect": "square", "side": "longer", "clip": False, "fill": 0}
         given = {name: getattr(self, name) for name, usual in options.items() if getattr(self, name) != usual}
         return ", ".join(f"{name}={value}" for name, value in {"enlargement": self.enlargement, **given}.items())
@@ -80,28 +80,28 @@ class CropToInput(BaseTransform):
 
 
 class RandomAffineCrop(CropToInput):
-    """:class:`CropToInput` with rotation, scale, translation and flip composed into its one affine.
+    """:class:`CropToInput` with random rotation, scale, translation and flip in the same affine map.
 
     A flip also swaps the partners of ``scheme.flip_pairs`` in ``y``, ``visibility`` and ``occlusion``. Draws
     from torch's global generator.
 
     Args:
-        scheme: name of a landmark scheme, or one.
+        scheme: landmark scheme or its name.
         input_size: (h, w) of the network's input.
-        enlargement: size of the crop, not rotated and not scaled, over that of the box.
-        rotation: degrees, drawn from [-rotation, rotation].
-        scale: size of the face in the crop over its size without augmentation, drawn from this range.
-        translation: shift along x and y in fractions of the crop's side, each drawn from
+        enlargement: ratio of the size of the crop, before rotation and scale, to that of the box.
+        rotation: largest angle in degrees; drawn from [-rotation, rotation].
+        scale: range of the ratio of the face's size in the crop to its size without augmentation.
+        translation: largest shift along x and y as a fraction of the crop's side; each drawn from
             [-translation, translation].
         flip: probability of a mirrored crop.
-        probability: with which rotation, scale and translation are drawn, each by itself; left out otherwise.
-        aspect: this and the rest are those of :class:`CropToInput`.
-        side: as there.
-        clip: as there.
-        fill: as there.
+        probability: probability of rotation, of scale and of translation, each drawn independently.
+        aspect: as in :class:`CropToInput`.
+        side: as in :class:`CropToInput`.
+        clip: as in :class:`CropToInput`.
+        fill: as in :class:`CropToInput`.
 
     Raises:
-        InputError: for a range or probability that cannot be drawn from.
+        InputError: for an invalid range or probability.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class RandomAffineCrop(CropToInput):
         self._partners = torch.tensor(self.scheme.flip_permutation)
 
     def forward(self, data: Data) -> Data:
-        # One draw of a fixed number of values: what comes after stays the same when an option changes.
+        # A fixed number of draws, so that later random numbers do not depend on the options.
         draws = torch.rand(8).tolist()
         rotates, scales, moves = (draw < self.probability for draw in draws[:3])
         flips = draws[3] < self.flip

@@ -1,4 +1,4 @@
-"""Changes of the crop's pixels that leave the landmarks where they are."""
+"""Transforms of the crop's pixels that do not move landmarks."""
 
 import math
 
@@ -11,16 +11,16 @@ from lgcn.checks import InputError
 
 
 class ColorJitter(BaseTransform):
-    """Random brightness, contrast, saturation, hue, and now and then grey, on ``image`` uint8 [1, 3, h, w].
+    """Randomly changes brightness, contrast, saturation and hue of ``image`` uint8 [1, 3, h, w], or makes it grey.
 
     Args:
-        brightness: factor drawn from [1 - brightness, 1 + brightness]; so for ``contrast`` and ``saturation``.
-        contrast: as above.
-        saturation: as above.
-        hue: shift drawn from [-hue, hue], at most 0.5 of the colour circle.
-        hue_probability: of a shift of hue; it takes several times as long as all the rest together.
-        grayscale: probability of a grey picture.
-        probability: of changing the picture at all.
+        brightness: the factor is drawn from [1 - brightness, 1 + brightness].
+        contrast: as ``brightness``.
+        saturation: as ``brightness``.
+        hue: the shift is drawn from [-hue, hue], as a fraction of the colour circle, at most 0.5.
+        hue_probability: probability of a shift of hue, which takes several times as long as the other changes.
+        grayscale: probability of a grey image.
+        probability: probability of any change.
 
     Raises:
         InputError: for a strength or probability out of range.
@@ -71,18 +71,18 @@ class ColorJitter(BaseTransform):
 
 
 class RandomOcclusion(BaseTransform):
-    """Covers one random rectangle of ``image`` uint8 [1, 3, h, w] with noise or with one random colour.
+    """Covers a random rectangle of ``image`` uint8 [1, 3, h, w] with noise or with a random colour.
 
-    ``visibility`` stays as it is: an occluded landmark is still annotated and still to be found.
+    ``visibility`` is unchanged: an occluded landmark is still annotated and has to be predicted.
 
     Args:
-        probability: of covering anything.
-        area: fraction of the crop that is covered, drawn from this range.
-        aspect: height over width of the rectangle, drawn log-uniformly from [1 / aspect, aspect].
+        probability: probability of an occlusion.
+        area: range of the covered fraction of the crop.
+        aspect: the ratio of height to width of the rectangle is drawn log-uniformly from [1 / aspect, aspect].
         noise: probability of noise instead of one colour.
 
     Raises:
-        InputError: for a range or probability that cannot be drawn from.
+        InputError: for an invalid range or probability.
     """
 
     def __init__(

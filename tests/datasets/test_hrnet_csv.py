@@ -61,7 +61,7 @@ def test_points_of_wflw_are_zero_based(tmp_path: Path) -> None:
         HRNetCSV(root, "test", scheme="ibug68")
 
 
-def test_files_beside_it_are_its_subsets(tmp_path: Path) -> None:
+def test_files_next_to_it_are_its_subsets(tmp_path: Path) -> None:
     rows = [row(98, start) for start in (4, 5, 6)]
     root = make_root(tmp_path, "face_landmarks_wflw_test.csv", [header(98), *rows])
     (root / "face_landmarks_wflw_test_makeup.csv").write_text(text([header(98), rows[1]]))
