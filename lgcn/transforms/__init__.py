@@ -1,6 +1,17 @@
 """Transforms from annotated images to inputs of a network."""
 
 from lgcn.transforms.crop import CropToInput, RandomAffineCrop
+from lgcn.transforms.degradations import BoxJitter, Darkness, FacePatch, GaussianBlur, JPEGCompression
 from lgcn.transforms.photometric import ColorJitter, RandomOcclusion
 
-__all__ = ["ColorJitter", "CropToInput", "RandomAffineCrop", "RandomOcclusion"]
+__all__ = [
+    "BoxJitter",
+    "ColorJitter",
+    "CropToInput",
+    "Darkness",
+    "FacePatch",
+    "GaussianBlur",
+    "JPEGCompression",
+    "RandomAffineCrop",
+    "RandomOcclusion",
+]
