@@ -140,19 +140,20 @@ def _predict(
     try:
         for image, faces in predict_images(predictor, prepared, args.edges > 0):
             target.write(image, faces, scheme)
+        target.finish()
     except KeyboardInterrupt:
         target.finish()
         raise
-    except Exception:
-        # The first error is the one to report; what is done stays in the part file if it cannot be finished.
+    except Exception as first:
         try:
             target.finish()
-        except Exception as error:
-            tell("error", error)
+        except Exception as second:
+            # The landmarks stay in the part file.
+            if str(second) != str(first):
+                tell("error", second)
         if target.num_images:
             tell("note", f"Stopped by an error after {target.num_images} of {len(images)} images. {target.describe()}.")
         raise
-    target.finish()
 
 
 def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":

@@ -45,6 +45,9 @@ class PartFile:
         except BaseException:
             self._file.truncate(start)
             self._file.seek(start)
+            if not start:
+                self.part_path.unlink()
+                self._file = None
             raise
         self.num_images += 1
 

@@ -1,0 +1,211 @@
+"""Results of `lgcn predict` that is stopped, killed, or runs out of room."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lgcn.cli.main import main
+from lgcn.cli.stopping import Stopped, exit_status, stoppable
+from lgcn.models import create_detector
+from lgcn.predict import LandmarkPredictor, read_boxes
+
+COUNT, STOP = 8, 5
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """`lgcn predict` with the smallest network, on several images with one box each, one image at a time."""
+    folder = tmp_path_factory.mktemp("photos")
+    torch.manual_seed(0)
+    create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64)).save_pretrained(
+        folder / "model"
+    )
+    for number in range(COUNT):
+        Image.new("RGB", (120, 90), "grey").save(folder / f"{number}.png")
+    boxes = {f"{number}.png": [[20, 20, 70, 70]] for number in range(COUNT)}
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    options = ["--model", folder / "model", "--boxes", folder / "boxes.json", "--batch-size", 1]
+    return [str(word) for word in ["predict", folder, *options]]
+
+
+@pytest.fixture
+def act_at_stop(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Does something when the image of number STOP is prepared."""
+
+    def install(act):  # type: ignore[no-untyped-def]
+        original = LandmarkPredictor.prepare
+
+        def prepare(self, image, boxes=None, **options):  # type: ignore[no-untyped-def]
+            if Path(image).stem == str(STOP):
+                act()
+            return original(self, image, boxes, **options)
+
+        monkeypatch.setattr(LandmarkPredictor, "prepare", prepare)
+
+    return install
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def names(records: list[dict[str, object]]) -> list[str]:
+    return [Path(str(record["image"])).name for record in records]
+
+
+DONE = [f"{number}.png" for number in range(STOP)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+)
+@pytest.mark.parametrize("file_format", ["json", "csv", "pts", "printed"])
+def test_a_signal_leaves_what_is_done(  # type: ignore[no-untyped-def]
+    number: signal.Signals,
+    said: str,
+    file_format: str,
+    words: list[str],
+    act_at_stop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    act_at_stop(lambda: os.kill(os.getpid(), number))
+    output = [] if file_format == "printed" else ["--output", str(tmp_path / "out"), "--format", file_format]
+    assert main([*words, *output]) == 128 + number
+    printed = capsys.readouterr()
+    assert f"Stopped by {said} after {STOP} of {COUNT} images. {STOP} faces in {STOP} images" in printed.err
+    if file_format == "printed":
+        assert names(json.loads(printed.out)) == DONE
+    elif file_format == "json":
+        assert names(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == DONE
+    elif file_format == "csv":
+        assert [Path(name).name for name in read_boxes(tmp_path / "out" / "landmarks.csv").boxes] == DONE
+    else:
+        assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == [str(each) for each in range(STOP)]
+    if file_format != "printed":
+        assert not list((tmp_path / "out").glob("*part*"))
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_run_that_is_killed_leaves_a_part_file(words: list[str], tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from lgcn.predict import LandmarkPredictor\n"
+        "from lgcn.cli.main import main\n"
+        "original = LandmarkPredictor.prepare\n"
+        "def prepare(self, image, boxes=None):\n"
+        f"    if Path(image).stem == '{STOP}': os.kill(os.getpid(), 9)\n"
+        "    return original(self, image, boxes)\n"
+        "LandmarkPredictor.prepare = prepare\n"
+        "main(sys.argv[1:])\n"
+    )
+    run = [*words, "--output", str(tmp_path / "out")]
+    assert subprocess.run([sys.executable, "-c", code, *run], capture_output=True, check=False).returncode == -9
+    part = tmp_path / "out" / "landmarks.part.jsonl"
+    assert list((tmp_path / "out").iterdir()) == [part]
+    assert names([json.loads(line) for line in part.read_text().splitlines()]) == DONE
+    assert [Path(name).name for name in read_boxes(part).boxes] == DONE
+
+    # The next run does not replace it unless it is told to.
+    before = part.read_bytes()
+    assert main(run) == 2
+    assert part.read_bytes() == before
+    assert main([*run, "--overwrite"]) == 0
+    assert len(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == COUNT
+    assert not part.exists()
+
+
+def test_an_error_in_the_middle_leaves_what_is_done(  # type: ignore[no-untyped-def]
+    words: list[str], act_at_stop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("out of memory")
+
+    act_at_stop(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        main([*words, "--output", str(tmp_path / "out")])
+    assert names(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == DONE
+    assert f"Stopped by an error after {STOP} of {COUNT} images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--overlay"], ["--format", "pts"], ["--format", "csv"]])
+def test_a_disk_that_fills_up_leaves_whole_files(
+    options: list[str], words: list[str], small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small_disk / "ballast").write_bytes(bytes(36_000))
+    assert main([*words, "--output", str(small_disk / "out"), *options]) == 2
+    printed = capsys.readouterr().err
+    assert "Expected to be able to write to" in printed and "No space left on device" in printed
+    assert "Traceback" not in printed
+    left = sorted((small_disk / "out").iterdir())
+    assert left or "--overlay" in options, "something was done"
+    for path in left:
+        assert not path.name.startswith(".")
+        if path.suffix == ".jsonl":
+            assert str(path) in printed
+            records = [json.loads(line) for line in path.read_text().splitlines()]
+            assert names(records) == [f"{number}.png" for number in range(len(records))]
+        elif path.suffix == ".json":
+            assert names(json.loads(path.read_text()))[:STOP] == DONE[: len(json.loads(path.read_text()))]
+        elif path.suffix == ".png":
+            Image.open(path).load()
+        elif path.suffix == ".pts":
+            assert path.read_text().endswith("}\n")
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("lgcn.cli.writable.TemporaryFile", refuse)
+    monkeypatch.setattr(LandmarkPredictor, "from_pretrained", None)
+    assert main([*words, "--output", str(tmp_path / "out")]) == 2
+    assert "Expected '--output' to be writable" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_behind_stdout_is_one_line(words: list[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        code = "import sys; from lgcn.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "lgcn: error: Expected to be able to write to standard output (No space left on device)." in done.stderr
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_status_and_handlers() -> None:
+    assert exit_status(KeyboardInterrupt()) == 130
+    assert exit_status(Stopped(signal.SIGTERM)) == 143
+    # A command that nohup protects from SIGHUP stays protected.
+    if hasattr(signal, "SIGHUP"):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            with stoppable():
+                assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGHUP, before)
