@@ -1,17 +1,22 @@
-"""Explain an error of the parser of ``lgcn fit`` in one line."""
+"""Errors of the parser of ``lgcn fit`` as one line."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
 
-from lgcn.checks import InputError, check_choice
+from lgcn.checks import InputError
 
 _KEY = re.compile(r'^Parser key "([^"]+)":')
 _EXPECTED = re.compile(r"Expected an? (.+?)\.?(?: Got value: .*)?$", re.MULTILINE)
 _GIVEN = re.compile(r"(?:Got|Given) value: (.*)\Z", re.DOTALL)
 _UNLOADED = re.compile(r"Unable to load config '(.*?)'")
 _UNKNOWN = re.compile(r"unrecognized arguments?: (.*)", re.IGNORECASE)
-_UNKNOWN_IN_GROUP = re.compile(r"Group '([^']+)' does not accept option '([^']+)'")
-_UNKNOWN_KEY = re.compile(r"Option '([^']+)' is not accepted")
+_UNKNOWN_KEYS = (
+    re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'"),
+    re.compile(r"Option '(?P<key>[^']+)' is not accepted"),
+    re.compile(r"unrecognized arguments?: --(?P<key>[\w.]+)", re.IGNORECASE),
+)
 _PROBLEM = re.compile(r"Problem with given class_path .*?(?=\n\s*- |\Z)", re.DOTALL)
 _CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _LITERAL = re.compile(r"(?:typing\.)?Literal\[(.*)\]")
@@ -28,22 +33,24 @@ _WORDS = {
 _SEE_HELP = "See 'lgcn fit --help' for what a configuration may hold."
 
 
-def explain(message: str, config: str | None = None, keys: Iterable[str] = ()) -> str:
-    """An argument error of jsonargparse as one line that names the key, what was expected, what came and the remedy.
+def explain(message: str, config: str | None = None, names: Iterable[str] = ()) -> str:
+    """An argument error of jsonargparse as one line: the key, what was expected, what was given, and the remedy.
 
     Args:
-        message: of the error; of several lines where a value fits none of several types.
-        config: the configuration file, for errors of its syntax.
-        keys: all keys that the parser knows, such as ``model.detector.scheme``, to list the choices for a wrong one.
+        message: message of the error; it has several lines if a value fits none of several types.
+        config: path of the configuration file, for syntax errors.
+        names: dotted names of all options, which are listed if a key is unknown.
     """
     if "data.root" in message and "required" in message:
         return "Expected the folder of the dataset (got none). Give it with --data.root DIR."
     if message.startswith("Problems parsing config") and config is not None:
         reason = _in_one_line(message.partition(":")[2].replace('in "<unicode string>", ', "at "))
         return f"Expected YAML in '{config}' ({reason})."
-    wrong = _unknown_key(message)
-    if wrong is not None and keys:
-        return _list_choices(wrong, list(keys))
+    for pattern in _UNKNOWN_KEYS:
+        key = pattern.search(message)
+        line = None if key is None else _unknown_key(".".join(filter(None, key.groupdict().values())), list(names))
+        if line is not None:
+            return line
     unknown = _UNKNOWN.match(message)
     if unknown:
         return f"Expected options that 'lgcn fit' has (got {_in_one_line(unknown[1])}). {_SEE_HELP}"
@@ -60,35 +67,45 @@ def explain(message: str, config: str | None = None, keys: Iterable[str] = ()) -
     return f"{_in_one_line(what).rstrip('.')}. {_SEE_HELP}"
 
 
-def _unknown_key(message: str) -> str | None:
-    """The key that the parser does not know, if that is the error."""
-    in_group, alone = _UNKNOWN_IN_GROUP.match(message), _UNKNOWN_KEY.match(message)
-    if in_group:
-        return f"{in_group[1]}.{in_group[2]}"
-    if alone:
-        return alone[1]
-    unknown = _UNKNOWN.match(message)
-    word = unknown[1].split()[0] if unknown and unknown[1].split() else ""
-    return word.removeprefix("--").partition("=")[0] if word.startswith("--") and "." in word else None
+def check_sections(config: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raises :class:`InputError` if a section of a parsed configuration holds a value instead of options.
+
+    Args:
+        config: the configuration, indexed by dotted names.
+        names: dotted names of all options; everything before a dot is a section.
+    """
+    sections = dict.fromkeys(name.rsplit(".", depth)[0] for name in names for depth in range(name.count("."), 0, -1))
+    for section in sections:
+        value = config.get(section)
+        if not hasattr(value, "keys"):
+            choices = ", ".join(_members(section, names))
+            raise InputError(f"Expected '{section}' to hold options, some of {choices} (got {value}). {_SEE_HELP}")
 
 
-def _list_choices(wrong: str, keys: list[str]) -> str:
-    """Name the first part of a key that is wrong, and what can stand in its place."""
-    known = ""
-    for part in wrong.split("."):
-        inside = dict.fromkeys(key.removeprefix(known).split(".")[0] for key in keys if key.startswith(known))
-        if part not in inside:
-            where = f"'{known.rstrip('.')}'" if known else "the configuration"
-            try:
-                check_choice(f"an option of {where}", part, inside)
-            except InputError as error:
-                return str(error).replace(f"'an option of {where}'", f"an option of {where}")
-        known += f"{part}."
-    return f"Expected a value for '{wrong}', which has no options of its own. {_SEE_HELP}"
+def _members(section: str, names: Iterable[str]) -> list[str]:
+    """The options and sections directly below a section; "" is the top level."""
+    start = f"{section}." if section else ""
+    return list(dict.fromkeys(name.removeprefix(start).split(".")[0] for name in names if name.startswith(start)))
+
+
+def _unknown_key(key: str, names: list[str]) -> str | None:
+    """The error about an unknown dotted key: the first part that does not exist, and the choices in its place."""
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        section = ".".join(parts[:depth])
+        choices = _members(section, names)
+        if part not in choices:
+            if not choices:
+                return None
+            near = get_close_matches(part, choices, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            place = f"an option of '{section}'" if section else "an option of 'lgcn fit'"
+            return f"Expected {place}, one of {', '.join(choices)} (got '{part}').{hint}"
+    return None
 
 
 def _readable(kind: str) -> str:
-    """``<class 'int'>`` -> "a whole number", ``typing.Literal['a', 'b']`` -> "one of 'a', 'b'"."""
+    """``<class 'int'>`` as "a whole number", ``typing.Literal['a', 'b']`` as "one of 'a', 'b'"."""
     literal = _LITERAL.fullmatch(kind)
     if literal:
         return f"one of {literal[1]}"

@@ -77,15 +77,15 @@ class EvaluationFolder:
         # Splits with different subsets, and models without a graph, have different columns.
         columns = dict.fromkeys(column for row in rows for column in row)
         with (
-            replace_when_done(self._file(name)) as part_file,
-            part_file.open("w", encoding="utf-8", newline="") as file,
+            replace_when_done(self._file(name)) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
         ):
             writer = csv.DictWriter(file, list(columns), restval="")
             writer.writeheader()
             for row in rows:
                 # File names may hold what UTF-8 cannot encode; lgcn.files.unescape_name gives them back.
                 writer.writerow(
-                    {key: escape_name(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
+                    {key: escape_name(value) if isinstance(value, str) else value for key, value in row.items()}
                 )
 
     def _write_curves(self, results: Sequence["EvaluationResult"]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from lgcn.checks import InputError, InputFileError
-from lgcn.cli.argument_errors import explain
+from lgcn.cli.argument_errors import check_sections, explain
 
 try:
     import yaml
@@ -143,15 +143,12 @@ class FitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if not any(word.split("=")[0] in {"--config", "-c", "--help", "-h", "--print_config"} for word in args):
             raise InputError(f"Expected '--config' with a file or one of {', '.join(shipped_configs())} (got none).")
-        keys = list(parser.get_defaults().keys())
+        names = list(parser.get_defaults().keys())
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise InputError(explain(str(error), _first_without_yaml(args), keys)) from error
-        for key in keys:
-            section = key.rpartition(".")[0]
-            if section and not isinstance(self.config.get(section), Namespace | dict):
-                raise InputError(f"Expected '{section}' to map options to values (got {self.config.get(section)}).")
+            raise InputError(explain(str(error), _first_without_yaml(args), names)) from error
+        check_sections(self.config, names)
 
     def before_instantiate_classes(self) -> None:
         self.ckpt_path = self.config.ckpt_path
@@ -259,7 +256,7 @@ def run(argv: Sequence[str]) -> int:
         with single_error(cli.trainer), short_worker_errors():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path)
     except ArgumentError as error:
-        raise InputError(explain(str(error), _first_without_yaml(argv))) from error
+        raise InputError(explain(str(error))) from error
     except MisconfigurationException as error:
         raise _unusable_trainer(error) from error
     except SIGTERMException:

@@ -67,7 +67,9 @@ GOOD = "model: {detector: {backbone: test_efficientnet}}"
         (["--model.compile", "often"], "'model.compile' to be true or false (got often)"),
         (["--trainer.callbacks", "[{class_path: foo.Bar}]"], "No module named 'foo'"),
         (["--model", "3"], "'model' to be a mapping"),
-        (["--colour"], "(got --colour)"),
+        (["--colour"], "one of config, seed_everything, trainer, model, data, ckpt_path (got 'colour')"),
+        (["--model.loss.heats", "focal"], "an option of 'model.loss', one of heatmap, coordinate, heatmap_weight"),
+        (["--data.augmentation.rotations=3"], "(got 'rotations'). Did you mean 'rotation'?"),
     ],
 )
 def test_what_the_parser_refuses_is_one_line_on_stderr(
@@ -109,3 +111,21 @@ def test_settings_that_the_trainer_refuses_are_one_message(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lgcn: error: ")]
     assert re.search(expected, line)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("colour: 3", "'lgcn fit', one of config, seed_everything, trainer, model, data, ckpt_path (got 'colour')."),
+        ("model: {loss: {wing: {widths: 3}}}", "'model.loss.wing', one of width, epsilon (got 'widths'). Did you mean"),
+        ("model: {loss: {wing: 3}}", "Expected 'model.loss.wing' to hold options, some of width, epsilon (got 3)."),
+        ("model: {schedule: [1]}", "'model.schedule'"),
+    ],
+)
+def test_a_wrong_key_in_a_file_lists_the_choices(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, expected: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(content)
+    assert main(["fit", "--config", str(tmp_path / "bad.yaml"), "--data.root", "x"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lgcn: error: ")]
+    assert expected in line

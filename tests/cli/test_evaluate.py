@@ -1,7 +1,10 @@
 import csv
+import io
 import json
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ from PIL import Image
 import lgcn
 from lgcn.backbones import TimmBackbone
 from lgcn.cli.main import main
-from lgcn.datasets import write_pts
+from lgcn.datasets import read_pts, write_pts
+from lgcn.files import unescape_name
 from lgcn.models import SHIPPED_MODELS, LandmarkDetector, create_detector
 
 NUM_FACES = 3
@@ -445,3 +449,61 @@ def test_evaluate_on_real_faces(model: str, shared: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert "224" in printed
     assert "WARNING" not in printed
+
+
+def test_options_of_the_dataset_are_taken(model: str, root: Path, tmp_path: Path) -> None:
+    """Points counted from 0 and the same points counted from 1 are the same faces."""
+    places = {"0": tmp_path / "zero", "1": tmp_path / "one"}
+    for origin, place in places.items():
+        place.mkdir()
+        for path in (root / "lfpw" / "testset").glob("*.png"):
+            shutil.copy(path, place)
+            points = read_pts(path.with_suffix(".pts"))
+            write_pts(place / f"{path.stem}.pts", points + int(origin))
+
+    def nme(origin: str, *options: str) -> float:
+        file = tmp_path / "figures.json"
+        command = ["evaluate", "--model", model, "--dataset", "pts", "--root", str(places[origin]), "--split", "all"]
+        assert main([*command, "--json", str(file), *options]) == 0
+        return float(json.loads(file.read_text())["results"]["refined"]["nme_percent"])
+
+    expected = nme("1")
+    assert nme("0", "--dataset-option", "one_based=false") == pytest.approx(expected, abs=1e-3)
+    assert nme("0") != pytest.approx(expected, abs=1e-3)
+
+
+def test_an_option_that_the_dataset_does_not_have_is_named(
+    model: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(model, root, "--dataset-option", "one_base=false") == 2
+    assert "'dataset option'" in capsys.readouterr().err
+
+
+def test_names_that_cannot_be_encoded_are_escaped_everywhere(
+    model: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File names that are not UTF-8 or hold a line break, printed to a stream that is ASCII only."""
+    names = [os.fsdecode(b"caf\xe9"), "two\nlines", "b\u00fccher"]
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for name, path in zip(names, sorted((root / "lfpw" / "testset").glob("*.png")), strict=True):
+        try:
+            shutil.copy(path, folder / f"{name}.png")
+        except OSError:
+            pytest.skip("the file system takes no such name")
+        shutil.copy(path.with_suffix(".pts"), folder / f"{name}.pts")
+    (folder / f"{names[0]}.png").write_bytes(b"no image")
+    out = tmp_path / os.fsdecode(b"out\xe9")
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    options = ["--on-corrupt", "skip", "--output", str(out), "--json", str(tmp_path / "x.json")]
+    command = ["evaluate", "--model", model, "--dataset", "pts", "--root", str(folder), "--split", "all"]
+    assert main([*command, *options]) == 0
+    sys.stdout.flush()
+    assert rb"left out:   1 image that cannot be read: caf\udce9.png" in printed.getvalue()
+    with (out / "faces.csv").open(newline="", encoding="utf-8") as file:
+        found = [unescape_name(row["image_id"]) for row in csv.DictReader(file)]
+    assert sorted(found) == sorted(f"{name}.png" for name in names)
+    for file_name in (tmp_path / "x.json", out / "evaluation.json"):
+        assert list(json.loads(file_name.read_text(encoding="utf-8"))["unreadable"]) == [f"{names[0]}.png"]
+    assert r"caf\udce9.png" in (out / "evaluation.md").read_text(encoding="utf-8")

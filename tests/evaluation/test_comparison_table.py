@@ -87,7 +87,7 @@ def test_rows_of_subsets_are_those_of_their_faces() -> None:
     assert (result.num_measured(), result.num_measured("pose"), result.num_measured("blur")) == (5, 2, 0)
     assert math.isnan(result.subsets["blur"]["refined"].nme_percent)
     expected = np.percentile([1.5, 4, 9, 20, 6], (90, 95, 99))
-    assert list(result.rows["initial"].nme_percentiles.values()) == pytest.approx(expected.tolist())
+    assert list(result.rows["initial"].nme_percent_percentiles.values()) == pytest.approx(expected.tolist())
     assert result.rows["initial"].nme_percent_per_landmark.tolist() == pytest.approx([7.8, 6.2, 12.5])
 
 

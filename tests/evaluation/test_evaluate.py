@@ -18,6 +18,7 @@ from lgcn.geometry import crop_affine, transform_points
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme
 from lgcn.typing import DetectorOutput
+from tests.no_float64 import NoFloat64
 
 SCHEME = LandmarkScheme(
     "triangle", ("left", "right", "chin"), normalizers={"eyes": ((0,), (1,))}, default_normalizer="eyes"
@@ -390,3 +391,33 @@ def test_a_prediction_of_nan_is_shown_and_leaves_json_valid(dataset: LandmarkDat
     assert figures["initial"]["nme_percent"] == pytest.approx(
         100 * (5 / torch.tensor([40.0, 60, 80, 100, 120])).mean().item()
     )
+
+
+def test_evaluation_needs_no_float64_on_the_device(dataset: LandmarkDataset) -> None:
+    expected = evaluate(make_detector(dataset), dataset, progress=False)
+
+    class Elsewhere(FakeDetector):
+        def forward(self, images: Tensor) -> DetectorOutput:
+            output = super().forward(images)
+            there = {name: each.as_subclass(NoFloat64) for name, each in output._asdict().items() if each is not None}
+            return DetectorOutput(**there)
+
+    detector = Elsewhere(dataset, torch.tensor([0.0, 5.0]), torch.tensor([3.0, -3.0]))
+    found = evaluate(detector, dataset, progress=False)
+    for kind, row in expected.rows.items():
+        assert found.rows[kind].errors.equal(row.errors)
+
+
+def test_the_inference_form_of_a_detector_is_used_where_it_has_one(dataset: LandmarkDataset) -> None:
+    detector = make_detector(dataset).train()
+    built = []
+
+    def for_inference() -> FakeDetector:
+        assert not detector.training, "it is built in eval mode"
+        built.append(FakeDetector(dataset, torch.zeros(2), torch.zeros(2)).eval())
+        return built[0]
+
+    detector.for_inference = for_inference
+    result = evaluate(detector, dataset, batch_size=2, progress=False)
+    assert len(built) == 1 and len(built[0].seen_training) == 3 and not detector.seen_training
+    assert result.rows["refined"].nme_percent == pytest.approx(0.0, abs=1e-3)
