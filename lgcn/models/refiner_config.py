@@ -176,7 +176,7 @@ class RefinerConfig:
     act: str | None = "relu"
     shape_features: bool | tuple[bool, ...] = True
     bias: bool = True
-    norm: Literal["batch_norm", "layer_norm"] | None = None
+    norm: str | None = None
     dropout: Annotated[float, Bounds(0, 1)] = 0.0
     sampling: Literal["bilinear", "nearest"] = "bilinear"
     landmark_channels: Annotated[int, Bounds(0, 4096)] = 0

@@ -12,10 +12,9 @@ from lgcn.checks import InputError
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import normalized_mean_error
 from lgcn.models import DetectorConfig, LandmarkDetector
-from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ScheduleConfig, default_callbacks
+from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ScheduleConfig
 from lgcn.training.module import all_errors, load_matching_weights, starts_from_weights
 from lgcn.typing import DetectorOutput
-from tests.no_float64 import NoFloat64
 
 SOFT = LossConfig(heatmap="cross_entropy", initial_weight=1.0)
 
@@ -26,9 +25,10 @@ def trained(module: LandmarkModule, root: Path, folder: Path, **trainer: Any) ->
         accelerator="cpu",
         default_root_dir=folder,
         logger=False,
+        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **{"enable_checkpointing": False, **options},
+        **options,
     )
     data = LandmarkDataModule(str(root), input_size=(32, 32), batch_size=4, num_workers=0, val_fraction=0.3)
     runner.fit(module, datamodule=data)
@@ -252,7 +252,7 @@ def test_weight_decay_spares_biases_and_normalisation(
 def test_initial_weights_are_taken_where_they_match(tiny_detector: DetectorConfig, tmp_path: Path) -> None:
     source = LandmarkDetector(tiny_detector)
     source.save_pretrained(tmp_path / "trained")
-    other = replace(tiny_detector, refiner={"hidden_channels": (6,)})
+    other = tiny_detector.with_options(refiner={"hidden_channels": (6,)})
     module = LandmarkModule(other, SOFT, initial_weights=str(tmp_path / "trained"))
     for name, value in source.backbone.state_dict().items():
         assert module.detector.backbone.state_dict()[name].equal(value)
@@ -276,7 +276,7 @@ def test_a_checkpoint_of_another_network_is_refused(tiny_detector: DetectorConfi
     module = LandmarkModule(tiny_detector, SOFT)
     module.on_load_checkpoint(checkpoint_of(tiny_detector))
     with pytest.raises(InputError, match="'detector.refiner"):
-        module.on_load_checkpoint(checkpoint_of(replace(tiny_detector, refiner={"hidden_channels": (6,)})))
+        module.on_load_checkpoint(checkpoint_of(tiny_detector.with_options(refiner={"hidden_channels": (6,)})))
 
 
 def test_a_one_cycle_run_cannot_be_stretched(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
@@ -288,8 +288,8 @@ def test_a_one_cycle_run_cannot_be_stretched(tiny_detector: DetectorConfig, face
 
 
 def test_nothing_to_train_is_an_error(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
-    no_refiner = tiny_detector.with_options(refiner={"name": "none"})
-    module = LandmarkModule(no_refiner, SOFT, freeze_backbone=True, allow_untrained_backbone=True)
+    detector = tiny_detector.with_options(refiner={"name": "none"})
+    module = LandmarkModule(detector, SOFT, freeze_backbone=True, allow_untrained_backbone=True)
     with pytest.raises(InputError, match="something to train"):
         trained(module, face_root, tmp_path)
 
@@ -340,65 +340,3 @@ def test_weights_of_a_backbone_are_named_in_its_configuration(tiny_detector: Det
     assert starts_from_weights(replace(tiny_detector, backbone_weights="x.safetensors"))
     assert starts_from_weights(replace(tiny_detector, backbone_options={"pretrained": True}))
     assert not starts_from_weights(replace(tiny_detector, backbone_options={"pretrained": False}))
-
-
-def test_validation_needs_no_float64_on_the_device(tiny_detector: DetectorConfig, face_root: Path) -> None:
-    data = LandmarkDataModule(str(face_root), input_size=(32, 32), num_workers=0, val_split="lfpw/testset")
-    data.setup()
-    (batch,) = data.val_dataloader()
-    module = LandmarkModule(tiny_detector, SOFT).eval()
-
-    def errors() -> torch.Tensor:
-        with torch.no_grad():
-            module.validation_step(batch, 0)
-            predicted = module.predict_step(batch, 0)
-        assert predicted.landmarks.dtype == torch.float32
-        return all_errors(module.refined_errors)
-
-    expected = errors()
-    for name in ("image", "y", "affine", "normalizer", "visibility"):
-        batch[name] = batch[name].as_subclass(NoFloat64)
-    torch.testing.assert_close(errors(), expected)
-    assert len(expected) == 2
-
-
-class Absent(Callback):
-    """Removes the normalising distances of all validation faces from some epoch on."""
-
-    def __init__(self, first: int, last: int) -> None:
-        self.epochs = range(first, last)
-
-    def on_validation_batch_start(self, trainer: Trainer, module: Any, batch: Batch, *_: Any) -> None:
-        if trainer.current_epoch in self.epochs:
-            batch.normalizer = torch.full_like(batch.normalizer, torch.nan)
-
-
-@pytest.mark.parametrize(("epochs", "best"), [((0, 3), None), ((0, 1), 1), ((1, 3), 0)])
-def test_an_epoch_whose_metric_is_nan_is_never_the_best(
-    tiny_detector: DetectorConfig,
-    face_root: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    epochs: tuple[int, int],
-    best: int | None,
-) -> None:
-    module = LandmarkModule(tiny_detector, SOFT, refiner_lr=0.0, backbone_lr=0.0)
-    options = {"enable_checkpointing": True, "max_epochs": 3, "limit_train_batches": 1, "num_sanity_val_steps": 0}
-    trained(
-        module,
-        face_root,
-        tmp_path,
-        callbacks=[Absent(*epochs), *(each for each in default_callbacks() if "Rate" not in type(each).__name__)],
-        **options,
-    )
-    checkpoint = tmp_path / "checkpoints" / "best.ckpt"
-    printed = capsys.readouterr()
-    LandmarkDetector.from_pretrained(tmp_path / "model")
-    if best is None:
-        assert not checkpoint.exists()
-        assert "lgcn: warning: no epoch has a finite validation NME" in printed.err
-        assert "Model with the last weights" in printed.out
-        return
-    assert torch.load(checkpoint, weights_only=True)["epoch"] == best
-    assert "lgcn: warning" not in printed.err
-    assert "Model with the best weights" in printed.out
