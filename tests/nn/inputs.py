@@ -1,17 +1,26 @@
-"""Graphs for the tests of this folder, and how two modules are compared."""
+"""Inputs for the tests of this folder, and comparisons of modules."""
 
 from typing import Any, NamedTuple
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 
-from lgcn.graph import landmark_graph
-from lgcn.nn import CONNECTIVITIES, Connectivity, DenseLGCNConv, LGCNConv
-from tests.nn.literal import LiteralConnectivity, LiteralLGCN
+from lgcn.nn import (
+    AdjacencyConnectivity,
+    Connectivity,
+    LearnableConnectivity,
+    TopologyConnectivity,
+    UniformConnectivity,
+)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+CONNECTIVITIES: dict[str, type[Connectivity]] = {
+    "learnable": LearnableConnectivity,
+    "adjacency": AdjacencyConnectivity,
+    "topology": TopologyConnectivity,
+    "uniform": UniformConnectivity,
+}
 
 
 class Landmarks(NamedTuple):
@@ -20,11 +29,6 @@ class Landmarks(NamedTuple):
     x: Tensor
     pos: Tensor
     confidence: Tensor
-
-    def graph(self, mask: Tensor | None = None) -> Batch:
-        """The block-diagonal batch of their complete graphs, without the landmarks that ``mask`` [B, K] drops."""
-        batch = landmark_graph(self.pos, self.confidence, self.x)
-        return batch if mask is None else batch.subgraph(mask.flatten())
 
 
 def random_landmarks(
@@ -39,7 +43,7 @@ def random_landmarks(
 
 
 class Graph(NamedTuple):
-    """Any graph: types may repeat or be missing, nodes may be isolated or their own neighbours."""
+    """Any graph: types may repeat or be absent, nodes may be isolated or their own neighbours."""
 
     num_landmarks: int
     landmark_id: Tensor
@@ -47,6 +51,11 @@ class Graph(NamedTuple):
     x: Tensor
     pos: Tensor
     confidence: Tensor
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The arguments of edge-list layers, in order."""
+        return self.x, self.edge_index, self.pos, self.landmark_id, self.confidence
 
     def permuted(self, order: Tensor) -> "Graph":
         """The same graph with node ``order[k]`` in place k."""
@@ -73,21 +82,24 @@ def graphs(draw: st.DrawFn, channels: int = 3) -> Graph:
     )
 
 
+def random_graph(dtype: torch.dtype = torch.float32) -> Graph:
+    """Nine nodes of five types, node 8 isolated; edges are in no order, and none comes twice."""
+    drawn, pairs = torch.rand(9, 6, dtype=dtype), torch.randperm(8 * 8)[:30]
+    edge_index = torch.stack([pairs // 8, pairs % 8])
+    return Graph(5, torch.randint(0, 5, (9,)), edge_index, drawn[:, :3], drawn[:, 3:5], drawn[:, 5])
+
+
 def ring(landmarks: int) -> list[tuple[int, int]]:
     """Each landmark and the next, the last and the first."""
     return [(k, (k + 1) % landmarks) for k in range(landmarks)]
 
 
-def connectivity_options(name: str, landmarks: int) -> dict[str, Any]:
-    """What the connectivity of that name cannot do without."""
-    return {"edges": ring(landmarks)} if name == "topology" else {}
-
-
 def build_connectivity(name: str, landmarks: int, **options: Any) -> Connectivity:
-    return CONNECTIVITIES[name](landmarks, **connectivity_options(name, landmarks), **options)
+    edges = {"edges": ring(landmarks)} if name == "topology" else {}
+    return CONNECTIVITIES[name](landmarks, **edges, **options)
 
 
-def randomize(module: nn.Module) -> nn.Module:
+def randomize(module: nn.Module) -> Any:
     """Parameters large enough for uneven edge weights, also where training starts from zeros."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -109,21 +121,6 @@ def assert_same_gradients(actual: nn.Module, expected: nn.Module) -> None:
     assert mine.keys() == theirs.keys()
     for name, gradient in theirs.items():
         assert gradient is not None
-        # A softmax does not see what is added to all scores: this gradient is zero but for rounding.
-        assert name.endswith("edge_mlp.lins.1.bias") or gradient.abs().max() > 0, f"nothing reaches {name}"
+        # A softmax does not depend on what is added to all scores: this gradient is zero except for rounding.
+        assert name.endswith("edge_mlp.lins.1.bias") or gradient.abs().max() > 0, f"no gradient reaches {name}"
         assert_close(mine[name], gradient)
-
-
-def literal_of(conv: LGCNConv | DenseLGCNConv) -> LiteralLGCN:
-    """One layer of the reference, with the weights of ``conv`` and of its learnable connectivity."""
-    assert conv.connectivity is not None
-    literal = LiteralLGCN(
-        conv.in_channels,
-        [conv.out_channels],
-        LiteralConnectivity(conv.connectivity.num_landmarks),
-        conv.shape_features,
-        conv.lin_self.bias is not None,
-    ).to(conv.lin_self.weight.dtype)
-    state = conv.state_dict()
-    literal.load_state_dict({f"convs.0.{key}" if key.startswith("lin_") else key: state[key] for key in state})
-    return literal

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.graph import complete_edge_index
-from lgcn.nn import LGCN, LearnableConnectivity
-from lgcn.nn.functional.masked_batch_norm import batch_norm_of
+from lgcn.nn import DenseLGCN, LearnableConnectivity
+from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
 from tests.nn.inputs import assert_close, randomize
 
 K, B = 6, 3
@@ -139,13 +139,14 @@ def test_statistics_that_are_no_longer_to_move(connectivity: LearnableConnectivi
     assert_close(connectivity.dense(confidence, MASK), copy.deepcopy(connectivity).eval().dense(confidence, MASK))
 
 
-def test_stacks_of_both_forms() -> None:
+@pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
+def test_stacks_of_both_forms(norm: str) -> None:
     connectivity = LearnableConnectivity(K, norm="batch_norm", act_last=True, self_loops="zero")
-    dense = randomize(LGCN(3, [4, 2], connectivity, norm="batch_norm", dense=True)).double().train()
-    sparse = copy.deepcopy(dense).twin()
+    dense = randomize(DenseLGCN(3, [4, 2], connectivity, norm=norm)).double().train()
+    sparse = copy.deepcopy(dense).to_sparse()
     x, pos, confidence = torch.randn(B, K, 3).double(), torch.rand(B, K, 2).double(), confidences()
     out = dense(x, pos, confidence, mask=MASK)
-    expected = sparse(x, pos, confidence, complete(connectivity), torch.arange(K), mask=MASK)
+    expected = sparse(x, complete(connectivity), pos, torch.arange(K), confidence, mask=MASK)
     assert_close(out, expected)
     for (name, one), (_, other) in zip(dense.named_buffers(), sparse.named_buffers(), strict=True):
         assert name and torch.allclose(one.double(), other.double(), rtol=1e-10)
@@ -166,11 +167,11 @@ def test_one_graph_when_compiled(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("images", [1, 4])
 def test_rows_that_count_several_times(images: int) -> None:
     x, times = torch.randn(5, 3).double(), torch.tensor([2.0, 0.0, 1.0, 3.0, 1.0]).double()
-    mine, theirs = nn.BatchNorm1d(3).double(), nn.BatchNorm1d(3).double()
+    mine, theirs = MaskedBatchNorm(3).double(), nn.BatchNorm1d(3).double()
     repeated = x.repeat_interleave(times.long(), dim=0)
-    out = batch_norm_of(mine, x, times.unsqueeze(-1))
+    out = mine(x, times)
     assert_close(out.repeat_interleave(times.long(), dim=0), theirs(repeated))
     for one, other in zip(mine.buffers(), theirs.buffers(), strict=True):
         assert_close(one.double(), other.double())
-    shared = batch_norm_of(nn.BatchNorm1d(3).double(), x.expand(images, 5, 3), times.unsqueeze(-1))
-    assert_close(shared[0], out)
+    assert_close(MaskedBatchNorm(3).double()(x.expand(images, 5, 3), times)[0], out)
+    assert_close(mine.eval()(x, times), theirs.eval()(x))

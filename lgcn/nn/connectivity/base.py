@@ -84,8 +84,8 @@ class Connectivity(nn.Module, ABC):
             id_j: [E], types of their neighbours.
             confidence_i: [..., E].
             confidence_j: [..., E].
-            keep: [..., E], False for edges whose scores are not used; it matters only to scores that depend on each
-                other, as with batch statistics.
+            keep: [..., E], False for edges whose scores are not used, or how often each edge counts; it matters only
+                to scores that depend on each other, as with batch statistics.
         """
 
     @abstractmethod
@@ -200,11 +200,10 @@ class Connectivity(nn.Module, ABC):
         # bfloat16 distorts the softmax.
         with autocast_disabled(confidence_i.device.type):
             if self.symmetric:
+                # Each direction counts half, so that batch statistics are those of the dense form.
+                half = confidence_i.new_full(id_i.shape, 0.5) if scored is None else scored * 0.5
                 ends = ((id_i, id_j), (id_j, id_i), (confidence_i, confidence_j), (confidence_j, confidence_i))
-                both = self.edge_scores(
-                    *(torch.cat(way, dim=-1) for way in ends),
-                    None if scored is None else torch.cat([scored, scored], dim=-1),
-                )
+                both = self.edge_scores(*(torch.cat(way, dim=-1) for way in (*ends, (half, half))))
                 score = (both[..., : len(id_i)] + both[..., len(id_i) :]) / 2
             else:
                 score = self.edge_scores(id_i, id_j, confidence_i, confidence_j, scored)

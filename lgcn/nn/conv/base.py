@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch_geometric.nn import Linear
 
 from lgcn.checks import InputError
@@ -52,7 +51,7 @@ class LGCNConvBase(nn.Module):
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
         """Creates parameters whose size was given as -1, and returns the channels of both inputs."""
         for linear, x, more in ((self.lin_neighbor, source, 2 * self.shape_features), (self.lin_self, target, 0)):
-            if is_lazy(linear.weight):
+            if linear.in_channels < 0:
                 linear.initialize_parameters(linear, (x.new_empty(0, x.shape[-1] + more),))
         return self.lin_neighbor.in_channels - 2 * self.shape_features, self.lin_self.in_channels
 

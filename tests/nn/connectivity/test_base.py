@@ -1,4 +1,4 @@
-"""What holds for every connectivity; a new one in the registry is tested by being there."""
+"""The contract of every connectivity; a new one is tested by adding it to the table in inputs.py."""
 
 import copy
 import pickle
@@ -12,16 +12,16 @@ from torch.optim.swa_utils import AveragedModel
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
-from lgcn.nn import CONNECTIVITIES, AdjacencyConnectivity, Connectivity
-from tests.nn.inputs import Graph, assert_close, build_connectivity, graphs, randomize
+from lgcn.nn import AdjacencyConnectivity, Connectivity, UniformConnectivity
+from tests.nn.inputs import CONNECTIVITIES, Graph, assert_close, build_connectivity, graphs, randomize
 
 K = 5
 
 
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in CONNECTIVITIES.names()),
-    *((name, {"self_loops": "zero"}) for name in CONNECTIVITIES.names()),
-    *((name, {"normalization": "raw", "self_loops": "scored"}) for name in CONNECTIVITIES.names()),
+    *((name, {}) for name in CONNECTIVITIES),
+    *((name, {"self_loops": "zero"}) for name in CONNECTIVITIES),
+    *((name, {"normalization": "raw", "self_loops": "scored"}) for name in CONNECTIVITIES),
     ("adjacency", {"normalization": "sigmoid", "symmetric": True}),
     ("learnable", {"normalization": "sigmoid", "self_loops": "zero"}),
     ("learnable", {"symmetric": True, "edge_hidden_channels": [4, 3]}),
@@ -62,12 +62,6 @@ def as_matrix(weight: Tensor, edge_index: Tensor, nodes: int) -> Tensor:
     matrix = weight.new_zeros(nodes, nodes)
     matrix[edge_index[1], edge_index[0]] = weight
     return matrix
-
-
-def test_registry() -> None:
-    assert CONNECTIVITIES.names() == ["adjacency", "learnable", "topology", "uniform"]
-    with pytest.raises(InputError, match=r"connectivity.*learnable.*got 'learned'.*mean 'learnable'"):
-        CONNECTIVITIES["learned"]
 
 
 def test_size_and_repr(connectivity: Connectivity) -> None:
@@ -173,7 +167,7 @@ def test_rows_sum_to_1_over_neighbours_only(connectivity: Connectivity) -> None:
 
 
 def test_symmetric_on_request() -> None:
-    for name in CONNECTIVITIES.names():
+    for name in CONNECTIVITIES:
         connectivity = build((name, {"normalization": "raw", "symmetric": True}))
         weight = connectivity.dense(confidences(2))
         assert_close(weight, weight.transpose(1, 2))
@@ -182,20 +176,17 @@ def test_symmetric_on_request() -> None:
         assert_close(there, back)
 
 
-def test_frozen_is_a_copy_that_stays(connectivity: Connectivity) -> None:
+def test_the_copy_for_inference_stays(connectivity: Connectivity) -> None:
     confidence, edge_index = confidences(3), complete(connectivity)
-    frozen = connectivity.frozen()
-    expected = connectivity.dense(confidence)
-    assert not frozen.training and not any(parameter.requires_grad for parameter in frozen.parameters())
-    assert_close(frozen.dense(confidence), expected)
-    expected_edges = connectivity(torch.arange(K), confidence, edge_index)
-    assert_close(frozen(torch.arange(K), confidence, edge_index), expected_edges)
+    inference = connectivity.for_inference()
+    expected, on_edges = connectivity.dense(confidence), connectivity(torch.arange(K), confidence, edge_index)
+    assert not inference.training and not any(parameter.requires_grad for parameter in inference.parameters())
     for parameter in connectivity.parameters():
         parameter.data.add_(1.0)
-    assert_close(frozen.dense(confidence), expected)
-    assert_close(copy.deepcopy(frozen).dense(confidence), expected)
-    assert_close(pickle.loads(pickle.dumps(frozen)).dense(confidence), expected)
-    assert frozen.state_dict().keys() == connectivity.state_dict().keys()
+    for other in (inference, copy.deepcopy(inference), pickle.loads(pickle.dumps(inference))):
+        assert_close(other.dense(confidence), expected)
+        assert_close(other(torch.arange(K), confidence, edge_index), on_edges)
+        assert_close(other.float().dense(confidence.float()), expected.float())
 
 
 def test_batch_equals_loop(connectivity: Connectivity) -> None:
@@ -239,7 +230,7 @@ def test_rows_without_neighbours_are_zero_and_differentiable(connectivity: Conne
         assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
 
 
-@pytest.mark.parametrize("name", CONNECTIVITIES.names())
+@pytest.mark.parametrize("name", CONNECTIVITIES)
 def test_one_landmark_has_no_neighbours(name: str) -> None:
     connectivity = build_connectivity(name, 1)
     assert connectivity.dense(torch.rand(2, 1)).eq(0).all()
@@ -366,11 +357,20 @@ def test_averages_of_weights_and_buffers(connectivity: Connectivity) -> None:
     assert_close(average.module.dense(confidence), connectivity.dense(confidence))
 
 
-def test_copies(connectivity: Connectivity) -> None:
-    confidence = confidences(2)
-    expected = connectivity.dense(confidence)
-    loaded = copy.deepcopy(connectivity)
-    loaded.reset_parameters()
-    loaded.load_state_dict(connectivity.state_dict())
-    for other in (loaded, copy.deepcopy(connectivity), pickle.loads(pickle.dumps(connectivity))):
-        assert torch.equal(other.dense(confidence), expected)
+def test_adjacency_starts_uniform_and_learns_all_pairs_but_the_diagonal() -> None:
+    connectivity = AdjacencyConnectivity(4)
+    assert_close(connectivity.dense(torch.rand(2, 4)), UniformConnectivity(4).dense(torch.rand(2, 4)))
+    with torch.no_grad():
+        connectivity.weight[2] = torch.tensor([0.0, torch.log(torch.tensor(3.0)), 7.0, -torch.inf])
+    assert_close(connectivity.dense(torch.rand(1, 4))[0, 2], torch.tensor([0.25, 0.75, 0.0, 0.0]))
+    randomize(connectivity).dense(torch.rand(2, 4)).square().sum().backward()
+    assert connectivity.weight.grad.ne(0).equal(~torch.eye(4, dtype=torch.bool))
+
+
+def test_uniform_weights_are_shares_of_the_neighbours_present() -> None:
+    mask = torch.tensor([[True, True, False, True]])
+    weight = UniformConnectivity(4).dense(torch.rand(1, 4), mask)[0]
+    expected = [[0.0, 0.5, 0.0, 0.5], [0.5, 0.0, 0.0, 0.5], [0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]]
+    assert_close(weight, torch.tensor(expected))
+    edge_index = torch.tensor([[1, 2, 0, 0], [0, 0, 1, 1]])
+    assert_close(UniformConnectivity(3)(torch.arange(3), torch.rand(3), edge_index), torch.full((4,), 0.5))

@@ -1,5 +1,3 @@
-import pickle
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -7,13 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import weight_norm
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
-from lgcn.nn import LGCN, LearnableConnectivity
-from lgcn.nn.connectivity import learnable
+from lgcn.nn import LearnableConnectivity
+from lgcn.nn.connectivity import table
 from tests.nn.inputs import assert_close, assert_same_gradients, randomize
 from tests.nn.literal import LiteralConnectivity
 
@@ -59,7 +55,7 @@ def test_class_embedding_is_the_mlp_on_one_hot_pairs() -> None:
     g = F.one_hot(torch.arange(7)).double()
     pairs = torch.cat([g[:, None].expand(7, 7, 7), g[None].expand(7, 7, 7)], dim=-1)
     assert_close(connectivity.class_embedding(), connectivity.class_mlp(pairs))
-    assert connectivity.constants().table.shape == (5, 7, 7)
+    assert connectivity.edge_table().table.shape == (5, 7, 7)
 
 
 def test_sizes() -> None:
@@ -106,196 +102,6 @@ def test_an_unknown_type_is_not_read_from_another_row_of_the_table() -> None:
             connectivity(torch.tensor([0, wrong]), torch.rand(2), torch.tensor([[1], [0]]))
 
 
-def _in_place(connectivity: LearnableConnectivity) -> None:
-    connectivity.class_mlp.lins[0].weight.add_(1.0)
-
-
-def _through_data(connectivity: LearnableConnectivity) -> None:
-    connectivity.edge_mlp.lins[0].bias.data.add_(1.0)
-
-
-def _replaced(connectivity: LearnableConnectivity) -> None:
-    weight = connectivity.edge_mlp.lins[0].weight
-    connectivity.edge_mlp.lins[0].weight = torch.nn.Parameter(weight + 1.0)
-
-
-def _loaded(connectivity: LearnableConnectivity) -> None:
-    connectivity.load_state_dict({name: value + 1.0 for name, value in connectivity.state_dict().items()})
-
-
-def _trained(connectivity: LearnableConnectivity) -> None:
-    with torch.enable_grad():
-        connectivity.dense(torch.rand(2, 7)).square().sum().backward()
-    torch.optim.SGD(connectivity.parameters(), lr=10.0).step()
-
-
-def _double(connectivity: LearnableConnectivity) -> None:
-    connectivity.double()
-
-
-def _running_statistics(connectivity: LearnableConnectivity) -> None:
-    connectivity.edge_mlp.norms[0].module.running_mean.add_(1.0)
-
-
-def _trained_statistics(connectivity: LearnableConnectivity) -> None:
-    connectivity.train()
-    connectivity.dense(torch.rand(2, 7))
-    connectivity.eval()
-
-
-def _parametrized(connectivity: LearnableConnectivity) -> None:
-    parametrize.register_parametrization(connectivity.edge_mlp.lins[0], "weight", torch.nn.Softplus())
-
-
-def _weight_norm(connectivity: LearnableConnectivity) -> None:
-    weight_norm(connectivity.class_mlp.lins[1])
-    connectivity.constants()
-    connectivity.class_mlp.lins[1].parametrizations.weight.original0.mul_(2.0)
-
-
-def _assigned(connectivity: LearnableConnectivity) -> None:
-    state = {name: value + 1 for name, value in connectivity.state_dict().items()}
-    connectivity.load_state_dict(state, assign=True)
-
-
-def _another_submodule(connectivity: LearnableConnectivity) -> None:
-    connectivity.class_mlp = deepcopy(randomize(connectivity.class_mlp))
-
-
-def _in_inference_mode(connectivity: LearnableConnectivity) -> None:
-    with torch.inference_mode():
-        connectivity.constants()
-        connectivity.edge_mlp.lins[1].weight.mul_(2.0)
-
-
-def _swapped(connectivity: LearnableConnectivity) -> None:
-    weight = connectivity.edge_mlp.lins[0].weight
-    torch.utils.swap_tensors(weight, torch.nn.Parameter(weight + 1.0))
-
-
-CHANGES = [
-    _in_place,
-    _through_data,
-    _replaced,
-    _loaded,
-    _trained,
-    _double,
-    LearnableConnectivity.reset_parameters,
-    _running_statistics,
-    _trained_statistics,
-    _parametrized,
-    _weight_norm,
-    _assigned,
-    _another_submodule,
-    _in_inference_mode,
-    _swapped,
-]
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_what_is_kept_follows_the_parameters(change: Callable[[LearnableConnectivity], None]) -> None:
-    connectivity = randomize(LearnableConnectivity(*SIZES, norm="batch_norm")).eval()
-    with torch.no_grad():
-        before = connectivity.constants()
-        assert connectivity.constants() is before
-        copies = [each.clone() for each in before]
-        change(connectivity)
-        assert all(map(torch.equal, before, copies))
-        after = connectivity.constants()
-        assert after.table.dtype == connectivity.edge_mlp.lins[0].weight.dtype
-        assert change is _double or any((new - old).abs().max() > 1e-6 for new, old in zip(after, before, strict=True))
-        assert connectivity.constants() is after
-    for kept, computed in zip(after, connectivity.constants(), strict=True):
-        assert_close(kept, computed.detach())
-
-
-def test_a_functional_call_neither_reads_nor_leaves_what_is_kept() -> None:
-    connectivity = randomize(LearnableConnectivity(*SIZES)).eval()
-    other = randomize(deepcopy(connectivity))
-    inputs = (torch.arange(7), torch.rand(7), complete_edge_index(7))
-    with torch.no_grad():
-        expected = connectivity(*inputs)
-        called = torch.func.functional_call(connectivity, dict(other.named_parameters()), inputs)
-        assert torch.equal(called, other(*inputs))
-        assert torch.equal(connectivity(*inputs), expected)
-
-
-@pytest.mark.parametrize("read", [LearnableConnectivity.constants, LearnableConnectivity.frozen])
-def test_what_is_kept_is_not_rounded_under_autocast(read: Callable[[LearnableConnectivity], Any]) -> None:
-    connectivity = randomize(LearnableConnectivity(*SIZES)).eval()
-    with torch.no_grad():
-        expected = deepcopy(connectivity).constants()
-        with torch.autocast("cpu", torch.bfloat16):
-            read(connectivity)
-            under = connectivity.frozen().constants()
-        for mine, theirs, right in zip(connectivity.constants(), under, expected, strict=True):
-            assert torch.equal(mine, right) and torch.equal(theirs, right)
-
-
-@pytest.mark.parametrize("landmarks", [1, 7])
-@pytest.mark.parametrize("options", [{}, {"use_class_embedding": False}])
-def test_what_is_kept_shares_no_memory_with_the_parameters(landmarks: int, options: dict[str, Any]) -> None:
-    connectivity = LearnableConnectivity(landmarks, **options).eval()
-    with torch.no_grad():
-        constants = connectivity.constants()
-    kept = {each.untyped_storage().data_ptr() for each in (*constants, *connectivity._kept[0])}
-    assert not kept & {each.untyped_storage().data_ptr() for each in connectivity.parameters()}
-
-
-def test_parameters_can_be_swapped_after_a_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.__future__, "_swap_module_params_on_conversion", True)
-    connectivity = randomize(LearnableConnectivity(*SIZES)).eval()
-    with torch.no_grad():
-        connectivity.constants()
-        connectivity.load_state_dict(randomize(deepcopy(connectivity)).state_dict())
-        connectivity.constants()
-        assert connectivity.double().constants().table.dtype == torch.float64
-
-
-def _goes_on(connectivity: LearnableConnectivity) -> None:
-    connectivity.train()
-
-
-def _goes_on_as_lightning_does(connectivity: LearnableConnectivity) -> None:
-    for module in connectivity.modules():
-        module.training = True
-    connectivity.dense(torch.rand(2, 7))
-
-
-@pytest.mark.parametrize("go_on", [_goes_on, _goes_on_as_lightning_does, torch.nn.Module.float])
-def test_nothing_is_kept_in_training_or_where_the_module_was(go_on: Callable[[LearnableConnectivity], None]) -> None:
-    connectivity = LearnableConnectivity(*SIZES).eval()
-    with torch.no_grad():
-        connectivity.constants()
-    assert connectivity.eval()._kept is not None
-    go_on(connectivity)
-    assert connectivity._kept is None
-
-
-@pytest.mark.parametrize("wrap", [lambda connectivity: connectivity, lambda each: LGCN(3, [2], each, dense=True)])
-def test_no_state_is_loaded_into_a_frozen_copy(wrap: Callable[[LearnableConnectivity], Any]) -> None:
-    module = wrap(randomize(LearnableConnectivity(*SIZES)))
-    frozen, state = module.frozen(), module.state_dict()
-    with pytest.raises(InputError, match=r"not frozen .*Load it into the module that was frozen, and call frozen\(\)"):
-        frozen.load_state_dict(state)
-    others = {name: value for name, value in state.items() if "convs" in name}
-    frozen.load_state_dict(others, strict=False)
-    module.load_state_dict(state)
-
-
-def test_a_kept_table_is_neither_copied_nor_pickled_nor_used_in_training() -> None:
-    connectivity = randomize(LearnableConnectivity(*SIZES))
-    with torch.no_grad():
-        kept = connectivity.constants().table
-    assert connectivity.constants().table is not kept
-    assert connectivity.constants().table.requires_grad
-    for copy in (deepcopy(connectivity), pickle.loads(pickle.dumps(connectivity))):
-        assert copy._kept is None
-        with torch.no_grad():
-            copy.edge_mlp.lins[0].bias.add_(1.0)
-            assert_close(copy.constants().table, kept + 1.0)
-
-
 RELEASED = {"class_channels": 1, "edge_hidden_channels": 4, "norm": "batch_norm", "act_last": True}
 
 
@@ -321,7 +127,7 @@ def test_batch_normalization_after_activations(training: bool) -> None:
     connectivity.train(training)
     expected = deepcopy(connectivity)
     confidence = torch.rand(3, 7, dtype=torch.float64)
-    mine, theirs = connectivity.pair_score(confidence), literal_scores(expected, confidence)
+    mine, theirs = connectivity.pair_scores(confidence), literal_scores(expected, confidence)
     off_diagonal = ~torch.eye(7, dtype=torch.bool)
     assert_close(mine[:, off_diagonal], theirs[:, off_diagonal])
     for scores in (mine, theirs):
@@ -370,7 +176,7 @@ def test_other_depths_of_the_edge_mlp(options: dict[str, Any]) -> None:
     types = connectivity.class_mlp(pairs.flatten(0, 1)).view(K, K, -1).expand(2, K, K, -1)
     c = torch.stack(torch.broadcast_tensors(confidence[:, :, None], confidence[:, None]), dim=-1)
     expected = connectivity.edge_mlp(torch.cat([c, types], dim=-1).flatten(0, 2)).view(2, K, K)
-    assert_close(connectivity.pair_score(confidence), expected)
+    assert_close(connectivity.pair_scores(confidence), expected)
 
 
 def test_transforms_of_edges_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +187,7 @@ def test_transforms_of_edges_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
         return connectivity(torch.arange(7), confidence, edge_index)
 
     expected = torch.autograd.functional.jacobian(call, confidence)
-    monkeypatch.setattr(learnable, "_CACHED", 7 * 32)
+    monkeypatch.setattr(table, "_CACHED", 7 * 32)
     for jacobian in (torch.func.jacrev, torch.func.jacfwd):
         assert_close(jacobian(call)(confidence), expected)
 
@@ -401,7 +207,7 @@ def test_edges_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, edges: int, imag
         return torch.cat([weight.flatten(), c.grad.flatten()])
 
     right = run(expected)
-    monkeypatch.setattr(learnable, "_CACHED", edges * 32 * (images or 1))
+    monkeypatch.setattr(table, "_CACHED", edges * 32 * (images or 1))
     assert_close(run(connectivity), right)
     assert_same_gradients(connectivity, expected)
     with torch.no_grad():

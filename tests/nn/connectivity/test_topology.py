@@ -59,10 +59,10 @@ def test_an_edge_list_is_thinned_out() -> None:
         ({"edges": [(-1, 2)]}, r"'edges and contours' in 0 ... 2 \(got -1\)"),
         ({"edges": [(0, 1, 2)]}, r"'edges' to hold pairs of landmarks \(got \[0, 1, 2\]\)"),
         ({"contours": [[0, 1]], "closed": []}, "'closed' to hold one flag for each of 1 contours"),
-        ({"num_nearest": 1}, "'mean_shape', K points .* beside 'num_nearest'"),
+        ({"num_nearest": 1}, "'mean_shape', K points .* with 'num_nearest'"),
         ({"num_nearest": 3, "mean_shape": [[0, 0]] * 3}, r"'num_nearest' in 1 ... 2 \(got 3\)"),
         ({"num_nearest": 1, "mean_shape": [[0, 0]] * 4}, r"'mean_shape' to have shape \[K, 2\] with K=3"),
-        ({"edges": [(0, 1)], "mean_shape": [[0, 0]] * 3}, "'num_nearest' of 1 or more beside 'mean_shape'"),
+        ({"edges": [(0, 1)], "mean_shape": [[0, 0]] * 3}, "'num_nearest' of 1 or more with 'mean_shape'"),
     ],
 )
 def test_bad_input(options: dict[str, object], message: str) -> None:

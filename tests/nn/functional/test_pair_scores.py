@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from lgcn.nn.functional import pair_scores as module
-from lgcn.nn.functional.pair_scores import pair_scores, pair_scores_by_rows
+from lgcn.nn.functional.pair_scores import pair_scores
 
 
 def inputs(units: int, images: int, landmarks: int) -> tuple[Tensor, ...]:
@@ -37,17 +37,6 @@ def test_is_the_sum_over_units_however_many_are_taken_at_a_time(
         slope = torch.randn_like(right)
         gradients, expected = (torch.autograd.grad(each, arguments, slope) for each in (got, right))
         torch.testing.assert_close(gradients, expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("images", [0, 1, 3])
-def test_by_rows_it_is_the_same_but_for_an_addend_of_each_row(images: int) -> None:
-    table, receiving, _, weight, bias = (each.detach() for each in inputs(5, images, 4))
-    of_receiver, of_neighbour = receiving.new_tensor([[0.5, -1.0, 2.0, 0.0, -0.3], [-1.5, 1.0, 0.1, -2.0, 0.7]])
-    of_receiver, of_neighbour = of_receiver.view(-1, 1, 1), of_neighbour.view(-1, 1, 1)
-    confidence = torch.rand(images, 4, dtype=torch.float64)
-    got = pair_scores_by_rows(table, of_receiver, of_neighbour, confidence, weight)
-    right = as_written(table, of_receiver * confidence, of_neighbour * confidence, weight, bias)
-    torch.testing.assert_close(got - got[..., :1], right - right[..., :1], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("images", [0, 1, 3, 4])

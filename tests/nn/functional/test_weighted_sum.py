@@ -3,9 +3,11 @@ import warnings
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.typing import OptTensor
 
-from lgcn.nn import LearnableConnectivity, LGCNConv, lgcn_conv
-from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
+from lgcn.checks import InputError
+from lgcn.nn import LearnableConnectivity, LGCNConv
+from lgcn.nn.functional.weighted_sum import weighted_sum
 
 needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="sparse products need MKL")
 pytestmark = needs_mkl
@@ -31,19 +33,19 @@ def test_is_the_sum_over_neighbours(dtype: torch.dtype, ordered: bool) -> None:
     x, weight, edge_index = graph(dtype)
     if ordered:
         edge_index = edge_index[:, edge_index[1].argsort()]
-    torch.testing.assert_close(weighted_sum(x, weight, edge_index), as_written(x, weight, edge_index))
+    torch.testing.assert_close(weighted_sum(x, weight, edge_index, len(x)), as_written(x, weight, edge_index))
 
 
 def test_gradients() -> None:
     x, weight, edge_index = graph()
     inputs = (x.requires_grad_(), weight.requires_grad_())
-    assert torch.autograd.gradcheck(lambda x, weight: weighted_sum(x, weight, edge_index), inputs)
+    assert torch.autograd.gradcheck(lambda x, weight: weighted_sum(x, weight, edge_index, len(x)), inputs)
 
 
 def test_gradients_of_gradients() -> None:
     x, weight, edge_index = graph()
     inputs = (x.requires_grad_(), weight.requires_grad_())
-    assert torch.autograd.gradgradcheck(lambda x, weight: weighted_sum(x, weight, edge_index), inputs)
+    assert torch.autograd.gradgradcheck(lambda x, weight: weighted_sum(x, weight, edge_index, len(x)), inputs)
 
 
 def test_transforms_of_functions() -> None:
@@ -66,26 +68,10 @@ def test_transforms_of_functions() -> None:
     torch.testing.assert_close(tangent, expected[0].sum())
 
 
-@pytest.mark.parametrize("wrong", [-1, 9])
-def test_indices_out_of_range_are_never_given_to_the_sparse_product(wrong: int) -> None:
-    x, weight, edge_index = graph()
-    assert has_sparse_product(x, weight, edge_index)
-    edge_index[0, 3] = wrong
-    assert not has_sparse_product(x, weight, edge_index)
-
-
-def test_what_it_is_not_made_for_goes_another_way() -> None:
-    x, weight, edge_index = graph(torch.float32)
-    assert not has_sparse_product(x.bfloat16(), weight.bfloat16(), edge_index)
-    assert not has_sparse_product(x.expand(2, 9, 3), weight, edge_index)
-    assert not has_sparse_product(x, weight, edge_index.int())
-    assert not has_sparse_product(x, weight[:0], edge_index[:, :0])
-
-
 def test_nothing_is_warned_about() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        weighted_sum(*graph())
+        weighted_sum(*graph(), 9)
 
 
 def layer_inputs() -> tuple[LGCNConv, tuple[Tensor, ...]]:
@@ -96,34 +82,41 @@ def layer_inputs() -> tuple[LGCNConv, tuple[Tensor, ...]]:
     return conv, (torch.randn(nodes, 4, dtype=torch.float64), edge_index, *rest)
 
 
-def test_a_layer_gives_the_same_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wrong", [-1, 9])
+def test_a_layer_gives_no_index_out_of_range_to_the_sparse_product(wrong: int) -> None:
+    conv, (x, edge_index, *rest) = layer_inputs()
+    edge_index[0, 3] = wrong
+    for options in ({}, {"edge_weight": torch.rand(21).double()}):
+        with pytest.raises(InputError, match=f"'edge_index' in 0 ... 8 .got {wrong}"):
+            conv(x, edge_index, *rest, **options)
+
+
+def test_a_layer_gives_the_same_with_and_without() -> None:
     conv, inputs = layer_inputs()
-    used: list[int] = []
-    monkeypatch.setattr(lgcn_conv, "weighted_sum", lambda *args: used.append(1) or weighted_sum(*args))
-    fast = conv(*inputs)
-    assert used
-    fast_gradients = torch.autograd.grad(fast.square().sum(), list(conv.parameters()))
-    monkeypatch.setattr(lgcn_conv, "has_sparse_product", lambda *args: False)
+    fused = conv(*inputs)
+    assert "WeightedSum" in names_of_graph(fused)
+    gradients = torch.autograd.grad(fused.square().sum(), list(conv.parameters()))
+    conv.fuse = False
     plain = conv(*inputs)
-    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(fast_gradients, torch.autograd.grad(plain.square().sum(), list(conv.parameters())))
+    assert "WeightedSum" not in names_of_graph(plain)
+    torch.testing.assert_close(fused, plain, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients, torch.autograd.grad(plain.square().sum(), list(conv.parameters())))
 
 
-def test_a_layer_whose_messages_are_watched_sends_them() -> None:
-    conv, inputs = layer_inputs()
-    expected, seen = conv(*inputs), []
-    handle = conv.register_message_forward_hook(lambda module, arguments, out: seen.append(out.shape))
-    torch.testing.assert_close(conv(*inputs), expected)
-    assert seen == [torch.Size([21, 6])]
-    handle.remove()
-    conv(*inputs)
-    assert len(seen) == 1
+def names_of_graph(tensor: Tensor) -> str:
+    """The operations that autograd has recorded."""
+    names, nodes = [], [tensor.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        names.append(type(node).__name__)
+        nodes.extend(each for each, _ in node.next_functions if each is not None)
+    return " ".join(names)
 
 
 def test_a_layer_with_messages_of_its_own_sends_them() -> None:
     class Silent(LGCNConv):
-        def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
-            return torch.zeros_like(x_j)
+        def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:
+            return torch.zeros(*x_j.shape[:-1], x_j.shape[-1] + 2).to(x_j)
 
     conv, inputs = layer_inputs()
     silent = Silent(4, 5, connectivity=LearnableConnectivity(9)).double()
