@@ -75,9 +75,7 @@ class LearnableConnectivity(TableConnectivity):
         self.class_mlp: MLP | None = None
         if use_class_embedding:
             widths = [*as_widths("class_hidden_channels", class_hidden_channels)]
-            self.class_mlp = build_mlp(
-                [2 * num_landmarks, *widths, *as_widths("class_channels", class_channels)], norm
-            )
+            self.class_mlp = build_mlp([2 * num_landmarks, *widths, *as_widths("class_channels", class_channels)], norm)
         inputs = 2 * use_confidence + class_channels * use_class_embedding
         widths = as_widths("edge_hidden_channels", edge_hidden_channels)
         self.edge_mlp = build_mlp([inputs, *widths, 1], norm, plain_last=not act_last)
@@ -120,9 +118,7 @@ class LearnableConnectivity(TableConnectivity):
             norm = self.edge_mlp.norms[0].module
             scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
             shift = norm.bias - norm.running_mean * scale
-            return EdgeTable(
-                table, of_receiver, of_neighbor, last.weight[0] * scale, last.bias + last.weight @ shift
-            )
+            return EdgeTable(table, of_receiver, of_neighbor, last.weight[0] * scale, last.bias + last.weight @ shift)
 
     def for_inference(self) -> Connectivity:
         """A copy for inference that holds the table instead of the class MLP; see :meth:`Connectivity.for_inference`.

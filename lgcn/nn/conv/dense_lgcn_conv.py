@@ -7,6 +7,7 @@ from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase
 from lgcn.nn.conv.dense_base import DenseConv, narrows
 
+
 class DenseLGCNConv(LGCNConvBase, DenseConv):
     r"""The dense counterpart of :class:`lgcn.nn.LGCNConv`, with the same parameters and results.
 
@@ -41,7 +42,6 @@ class DenseLGCNConv(LGCNConvBase, DenseConv):
         bias: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, connectivity, shape_features, bias)
-        self.reset_parameters()
 
     def convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None) -> Tensor:
         own, (of_features, of_displacement) = self.lin_self(x), self.neighbor_weights

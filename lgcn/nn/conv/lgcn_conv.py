@@ -12,7 +12,7 @@ from torch_geometric.nn.aggr import MeanAggregation, MultiAggregation, SumAggreg
 from torch_geometric.typing import OptTensor, PairOptTensor, PairTensor, SparseTensor
 from torch_geometric.utils import is_sparse, to_edge_index
 
-from lgcn.checks import InputError, check_edges, check_ids, check_images, check_mask, check_shape, check_tensor
+from lgcn.checks import InputError, check_edges, check_ids, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase, SharedEdges, mask_rows, mask_weights
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
@@ -100,7 +100,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             and type(self).message is LGCNConv.message
             and self.flow == "source_to_target"
         )
-        self.reset_parameters()
 
     register_propagate_forward_pre_hook = _without_fusing(MessagePassing.register_propagate_forward_pre_hook)
     register_propagate_forward_hook = _without_fusing(MessagePassing.register_propagate_forward_hook)
@@ -212,13 +211,13 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         else:
             check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
             check_images(target.shape[:-2], edge_weight=(edge_weight, 1))
-            weight = edge_weight if mask is None else mask_weights(edge_weight, mask[..., edges[0]], mask[..., edges[1]])
+            weight = (
+                edge_weight if mask is None else mask_weights(edge_weight, mask[..., edges[0]], mask[..., edges[1]])
+            )
         out = mask_rows(self.convolve((source, target), edges, positions, weight), mask)
         return (out, (edge_index, weight)) if return_connectivity else out
 
-    def convolve(
-        self, x: PairTensor, edge_index: Tensor, pos: PairOptTensor, edge_weight: Tensor
-    ) -> Tensor:
+    def convolve(self, x: PairTensor, edge_index: Tensor, pos: PairOptTensor, edge_weight: Tensor) -> Tensor:
         """:meth:`forward` without checks, from features and positions of source and target nodes."""
         source, target = x
         of_features, of_displacement = self.neighbor_weights
@@ -329,11 +328,11 @@ def as_edge_list(edge_index: Tensor | SparseTensor) -> Tensor:
     if not is_sparse(edge_index):
         raise InputError(f"Expected 'edge_index' to be a tensor [2, E] (got {type(edge_index).__name__}).")
     if isinstance(edge_index, Tensor) and edge_index.layout not in (torch.sparse_coo, torch.sparse_csr):
-        raise InputError(f"Expected 'edge_index' as a list, COO or CSR (got {edge_index.layout}). Use .to_sparse_csr().")
-    if isinstance(edge_index, Tensor) and edge_index.layout == torch.sparse_coo and not edge_index.is_coalesced():
         raise InputError(
-            "Expected 'edge_index' to be coalesced (got a sparse matrix that is not). Use .coalesce()."
+            f"Expected 'edge_index' as a list, COO or CSR (got {edge_index.layout}). Use .to_sparse_csr()."
         )
+    if isinstance(edge_index, Tensor) and edge_index.layout == torch.sparse_coo and not edge_index.is_coalesced():
+        raise InputError("Expected 'edge_index' to be coalesced (got a sparse matrix that is not). Use .coalesce().")
     # A transposed matrix has the receiving nodes in its rows.
     return to_edge_index(edge_index)[0].flip(0)
 
@@ -342,5 +341,5 @@ def _pair(name: str, given: Tensor | PairTensor) -> PairTensor:
     """Source and target, the same tensor twice unless a pair is given."""
     pair = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
     for each in pair:
-        check_tensor(name, each)
+        check_shape(name, each, "... N C")
     return pair

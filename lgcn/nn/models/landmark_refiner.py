@@ -111,7 +111,10 @@ class LandmarkRefiner(nn.Module):
         self.num_steps = check_at_least("num_steps", num_steps, 1)
         self.share_steps = share_steps
         self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels) if landmark_channels else None
-        visual_widths = [*as_widths("feature_channels", feature_channels), *as_widths("visual_channels", visual_channels)]
+        visual_widths = [
+            *as_widths("feature_channels", feature_channels),
+            *as_widths("visual_channels", visual_channels),
+        ]
         in_channels = 2 + visual_widths[-1] + landmark_channels + confidence_feature
         further = range(0 if share_steps else num_steps - 1)
 
@@ -131,18 +134,24 @@ class LandmarkRefiner(nn.Module):
         self.lgcn = lgcn(connectivity)
         self.later_visual_mlps = nn.ModuleList(build_mlp(visual_widths, visual_norm) for _ in further)
         self.later_lgcns = nn.ModuleList(lgcn(copy.deepcopy(connectivity)) for _ in further)
-        self.reset_parameters()
+        # The given connectivity may be trained already, and stays as it is; its copies do not.
+        for each in self.later_lgcns:
+            cast(DenseLGCN, each).reset_parameters()
+        self._clear_last_layers()
 
     def reset_parameters(self) -> None:
         """Resets all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
         for step in range(1 + len(self.later_lgcns)):
-            visual_mlp, lgcn = self._modules_of(step)
-            visual_mlp.reset_parameters()
-            lgcn.reset_parameters()
-            if self.output == "offset":
-                for parameter in lgcn.convs[-1].parameters():
+            for module in self._modules_of(step):
+                module.reset_parameters()
+        self._clear_last_layers()
+
+    def _clear_last_layers(self) -> None:
+        if self.output == "offset":
+            for step in range(1 + len(self.later_lgcns)):
+                for parameter in self._modules_of(step)[1].convs[-1].parameters():
                     nn.init.zeros_(parameter)
 
     def node_features(
@@ -235,9 +244,7 @@ class LandmarkRefiner(nn.Module):
             # In bfloat16 positions would be rounded by up to half a pixel of a 256-pixel input.
             with autocast_disabled(pos.device.type):
                 known = steps[0][1] if steps and self.share_steps else None
-                out, weight = lgcn(
-                    x.to(p.dtype), p, confidence.to(p.dtype), known, mask, return_connectivity=True
-                )
+                out, weight = lgcn(x.to(p.dtype), p, confidence.to(p.dtype), known, mask, return_connectivity=True)
             pos = mask_rows(out * scale - origin if self.output == "absolute" else pos + out * scale, mask)
             steps.append((pos if mask is None else torch.where(mask.unsqueeze(-1), pos, given), weight))
         return steps

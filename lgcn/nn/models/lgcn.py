@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.nn import norm as pyg_norm
 from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
@@ -198,7 +197,9 @@ class LGCN(LGCNBase):
         if edge_weight is not None:
             check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
             check_images(images, edge_weight=(edge_weight, 1))
-            weight = edge_weight if mask is None else mask_weights(edge_weight, mask[..., edges[0]], mask[..., edges[1]])
+            weight = (
+                edge_weight if mask is None else mask_weights(edge_weight, mask[..., edges[0]], mask[..., edges[1]])
+            )
         else:
             if landmark_id is None or confidence is None:
                 raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
