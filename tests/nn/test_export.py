@@ -1,4 +1,4 @@
-"""Graphs that a compiler makes, exports of edge lists, and ONNX; compiled and exported dense forms are in the contract."""
+"""Graphs of the compiler, exports of edge lists, and ONNX; dense forms are compiled and exported by the contract."""
 
 import logging
 from collections.abc import Callable

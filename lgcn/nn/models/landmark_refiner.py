@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -176,27 +176,12 @@ class LandmarkRefiner(nn.Module):
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
     @overload
-    def forward(
-        self,
-        features: Tensor,
-        pos: Tensor,
-        confidence: Tensor,
-        mask: Tensor | None = ...,
-        return_connectivity: Literal[False] = ...,
-    ) -> Tensor: ...
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
 
     @overload
-    def forward(
-        self,
-        features: Tensor,
-        pos: Tensor,
-        confidence: Tensor,
-        mask: Tensor | None = ...,
-        *,
-        return_connectivity: Literal[True],
-    ) -> tuple[Tensor, Tensor]: ...
+    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
 
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         features: Tensor,
         pos: Tensor,
