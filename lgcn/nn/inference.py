@@ -1,7 +1,8 @@
 """Modules for inference: what the parameters determine is computed once and held in buffers.
 
-``for_inference()`` of connectivities, layers, stacks and refiners makes them. They have the same ``forward`` as what they
-replace, follow no later change of its parameters, and have states of their own: load weights before, not after.
+``for_inference()`` of connectivities, layers, stacks and refiners makes them. They have the same ``forward`` as the
+modules that they replace, and a state dict of their own: load weights before, not after. Later changes of the replaced
+module do not reach them.
 """
 
 import copy
@@ -105,13 +106,13 @@ class DenseConvForInference(DenseConv):
         return self.in_channels, self.in_channels
 
     def convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None) -> Tensor:
+        displacement = displacement if self.shape_features else None
         if self.narrows:
             own, sent = functional.linear(x, self.weight, self.bias).split(self.out_channels, dim=-1)
             out = torch.baddbmm(own, edge_weight, sent)
-            return out + displacement @ self.of_displacement if self.shape_features else out
-        parts = [x, torch.bmm(edge_weight, x)]
-        if self.shape_features:
-            parts.append(displacement)
+            return out if displacement is None else out + displacement @ self.of_displacement
+        received = torch.bmm(edge_weight, x)
+        parts = [x, received] if displacement is None else [x, received, displacement]
         return functional.linear(torch.cat(parts, dim=-1), self.weight, self.bias)
 
     def extra_repr(self) -> str:

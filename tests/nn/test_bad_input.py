@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError
-from lgcn.nn import CONNECTIVITIES, LGCN, DenseLGCNConv, LandmarkRefiner, LearnableConnectivity, LGCNConv
-from tests.nn.inputs import build_connectivity
+from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from tests.nn.inputs import CONNECTIVITIES, build_connectivity
 
 K, C, N, E, B = 6, 3, 9, 30, 2
 NAN, INF = float("nan"), float("inf")
@@ -16,9 +17,11 @@ LAYERS: dict[str, nn.Module] = {
     "LGCNConv": LGCNConv(C, 4, LearnableConnectivity(K)),
     "LGCN": LGCN(C, [4, 2], LearnableConnectivity(K)),
     "DenseLGCNConv": DenseLGCNConv(C, 4, LearnableConnectivity(K)),
-    "LGCN-dense": LGCN(C, [4, 2], LearnableConnectivity(K), dense=True),
+    "DenseLGCN": DenseLGCN(C, [4, 2], LearnableConnectivity(K)),
 }
-SPARSE, DENSE = ("LGCNConv", "LGCN"), ("DenseLGCNConv", "LGCN-dense")
+LAYERS |= {f"{name}-inference": LAYERS[name].for_inference() for name in list(LAYERS)}
+SPARSE = tuple(name for name in LAYERS if not name.startswith("Dense"))
+DENSE = tuple(name for name in LAYERS if name.startswith("Dense"))
 
 
 def good(layer: str) -> dict[str, Tensor]:
@@ -43,7 +46,18 @@ def ones(*shape: int) -> Tensor:
 LONG = torch.long
 IMAGES = {"x": torch.rand(B, N, C), "pos": torch.rand(B, N, 2), "confidence": torch.rand(B, N)}
 # What is given instead, and how the message must begin.
-ON_EDGE_LISTS: dict[str, tuple[dict[str, Tensor], str]] = {
+NO_TENSORS = {
+    f"{name} as {kind}": ({name: value}, rf"'{name}' to be a tensor.*\(got {kind}\)")
+    for name in ("x", "pos", "confidence", "mask", "edge_weight")
+    for kind, value in (("list", [0.5]), ("ndarray", np.ones(3)), ("tuple", (1.0, 2.0, 3.0)), ("int", 3))
+}
+ON_EDGE_LISTS: dict[str, tuple[dict[str, Any], str]] = {
+    **NO_TENSORS,
+    "no edges": ({"edge_index": None}, r"'edge_index' to be a tensor .*\(got NoneType\)"),
+    "edges in a list": ({"edge_index": [[0, 1], [1, 0]]}, r"'edge_index' to be a tensor .*\(got list\)"),
+    "edges of NumPy": ({"edge_index": np.ones((2, 3))}, r"'edge_index' to be a tensor .*\(got ndarray\)"),
+    "types in a list": ({"landmark_id": [0, 1]}, r"'landmark_id' to be a tensor \(got list\)"),
+    "x left out": ({"x": None}, r"'x' to be a tensor \(got NoneType\)"),
     "x of another width": ({"x": torch.rand(N, C + 1)}, r"'x' .*C=3 \(got \[9, 4\]\)"),
     "x of one axis": ({"x": torch.rand(N)}, r"'x' .*\(got \[9\]\)"),
     "pos of three axes": ({"pos": torch.rand(N, 3)}, r"'pos' .*N=9 \(got \[9, 3\]\)"),
@@ -71,7 +85,10 @@ ON_EDGE_LISTS: dict[str, tuple[dict[str, Tensor], str]] = {
     "weights of another B": ({**IMAGES, "edge_weight": torch.rand(3, E)}, "'edge_weight'"),
     "a mask of another B": ({**IMAGES, "mask": ones(3, N)}, "'mask'"),
 }
-ON_COMPLETE_GRAPHS: dict[str, tuple[dict[str, Tensor], str]] = {
+ON_COMPLETE_GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
+    **NO_TENSORS,
+    "x left out": ({"x": None}, r"'x' to be a tensor \(got NoneType\)"),
+    "a pair of x": ({"x": (torch.rand(B, K, C), torch.rand(B, K, C))}, r"'x' to be a tensor \(got tuple\)"),
     "x of another width": ({"x": torch.rand(B, K, C + 1)}, r"'x' .*C=3 \(got \[2, 6, 4\]\)"),
     "x without B": ({"x": torch.rand(K, C)}, r"'x' .*\(got \[6, 3\]\)"),
     "pos of three axes": ({"pos": torch.rand(B, K, 3)}, r"'pos' .*\(got \[2, 6, 3\]\)"),
@@ -103,7 +120,7 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("layer", "wrong", "message"), cases())
-def test_one_error_names_the_argument(layer: str, wrong: dict[str, Tensor], message: str) -> None:
+def test_one_error_names_the_argument(layer: str, wrong: dict[str, Any], message: str) -> None:
     given = good(layer)
     LAYERS[layer](**given)
     with pytest.raises(InputError, match=f"^Expected {message}") as raised:
@@ -112,8 +129,8 @@ def test_one_error_names_the_argument(layer: str, wrong: dict[str, Tensor], mess
 
 
 WEIGHTS = {"edge_weight": torch.rand(B, K, K)}
-# Beside a mask that fits nothing stands a weight that fits: nothing else looks at the mask.
-BESIDE_WEIGHTS: dict[str, tuple[dict[str, Tensor | None], str]] = {
+# With given weights nothing else reads the mask.
+WITH_WEIGHTS: dict[str, tuple[dict[str, Tensor | None], str]] = {
     "a mask of another B": ({**WEIGHTS, "mask": ones(3, K)}, r"'mask' .*B=2, K=6 \(got \[3, 6\]\)"),
     "a mask of another K": ({**WEIGHTS, "mask": ones(B, K - 1)}, r"'mask' .*B=2, K=6 \(got \[2, 5\]\)"),
     "a mask of numbers": ({**WEIGHTS, "mask": torch.ones(B, K)}, r"'mask' .*booleans \(got torch.float32\)"),
@@ -123,8 +140,8 @@ BESIDE_WEIGHTS: dict[str, tuple[dict[str, Tensor | None], str]] = {
 
 
 @pytest.mark.parametrize("layer", DENSE)
-@pytest.mark.parametrize(("wrong", "message"), BESIDE_WEIGHTS.values(), ids=list(BESIDE_WEIGHTS))
-def test_masks_beside_weights_and_what_is_left_out(layer: str, wrong: dict[str, Tensor | None], message: str) -> None:
+@pytest.mark.parametrize(("wrong", "message"), WITH_WEIGHTS.values(), ids=list(WITH_WEIGHTS))
+def test_masks_with_weights_and_arguments_left_out(layer: str, wrong: dict[str, Tensor | None], message: str) -> None:
     with pytest.raises(InputError, match=f"^Expected {message}"):
         LAYERS[layer](**{**good(layer), **wrong})
 
@@ -147,25 +164,15 @@ def test_where_weights_are_given_no_confidence_is_needed(layer: str) -> None:
 
 
 def test_a_stack_without_shape_features_needs_no_positions() -> None:
-    lgcn = LGCN(C, [4, 2], LearnableConnectivity(K), shape_features=False, dense=True)
-    given = good("LGCN-dense")
-    expected = lgcn(**given)
-    assert torch.equal(lgcn(given["x"], confidence=given["confidence"]), expected)
-    sparse = lgcn.twin()
-    given = good("LGCN")
-    expected = sparse(**given)
-    given.pop("pos")
-    assert torch.equal(sparse(**given), expected)
+    dense = DenseLGCN(C, [4, 2], LearnableConnectivity(K), shape_features=False)
+    for module, name in ((dense, "DenseLGCN"), (dense.to_sparse(), "LGCN"), (dense.for_inference(), "DenseLGCN")):
+        given = good(name)
+        expected = module(**given)
+        given.pop("pos")
+        assert torch.equal(module(**given), expected)
 
 
-@pytest.mark.parametrize("mask", [torch.ones(B, K), torch.ones(B, K, dtype=torch.int)])
-def test_a_mask_of_numbers_for_a_refiner(mask: Tensor) -> None:
-    refiner = LandmarkRefiner(K, C, (8, 8), visual_channels=[4], hidden_channels=[4])
-    with pytest.raises(InputError, match="^Expected 'mask' to hold booleans .*mask > 0"):
-        refiner(torch.rand(B, C, 4, 4), torch.rand(B, K, 2), torch.rand(B, K), mask)
-
-
-@pytest.mark.parametrize("layer", ["LGCNConv", "LGCN-dense"])
+@pytest.mark.parametrize("layer", ["LGCNConv", "DenseLGCN"])
 def test_nothing_is_checked_in_a_compiled_region(layer: str) -> None:
     given = good(layer)
     shape = given["confidence"].shape
@@ -175,35 +182,41 @@ def test_nothing_is_checked_in_a_compiled_region(layer: str) -> None:
     assert compiled(**given).isnan().any()
 
 
+@pytest.mark.parametrize("stack", [LGCN, DenseLGCN])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"act": "relux"}, "'act' to be an activation of PyTorch's, or None .got 'relux'"),
-        ({"norm": "batchnorm"}, "'norm' to be one of batch_norm, layer_norm .got 'batchnorm'.*mean 'batch_norm'"),
+        ({"act": 3}, "'act' to be a name, a callable or None .got 3"),
+        ({"norm": "batchnorms"}, "'norm' to be batch_norm, layer_norm or a module .got 'batchnorms'"),
+        ({"norm": "graph_norm"}, "'norm' to be batch_norm or layer_norm by name .got 'graph_norm'"),
         ({"dropout": 1.0}, r"'dropout' in \[0, 1\) .got 1.0"),
-        ({"shape_features": [True]}, "one 'shape_features' flag a layer, 2 .got 1"),
-        ({"channels": []}, "'channels' to hold the width of one layer at least .got none"),
+        ({"shape_features": [True]}, "'shape_features' to hold one flag for each of 2 layers .got 1"),
+        ({"channels": []}, "'channels' to hold the width of at least one layer .got none"),
+        ({"connectivity": "learnable"}, "'connectivity' to be a Connectivity .got 'learnable'.*LearnableConnectivity"),
+        ({"connectivity": 3}, "'connectivity' to be a Connectivity .got 3"),
+        ({"connectivity": None}, "'connectivity' to be a Connectivity .got None"),
     ],
 )
-def test_options_of_a_stack(options: dict[str, Any], message: str) -> None:
+def test_options_of_a_stack(stack: type[nn.Module], options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        LGCN(**{"in_channels": C, "channels": [4, 2], "connectivity": LearnableConnectivity(K), **options})
+        stack(**{"in_channels": C, "channels": [4, 2], "connectivity": LearnableConnectivity(K), **options})
 
 
-@pytest.mark.parametrize("name", CONNECTIVITIES.names())
+@pytest.mark.parametrize("layer", [LGCNConv, DenseLGCNConv])
+@pytest.mark.parametrize("connectivity", ["learnable", 3, LearnableConnectivity])
+def test_a_connectivity_that_is_none(layer: type[nn.Module], connectivity: object) -> None:
+    with pytest.raises(InputError, match="'connectivity' to be a Connectivity .got .*LearnableConnectivity"):
+        layer(C, 4, connectivity)
+
+
+@pytest.mark.parametrize("name", CONNECTIVITIES)
 def test_options_of_a_connectivity(name: str) -> None:
     for option, known in (("normalization", "softmax, sigmoid, raw"), ("self_loops", "none, scored, zero")):
         with pytest.raises(InputError, match=f"'{option}' to be one of {known} .got 'maximum'"):
             build_connectivity(name, K, **{option: "maximum"})
-    with pytest.raises(InputError, match="'connectivity_options' to be one of .*got 'normalisation'.*'normalization'"):
-        LandmarkRefiner(K, C, (8, 8), connectivity=name, connectivity_options={"normalisation": "raw"})
 
 
-def test_a_connectivity_that_is_not_known() -> None:
-    with pytest.raises(InputError, match="'connectivity' to be one of adjacency, .*got 'learned'.*mean 'learnable'"):
-        LandmarkRefiner(K, C, (8, 8), connectivity="learned")
-
-
-def test_a_name_where_a_connectivity_is_wanted() -> None:
-    with pytest.raises(InputError, match="'connectivity'"):
-        LGCN(C, [4, 2], "learnable")
+def test_a_lazy_layer_is_not_ready_for_inference() -> None:
+    with pytest.raises(InputError, match="'in_channels' to be known for inference .got -1.*Run the layer once"):
+        DenseLGCNConv(-1, 4).for_inference()

@@ -1,56 +1,29 @@
-"""What a layer of PyG's must be able to do, and with it a stack of them."""
+"""PyG's own tools on the layers: batches, subgraphs, explainers, hooks, Sequential, summary."""
 
-import copy
-import io
-import pickle
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-import torch_geometric.typing
 from torch import Tensor, nn
-from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data
 from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.explain.algorithm import AttentionExplainer, CaptumExplainer, ExplainerAlgorithm
 from torch_geometric.explain.config import ModelConfig
 from torch_geometric.nn import Sequential, summary
-from torch_geometric.utils import sort_edge_index
 
-from lgcn.checks import InputError
-from lgcn.nn import CONNECTIVITIES, LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
-from tests.nn.inputs import Graph, assert_close, build_connectivity, random_landmarks, randomize
+from lgcn.nn import LGCN, DenseLGCN, LearnableConnectivity, LGCNConv
+from tests.nn.inputs import Graph, assert_close, random_graph, random_landmarks, randomize
 
 K, C, NODES = 5, 3, 9
 NAMES = "x, edge_index, pos, landmark_id, confidence"
-
-
-def random_graph() -> Graph:
-    """Types repeat, node 8 is isolated, no edge comes twice; edges are in no order."""
-    pairs = torch.randperm(8 * 8)[:30]
-    nodes = (torch.rand(NODES, C), torch.rand(NODES, 2), torch.rand(NODES))
-    return Graph(K, torch.randint(0, K, (NODES,)), torch.stack([pairs // 8, pairs % 8]), *nodes)
 
 
 def conv_and_graph() -> tuple[LGCNConv, Graph]:
     return randomize(LGCNConv(C, 4, LearnableConnectivity(K))), random_graph()
 
 
-def run(conv: nn.Module, graph: Graph, edge_index: Any = None) -> Tensor:
-    edge_index = graph.edge_index if edge_index is None else edge_index
-    return conv(graph.x, edge_index, graph.pos, graph.landmark_id, graph.confidence)
-
-
-class Stack(nn.Module):
-    """An LGCN with the arguments in PyG's order, as explainers pass them."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.lgcn = LGCN(C, [4, channels], LearnableConnectivity(K))
-
-    def forward(self, x: Tensor, edge_index: Tensor, pos: Tensor, landmark_id: Tensor, confidence: Tensor) -> Tensor:
-        return self.lgcn(x, pos, confidence, edge_index, landmark_id)
+def run(module: nn.Module, graph: Graph) -> Tensor:
+    return module(*graph.inputs)
 
 
 class Weighted(nn.Module):
@@ -75,22 +48,22 @@ def explain(model: nn.Module, graph: Graph, algorithm: ExplainerAlgorithm, index
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "LGCNConv": lambda channels: LGCNConv(C, channels, LearnableConnectivity(K)),
     "LGCNConv-edge_weight": Weighted,
-    "LGCN": Stack,
+    "LGCN": lambda channels: LGCN(C, [4, channels], LearnableConnectivity(K)),
 }
 explained = pytest.mark.parametrize("build", MODELS.values(), ids=list(MODELS))
 
 
 @explained
-def test_gnn_explainer_finds_the_edges_that_a_node_listens_to(build: Callable[[int], nn.Module]) -> None:
+def test_gnn_explainer_finds_the_edges_that_reach_a_node(build: Callable[[int], nn.Module]) -> None:
     graph = random_graph()
-    # From 0 through 1 to 2, and edges beside that path.
+    # A path from 0 through 1 to 2, and other edges.
     for edges in ([[0, 1], [1, 2], [3, 4], [0, 3]], [[3, 1], [4, 3], [1, 2]]):
         path = graph._replace(edge_index=torch.tensor(edges).t().contiguous())
         model = randomize(build(2))
         before = run(model, path)
         mask = explain(model, path, GNNExplainer(epochs=5), index=2)
         assert mask.shape == (len(edges),)
-        reached = {2} if build is not Stack else {2, 1}
+        reached = {2} if build is not MODELS["LGCN"] else {2, 1}
         assert [bool(each) for each in mask > 0] == [receiver in reached for _, receiver in edges]
         assert torch.equal(run(model, path), before)  # nothing of the explainer stays
 
@@ -104,8 +77,7 @@ def test_attention_explainer_shows_the_weights_of_edges(build: Callable[[int], n
     if build is MODELS["LGCNConv-edge_weight"]:
         weight = graph.confidence[graph.edge_index[0]]
     else:
-        layer = model.lgcn if build is Stack else model
-        weight = layer.connectivity(graph.landmark_id, graph.confidence, graph.edge_index)
+        weight = model.connectivity(graph.landmark_id, graph.confidence, graph.edge_index)
     reached = graph.edge_index[1] == 3
     assert reached.any()
     assert_close(mask[reached], weight[reached])
@@ -121,108 +93,12 @@ def test_captum_explainer_shares_an_output_among_the_edges(build: Callable[[int]
     model = randomize(build(1))
     mask = explain(model, graph, CaptumExplainer("IntegratedGradients"), index=3)
     assert mask.shape == (30,)
-    alone = run(model, graph, torch.empty(2, 0, dtype=torch.long))
+    alone = run(model, graph._replace(edge_index=torch.empty(2, 0, dtype=torch.long)))
     # Integrated gradients add up to what all edges together change.
-    tolerance = 1e-5 if build is not Stack else 0.05  # exact where the output is linear in the mask
+    tolerance = 1e-5 if build is not MODELS["LGCN"] else 0.05  # exact where the output is linear in the mask
     torch.testing.assert_close(mask.sum(), (run(model, graph) - alone)[3, 0], rtol=0, atol=tolerance)
-    if build is not Stack:
+    if build is not MODELS["LGCN"]:
         assert torch.equal(mask != 0, graph.edge_index[1] == 3)
-
-
-@pytest.mark.parametrize("order", [None, "row", "col"])
-@pytest.mark.parametrize("build", [MODELS["LGCNConv"], Stack, lambda channels: Stack(channels).lgcn.frozen()])
-def test_edge_index_of_pyg(build: Callable[[int], nn.Module], order: str | None) -> None:
-    graph = random_graph()
-    model = randomize(build(2))
-    edge_index = EdgeIndex(graph.edge_index, sparse_size=(NODES, NODES))
-    edge_index = edge_index if order is None else edge_index.sort_by(order).values
-    if isinstance(model, LGCN):
-        rest = (graph.landmark_id,)
-        nodes = (graph.x, graph.pos, graph.confidence)
-        assert_close(model(*nodes, edge_index, *rest), model(*nodes, graph.edge_index, *rest))
-    else:
-        assert_close(run(model, graph, edge_index), run(model, graph))
-
-
-def test_undirected_edge_index_and_its_weights() -> None:
-    conv, graph = conv_and_graph()
-    both = torch.cat([graph.edge_index, graph.edge_index.flip(0)], dim=1).unique(dim=1).contiguous()
-    undirected = EdgeIndex(both, sparse_size=(NODES, NODES), is_undirected=True).sort_by("row").values
-    out, (edge_index, weight) = conv(
-        graph.x, undirected, graph.pos, graph.landmark_id, graph.confidence, return_connectivity=True
-    )
-    assert edge_index is undirected
-    assert_close(out, run(conv, graph, both))
-    assert_close(weight, conv.connectivity(graph.landmark_id, graph.confidence, undirected.as_tensor()))
-    assert_close(conv(graph.x, undirected, graph.pos, edge_weight=weight), out)
-
-
-def as_adjacency(edge_index: Tensor, layout: torch.layout) -> Tensor:
-    """The transposed adjacency matrix, row i receiving, as PyG wants it."""
-    values = torch.ones(edge_index.shape[1])
-    return torch.sparse_coo_tensor(edge_index.flip(0), values, (NODES, NODES)).coalesce().to_sparse(layout=layout)
-
-
-@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
-def test_transposed_sparse_matrices_of_torch(layout: torch.layout) -> None:
-    conv, graph = conv_and_graph()
-    adjacency = as_adjacency(graph.edge_index, layout)
-    assert_close(run(conv, graph, adjacency), run(conv, graph))
-    # Weights stand in the order of the matrix: by receiving node, then by neighbour.
-    in_order = sort_edge_index(graph.edge_index, sort_by_row=False)
-    weight = conv.connectivity(graph.landmark_id, graph.confidence, in_order)
-    assert_close(conv(graph.x, adjacency, graph.pos, edge_weight=weight), run(conv, graph))
-    there = torch.arange(NODES) != 2
-    rest = (graph.pos, graph.landmark_id, graph.confidence, None, there)
-    assert_close(conv(graph.x, adjacency, *rest), conv(graph.x, graph.edge_index, *rest))
-    # Weights that are given count as little where a node is missing.
-    given = {"edge_weight": weight, "mask": there}
-    assert_close(conv(graph.x, adjacency, graph.pos, **given), conv(graph.x, in_order, graph.pos, **given))
-
-
-def test_layouts_that_cannot_be_used_are_named() -> None:
-    conv, graph = conv_and_graph()
-    # PyG's own words: no layer of its takes the columns first.
-    with pytest.raises(ValueError, match=r"invalid layout 'torch.sparse_csc'"):
-        run(conv, graph, as_adjacency(graph.edge_index, torch.sparse_csc))
-    entries = torch.ones(graph.edge_index.shape[1])
-    adjacency = torch.sparse_coo_tensor(graph.edge_index.flip(0), entries, (NODES, NODES))
-    for given in ({"landmark_id": graph.landmark_id, "confidence": graph.confidence}, {"edge_weight": entries}):
-        with pytest.raises(InputError, match="'edge_index' to be coalesced .*Use .coalesce"):
-            conv(graph.x, adjacency, graph.pos, **given)
-        assert not adjacency.is_coalesced()
-    # One list of edges serves the connectivity and all layers.
-    with pytest.raises(ValueError, match="'edge_index' to have shape .2, E."):
-        run(Stack(2), graph, as_adjacency(graph.edge_index, torch.sparse_csr))
-
-
-def test_sparse_tensor_of_torch_sparse() -> None:
-    torch_sparse = pytest.importorskip("torch_sparse", reason="needs torch-sparse")
-    conv, graph = conv_and_graph()
-    neighbour, receiver = graph.edge_index
-    adjacency = torch_sparse.SparseTensor(row=receiver, col=neighbour, sparse_sizes=(NODES, NODES))
-    assert_close(run(conv, graph, adjacency), run(conv, graph))
-
-
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_torch_scatter_changes_no_result(monkeypatch: pytest.MonkeyPatch, deterministic: bool) -> None:
-    torch_scatter = pytest.importorskip("torch_scatter", reason="needs torch-scatter, an extra")
-    conv, graph = conv_and_graph()
-    edge_index = EdgeIndex(graph.edge_index, sparse_size=(NODES, NODES)).sort_by("col").values
-    # As of a layer built under torch.use_deterministic_algorithms; on a CPU PyG asks torch-scatter in no other case.
-    conv.aggr_module._deterministic = deterministic
-    results, calls = {}, []
-    segment_csr = torch_scatter.segment_csr
-    monkeypatch.setattr(torch_scatter, "segment_csr", lambda *args, **kw: calls.append(kw) or segment_csr(*args, **kw))
-    for present in (True, False):
-        monkeypatch.setattr(torch_geometric.typing, "WITH_TORCH_SCATTER", present)
-        out = run(conv, graph, edge_index)
-        results[present] = (out, *torch.autograd.grad(out.square().sum(), list(conv.parameters())))
-        assert bool(calls) == (present and deterministic)
-        calls.clear()
-    for one, other in zip(results[True], results[False], strict=True):
-        assert_close(one, other)
-    assert_close(results[True][0], run(conv, graph))
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -261,7 +137,7 @@ def test_sequential_of_layers_and_of_stacks() -> None:
     expected = run(layers[2], graph._replace(x=run(layers[0], graph).relu()))
     assert_close(run(model, graph), expected)
 
-    dense = LGCN(C, [4, 2], LearnableConnectivity(K), dense=True)
+    dense = DenseLGCN(C, [4, 2], LearnableConnectivity(K))
     model = Sequential("x, pos, confidence", [(dense, "x, pos, confidence -> x"), nn.Tanh()])
     landmarks = random_landmarks(2, K, C)
     assert_close(model(*landmarks), dense(*landmarks).tanh())
@@ -302,83 +178,8 @@ def test_hooks_may_change_messages_and_weights() -> None:
     assert_close(run(conv, graph), alone)
     handle.remove()
     conv.register_forward_hook(lambda module, inputs, out: out + 1)
-    conv.register_message_forward_pre_hook(lambda module, inputs: ({**inputs[0], "x_j": 0 * inputs[0]["x_j"]},))
+    conv.register_message_forward_pre_hook(lambda module, inputs: ({**inputs[0], "alpha": 0 * inputs[0]["alpha"]},))
     assert_close(run(conv, graph), alone + 1)
-
-
-@pytest.mark.parametrize("name", CONNECTIVITIES.names())
-def test_states_pass_between_sparse_and_dense_and_back(name: str) -> None:
-    def build(kind: type[LGCNConv] | type[DenseLGCNConv] | bool) -> nn.Module:
-        connectivity = build_connectivity(name, K)
-        if isinstance(kind, bool):
-            return LGCN(C, [4, 2], connectivity, norm="batch_norm", dense=kind)
-        return kind(C, 4, connectivity)
-
-    for first, second in ((LGCNConv, DenseLGCNConv), (False, True)):
-        source, twin, back = randomize(build(first)), build(second), build(first)
-        twin.load_state_dict(source.state_dict())
-        buffer = io.BytesIO()
-        torch.save(twin.state_dict(), buffer)
-        buffer.seek(0)
-        back.load_state_dict(torch.load(buffer, weights_only=True))
-        for key, value in source.state_dict().items():
-            assert torch.equal(back.state_dict()[key], value)
-
-
-def dense_inputs() -> tuple[Tensor, ...]:
-    return tuple(random_landmarks(2, K, C))
-
-
-def sparse_inputs() -> tuple[Tensor, ...]:
-    graph = random_graph()
-    return graph.x, graph.pos, graph.confidence, graph.edge_index, graph.landmark_id
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize("dense", [False, True])
-@pytest.mark.parametrize("name", CONNECTIVITIES.names())
-def test_copies_of_a_stack_in_use(name: str, dense: bool, frozen: bool) -> None:
-    lgcn = randomize(LGCN(C, [4, 2], build_connectivity(name, K), norm="batch_norm", dropout=0.5, dense=dense)).eval()
-    lgcn = lgcn.frozen() if frozen else lgcn
-    inputs = dense_inputs() if dense else sparse_inputs()
-    with torch.no_grad():
-        expected = lgcn(*inputs)  # which may leave something behind that a copy must not trip over
-        buffer = io.BytesIO()
-        torch.save(lgcn, buffer)
-        buffer.seek(0)
-        copies = [copy.deepcopy(lgcn), pickle.loads(pickle.dumps(lgcn)), torch.load(buffer, weights_only=False)]
-        for other in copies:
-            assert not other.training
-            assert torch.equal(other(*inputs), expected)
-            for parameter in other.parameters():
-                assert parameter.requires_grad != frozen
-                parameter.zero_()
-        assert torch.equal(lgcn(*inputs), expected)
-
-
-@pytest.mark.parametrize("build", [*MODELS.values(), lambda c: DenseLGCNConv(C, c, LearnableConnectivity(K))])
-def test_parameters_are_drawn_anew_and_alike_under_a_seed(build: Callable[[int], nn.Module]) -> None:
-    module = build(2)
-    layer = module if hasattr(module, "reset_parameters") else next(module.children())
-    states = []
-    for seed in (3, 3, 4):
-        torch.manual_seed(seed)
-        layer.reset_parameters()
-        states.append(copy.deepcopy(layer.state_dict()))
-    for key, value in states[0].items():
-        assert torch.equal(value, states[1][key])
-        assert not torch.equal(value, states[2][key])
-
-
-def test_repr_says_what_the_layer_is() -> None:
-    connectivity = build_connectivity("adjacency", K, normalization="raw", symmetric=True)
-    inside = "connectivity=AdjacencyConnectivity(5, normalization='raw', symmetric=True), shape_features=False"
-    assert repr(LGCNConv(C, 2, connectivity, shape_features=False)) == f"LGCNConv(3, 2, {inside})"
-    assert repr(DenseLGCNConv(C, 2, connectivity, shape_features=False)) == f"DenseLGCNConv(3, 2, {inside})"
-    lgcn = LGCN(C, [4, 2], LearnableConnectivity(K), norm="layer_norm", dropout=0.1)
-    for part in ("LearnableConnectivity(5)", "LayerNorm((4,)", "Dropout(p=0.1", "LGCNConv(4, 2, connectivity=None"):
-        assert part in repr(lgcn)
-        assert part in repr(lgcn.frozen())
 
 
 def test_summary_of_pyg() -> None:
@@ -387,7 +188,14 @@ def test_summary_of_pyg() -> None:
     count = sum(parameter.numel() for parameter in conv.parameters())
     table = summary(conv, graph.x, graph.edge_index, graph.pos, graph.landmark_id, graph.confidence)
     assert "LGCNConv" in table and "[9, 4]" in table and f"{count:,}" in table
-    table = summary(LGCN(C, [4, 2], LearnableConnectivity(K), dense=True), *dense_inputs())
+    table = summary(DenseLGCN(C, [4, 2], LearnableConnectivity(K)), *random_landmarks(2, K, C))
     assert "DenseLGCNConv" in table and "[2, 5, 4]" in table
-    table = summary(Stack(2), graph.x, graph.edge_index, graph.pos, graph.landmark_id, graph.confidence)
+    table = summary(
+        LGCN(C, [4, 2], LearnableConnectivity(K)),
+        graph.x,
+        graph.edge_index,
+        graph.pos,
+        graph.landmark_id,
+        graph.confidence,
+    )
     assert "(connectivity)LearnableConnectivity" in table and "[9, 2]" in table

@@ -38,6 +38,7 @@ class LGCNConvBase(nn.Module):
         self.connectivity = connectivity
         self.shape_features = shape_features
         source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        # Linear layers reset themselves. The given connectivity may be trained already, and stays as it is.
         self.lin_self = Linear(target, out_channels, bias=bias)
         self.lin_neighbor = Linear(source if source < 0 else source + 2 * shape_features, out_channels, bias=False)
 

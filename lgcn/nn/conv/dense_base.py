@@ -1,7 +1,7 @@
 """The forward pass that dense layers share, for training and for inference."""
 
 from abc import abstractmethod
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from torch import Tensor, nn
 
@@ -33,29 +33,12 @@ class DenseConv(nn.Module):
         """
 
     @overload
-    def forward(
-        self,
-        x: Tensor,
-        pos: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | SharedEdges | None = ...,
-        mask: Tensor | None = ...,
-        return_connectivity: Literal[False] = ...,
-    ) -> Tensor: ...
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
 
     @overload
-    def forward(
-        self,
-        x: Tensor,
-        pos: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | SharedEdges | None = ...,
-        mask: Tensor | None = ...,
-        *,
-        return_connectivity: Literal[True],
-    ) -> tuple[Tensor, Tensor]: ...
+    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
 
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         pos: Tensor | None = None,
@@ -87,10 +70,9 @@ class DenseConv(nn.Module):
         check_shape("x", x, "B K C", C=self.initialize_lazily(x, x)[0])
         check_dense_inputs(x, pos, mask, self.shape_features)
         x = mask_rows(x, mask)
-        weight = dense_weights(self.connectivity, x, confidence, edge_weight, mask)
+        weight, complete = dense_weights(self.connectivity, x, confidence, edge_weight, mask)
         displacement = None
         if self.shape_features and pos is not None:
-            complete = mask is None and edge_weight is None and self.connectivity.sums_to_one
             displacement = mean_displacement(mask_rows(pos, mask), weight, complete)
         out = mask_rows(self.convolve(x, weight, displacement), mask)
         return (out, weight) if return_connectivity else out
@@ -126,8 +108,11 @@ def dense_weights(
     confidence: Tensor | None,
     edge_weight: Tensor | None,
     mask: Tensor | None,
-) -> Tensor:
+) -> tuple[Tensor, bool]:
     """Edge weights [B, K, K], given or computed, without edges of missing landmarks.
+
+    Returns:
+        Weights, and whether each row is known to sum to 1 and each landmark to be a neighbour.
 
     Raises:
         InputError: naming the argument.
@@ -138,9 +123,10 @@ def dense_weights(
     if edge_weight is None:
         if connectivity is None or confidence is None:
             raise InputError("Expected 'edge_weight' [B, K, K], or a connectivity and 'confidence' [B, K] (got None).")
-        return connectivity.dense(confidence, mask)
+        return connectivity.dense(confidence, mask), mask is None and connectivity.sums_to_one
     check_shape("edge_weight", edge_weight, "... K K", K=landmarks)
     if edge_weight.dim() > 2 and edge_weight.shape[0] != 1:
         check_shape("edge_weight", edge_weight, "B K K", B=images, K=landmarks)
     weight = edge_weight.expand(images, -1, -1)
-    return weight if mask is None else mask_weights(weight, mask.unsqueeze(-1), mask.unsqueeze(-2))
+    weight = weight if mask is None else mask_weights(weight, mask.unsqueeze(-1), mask.unsqueeze(-2))
+    return weight, False

@@ -42,16 +42,15 @@ class DenseLGCNConv(LGCNConvBase, DenseConv):
         bias: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, connectivity, shape_features, bias)
-        self.reset_parameters()
 
     def convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None) -> Tensor:
+        displacement = displacement if self.shape_features else None
         own, (of_features, of_displacement) = self.lin_self(x), self.neighbor_weights
         if narrows(x.shape[-1], self.out_channels):
             out = own + torch.bmm(edge_weight, x @ of_features.t())
-            return out if not self.shape_features else out + displacement @ of_displacement.t()
+            return out if displacement is None else out + displacement @ of_displacement.t()
         received = torch.bmm(edge_weight, x)
-        if self.shape_features:
-            assert displacement is not None
+        if displacement is not None:
             received = torch.cat([received, displacement], dim=-1)
         weight = self.lin_neighbor.weight
         return torch.addmm(own.flatten(0, 1), received.flatten(0, 1), weight.t()).view_as(own)

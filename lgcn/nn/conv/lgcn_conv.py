@@ -12,7 +12,7 @@ from torch_geometric.nn.aggr import MeanAggregation, MultiAggregation, SumAggreg
 from torch_geometric.typing import OptTensor, PairOptTensor, PairTensor, SparseTensor
 from torch_geometric.utils import is_sparse, to_edge_index
 
-from lgcn.checks import InputError, check_edges, check_ids, check_images, check_mask, check_shape, check_tensor
+from lgcn.checks import InputError, check_edges, check_ids, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase, SharedEdges, mask_rows, mask_weights
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
@@ -30,8 +30,10 @@ def _without_fusing(register: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class LGCNConv(LGCNConvBase, MessagePassing):
-    r"""Graph convolution with learnable connectivity and shape features, eq. 4 of "Facial Landmark Detection with
-    Learnable Connectivity Graph Convolutional Network" (L. Q. Nguyen et al., 2022).
+    r"""Graph convolution with learnable connectivity and shape features.
+
+    Eq. 4 of "Facial Landmark Detection with Learnable Connectivity Graph Convolutional Network" (L. Q. Nguyen et al.,
+    2022):
 
     .. math::
         \mathbf{h}'_i = \mathbf{W}_1 \mathbf{h}_i + \sum_{j \in \mathcal{N}(i)} e_{ij} \mathbf{W}_2
@@ -41,9 +43,9 @@ class LGCNConv(LGCNConvBase, MessagePassing):
     ``connectivity``.
 
     Features are transformed at the nodes, and displacements after their sum, which is exact: with
-    :math:`\mathbf{W}_2 = [\mathbf{W}_{2h}, \mathbf{W}_{2q}]` the sum is :math:`\sum_j e_{ij} \mathbf{W}_{2h} \mathbf{h}_j
-    + \mathbf{W}_{2q} \sum_j e_{ij} \mathbf{q}_{ij}`. On a CPU the first sum is a product with a sparse matrix, see
-    :meth:`message_and_aggregate`.
+    :math:`\mathbf{W}_2 = [\mathbf{W}_{2h}, \mathbf{W}_{2q}]` the sum is
+    :math:`\sum_j e_{ij} \mathbf{W}_{2h} \mathbf{h}_j + \mathbf{W}_{2q} \sum_j e_{ij} \mathbf{q}_{ij}`.
+    On a CPU the first sum is a product with a sparse matrix, see :meth:`message_and_aggregate`.
 
     Images that share one edge list need no block-diagonal batch: a leading axis B of ``x`` and of the other node
     inputs works as well.
@@ -100,7 +102,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             and type(self).message is LGCNConv.message
             and self.flow == "source_to_target"
         )
-        self.reset_parameters()
 
     register_propagate_forward_pre_hook = _without_fusing(MessagePassing.register_propagate_forward_pre_hook)
     register_propagate_forward_hook = _without_fusing(MessagePassing.register_propagate_forward_hook)
@@ -114,33 +115,14 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         super().reset_parameters()
 
     @overload
-    def forward(
-        self,
-        x: Tensor | PairTensor,
-        edge_index: Tensor | SparseTensor,
-        pos: Tensor | PairTensor | None = ...,
-        landmark_id: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | SharedEdges | None = ...,
-        mask: Tensor | None = ...,
-        return_connectivity: Literal[False] = ...,
-    ) -> Tensor: ...
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
 
     @overload
     def forward(
-        self,
-        x: Tensor | PairTensor,
-        edge_index: Tensor | SparseTensor,
-        pos: Tensor | PairTensor | None = ...,
-        landmark_id: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | SharedEdges | None = ...,
-        mask: Tensor | None = ...,
-        *,
-        return_connectivity: Literal[True],
+        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
 
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor | PairTensor,
         edge_index: Tensor | SparseTensor,
@@ -172,7 +154,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
                 is checked while compiling).
         """
         if isinstance(edge_weight, SharedEdges):
-            assert isinstance(x, Tensor) and not isinstance(pos, tuple)
+            assert isinstance(x, Tensor)
+            assert pos is None or isinstance(pos, Tensor)
             self.initialize_lazily(x, x)
             pos = pos if self.shape_features else None
             return self.convolve((x, x), edge_index, (pos, pos), edge_weight.weight)
@@ -227,7 +210,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             received = self.message_and_aggregate(edge_index, sent, edge_weight, pos, size[1])
         else:
             # propagate_type: (x: Tensor, alpha: Tensor, pos: PairOptTensor)
-            received = self.propagate(edge_index, x=sent, alpha=edge_weight, pos=pos, size=size)
+            received = self.propagate(edge_index, x=sent, alpha=edge_weight, pos=pos, size=size)  # type: ignore[operator]
         if self.shape_features:
             displacement = received[..., self.out_channels :] @ of_displacement.t()
             received = received[..., : self.out_channels] + displacement
@@ -275,7 +258,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         landmark_id, confidence = self.connectivity.check_nodes(landmark_id, confidence, mask)
         node = torch.arange(num_nodes, device=landmark_id.device)
         # edge_updater_type: (landmark_id: Tensor, confidence: Tensor, node: Tensor, mask: OptTensor)
-        return self.edge_updater(
+        return self.edge_updater(  # type: ignore[operator]
             edge_index,
             landmark_id=landmark_id.unsqueeze(-1),
             confidence=confidence.unsqueeze(-1),
@@ -340,7 +323,7 @@ def as_edge_list(edge_index: Tensor | SparseTensor) -> Tensor:
 
 def _pair(name: str, given: Tensor | PairTensor) -> PairTensor:
     """Source and target, the same tensor twice unless a pair is given."""
-    pair = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
+    pair: Any = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
     for each in pair:
-        check_tensor(name, each)
+        check_shape(name, each, "... N C")
     return pair

@@ -16,7 +16,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     precision of the running statistics. If no row is present, the running statistics stay as they are.
     """
 
-    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """Normalises rows.
 
         Args:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -134,18 +134,24 @@ class LandmarkRefiner(nn.Module):
         self.lgcn = lgcn(connectivity)
         self.later_visual_mlps = nn.ModuleList(build_mlp(visual_widths, visual_norm) for _ in further)
         self.later_lgcns = nn.ModuleList(lgcn(copy.deepcopy(connectivity)) for _ in further)
-        self.reset_parameters()
+        # The given connectivity may be trained already, and stays as it is; its copies do not.
+        for each in self.later_lgcns:
+            cast(DenseLGCN, each).reset_parameters()
+        self._clear_last_layers()
 
     def reset_parameters(self) -> None:
         """Resets all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
         for step in range(1 + len(self.later_lgcns)):
-            visual_mlp, lgcn = self._modules_of(step)
-            visual_mlp.reset_parameters()
-            lgcn.reset_parameters()
-            if self.output == "offset":
-                for parameter in lgcn.convs[-1].parameters():
+            for module in self._modules_of(step):
+                module.reset_parameters()
+        self._clear_last_layers()
+
+    def _clear_last_layers(self) -> None:
+        if self.output == "offset":
+            for step in range(1 + len(self.later_lgcns)):
+                for parameter in self._modules_of(step)[1].convs[-1].parameters():
                     nn.init.zeros_(parameter)
 
     def node_features(
@@ -170,27 +176,12 @@ class LandmarkRefiner(nn.Module):
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
     @overload
-    def forward(
-        self,
-        features: Tensor,
-        pos: Tensor,
-        confidence: Tensor,
-        mask: Tensor | None = ...,
-        return_connectivity: Literal[False] = ...,
-    ) -> Tensor: ...
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
 
     @overload
-    def forward(
-        self,
-        features: Tensor,
-        pos: Tensor,
-        confidence: Tensor,
-        mask: Tensor | None = ...,
-        *,
-        return_connectivity: Literal[True],
-    ) -> tuple[Tensor, Tensor]: ...
+    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
 
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         features: Tensor,
         pos: Tensor,

@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from torch import Tensor, nn
 from torch_geometric.nn import norm as pyg_norm
 from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
 from torch_geometric.typing import SparseTensor
 
-from lgcn.checks import InputError, check_edges, check_images, check_mask, check_shape
+from lgcn.checks import InputError, check_edges, check_images, check_mask, check_shape, check_tensor
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import SharedEdges, check_connectivity, mask_rows, mask_weights
 from lgcn.nn.conv.dense_base import check_dense_inputs, dense_weights
@@ -54,6 +54,7 @@ class LGCNBase(nn.Module):
         self.in_channels = in_channels
         self.channels = list(channels)
         self.shape_features = flags
+        self.bias = bias
         self.connectivity = connectivity
         self.act = _resolve_activation(act)
         self.dropout = nn.Dropout(dropout)
@@ -79,14 +80,16 @@ class LGCNBase(nn.Module):
 
     def _convert(self, other: type[_Stack]) -> _Stack:
         """The same stack in the other form, with the very same parameters and modules."""
-        bias = self.convs[0].lin_self.bias is not None
-        converted = other(
-            self.in_channels, self.channels, self.connectivity, act=None, shape_features=self.shape_features, bias=bias
-        )
+        options: dict[str, Any] = {"act": None, "shape_features": self.shape_features, "bias": self.bias}
+        converted = other(self.in_channels, self.channels, self.connectivity, **options)
         converted.act, converted.norms, converted.dropout = self.act, self.norms, self.dropout
         for mine, theirs in zip(self.convs, converted.convs, strict=True):
             theirs.lin_self, theirs.lin_neighbor = mine.lin_self, mine.lin_neighbor
         return converted.train(self.training)
+
+    def _input_channels(self, x: Tensor) -> int:
+        check_tensor("x", x)
+        return cast(Any, self.convs[0]).initialize_lazily(x, x)[0]
 
     def _run_layers(self, x: Tensor, mask: Tensor | None, **shared: Any) -> Tensor:
         """All layers. Missing nodes are cleared before and after; in between nobody reads them."""
@@ -128,33 +131,14 @@ class LGCN(LGCNBase):
         return self._convert(DenseLGCN)
 
     @overload
-    def forward(
-        self,
-        x: Tensor,
-        edge_index: Tensor | SparseTensor,
-        pos: Tensor | None = ...,
-        landmark_id: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | None = ...,
-        mask: Tensor | None = ...,
-        return_connectivity: Literal[False] = ...,
-    ) -> Tensor: ...
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
 
     @overload
     def forward(
-        self,
-        x: Tensor,
-        edge_index: Tensor | SparseTensor,
-        pos: Tensor | None = ...,
-        landmark_id: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | None = ...,
-        mask: Tensor | None = ...,
-        *,
-        return_connectivity: Literal[True],
+        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
 
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         edge_index: Tensor | SparseTensor,
@@ -184,7 +168,7 @@ class LGCN(LGCNBase):
                 is checked while compiling).
         """
         edges = as_edge_list(edge_index)
-        check_shape("x", x, "... N C", C=self.convs[0].initialize_lazily(x, x)[0])
+        check_shape("x", x, "... N C", C=self._input_channels(x))
         images, nodes = x.shape[:-2], x.shape[-2]
         check_edges("edge_index", edges, nodes)
         if any(self.shape_features) and pos is None:
@@ -236,29 +220,12 @@ class DenseLGCN(LGCNBase):
         return self._convert(LGCN)
 
     @overload
-    def forward(
-        self,
-        x: Tensor,
-        pos: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | None = ...,
-        mask: Tensor | None = ...,
-        return_connectivity: Literal[False] = ...,
-    ) -> Tensor: ...
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
 
     @overload
-    def forward(
-        self,
-        x: Tensor,
-        pos: Tensor | None = ...,
-        confidence: Tensor | None = ...,
-        edge_weight: Tensor | None = ...,
-        mask: Tensor | None = ...,
-        *,
-        return_connectivity: Literal[True],
-    ) -> tuple[Tensor, Tensor]: ...
+    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
 
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         pos: Tensor | None = None,
@@ -282,12 +249,11 @@ class DenseLGCN(LGCNBase):
             InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and nothing
                 is checked while compiling).
         """
-        check_shape("x", x, "B K C", C=self.convs[0].initialize_lazily(x, x)[0])
+        check_shape("x", x, "B K C", C=self._input_channels(x))
         check_dense_inputs(x, pos, mask, any(self.shape_features))
-        weight = dense_weights(self.connectivity, x, confidence, edge_weight, mask)
+        weight, complete = dense_weights(self.connectivity, x, confidence, edge_weight, mask)
         displacement = None
         if any(self.shape_features) and pos is not None:
-            complete = mask is None and edge_weight is None and self.connectivity.sums_to_one
             displacement = mean_displacement(mask_rows(pos, mask), weight, complete)
         out = self._run_layers(x, mask, edge_weight=SharedEdges(weight, displacement))
         return (out, weight) if return_connectivity else out
