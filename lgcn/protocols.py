@@ -200,8 +200,8 @@ PROTOCOLS.register(
         side="shorter",
         thresholds=(0.10, 0.08, 0.05),
         scheme_normalizers={"cofw29": "inter_pupil"},
-        source="ADNet, STAR, as their authors describe it: scale min(w, h) / 200 x 1.05, centre of the box. The box that their "
-        "files were made from and the origin of their points are unknown and assumed to be these. Their files have "
+        source="ADNet, STAR, as their authors describe it: scale min(w, h) / 200 x 1.05, centre of the box. The box "
+        "that their files were made from and the origin of their points are unknown and assumed here. Their files have "
         "different crops for training and testing; they normalise COFW by the pupils",
     ),
 )
