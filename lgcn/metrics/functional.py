@@ -15,17 +15,17 @@ def landmark_errors(preds: Tensor, target: Tensor, normalizer: Tensor, visibilit
     r"""Error of each landmark, :math:`\lVert \hat v_k - v_k \rVert_2 / d`.
 
     Args:
-        preds: [B, K, 2]. NaN or infinity where visible is an infinite error, not a missing one.
+        preds: [B, K, 2]. NaN or infinity at a visible landmark is an infinite error, not a missing one.
         target: [B, K, 2], same unit; may be NaN where not visible.
         normalizer: [B], the distance d in that unit, for instance between the outer eye corners.
-        visibility: [B, K], 0 where the landmark is missing. None: all are there.
+        visibility: [B, K], 0 where a landmark is missing; all are visible if None.
 
     Returns:
         [B, K], fractions, at least float32; NaN where not visible.
 
     Raises:
         InputError: if the shapes don't fit each other, the normaliser of an image with visible
-            landmarks is NaN, infinite, 0 or less, or a visible landmark of ``target`` is not finite.
+            landmarks is NaN, infinite or not positive, or a visible landmark of ``target`` is not finite.
     """
     check_shape("preds", preds, "B K 2")
     B, K, _ = preds.shape
@@ -88,9 +88,9 @@ def failure_rate(errors: Tensor, threshold: float = 0.10) -> Tensor:
         threshold: a fraction, as the errors are.
 
     Returns:
-        A scalar in [0, 1], NaN if there is no error to judge.
+        A scalar in [0, 1]; NaN if there is no error.
     """
-    errors = _judged(errors, threshold)
+    errors = _measured(errors, threshold)
     return (errors > threshold).to(errors).mean()
 
 
@@ -106,21 +106,21 @@ def auc_ced(errors: Tensor, threshold: float = 0.10) -> Tensor:
         threshold: a fraction, as the errors are.
 
     Returns:
-        A scalar in [0, 1], NaN if there is no error to judge.
+        A scalar in [0, 1]; NaN if there is no error.
     """
-    errors = _judged(errors, threshold)
+    errors = _measured(errors, threshold)
     return (threshold - errors).clamp(min=0.0).mean() / threshold
 
 
 def error_percentiles(errors: Tensor, percents: Sequence[float] = (90, 95, 99)) -> Tensor:
-    """The errors that these parts of the images stay below, interpolated between the two nearest.
+    """Percentiles of the errors of images, interpolated between the two nearest errors.
 
     Args:
         errors: [N], from :func:`normalized_mean_error`; NaN entries are left out.
         percents: in 0 ... 100.
 
     Returns:
-        [len(percents)], in the unit of ``errors``; NaN if there is no error, infinite where infinite errors begin.
+        [len(percents)], fractions as ``errors``; NaN if there is no error, infinite where infinite errors start.
     """
     check_shape("errors", errors, "N")
     if not all(0 <= percent <= 100 for percent in percents):
@@ -144,7 +144,7 @@ def cumulative_error_distribution(errors: Tensor, thresholds: Tensor) -> Tensor:
         thresholds: [T], fractions.
 
     Returns:
-        [T], in [0, 1]; NaN if there is no error to judge.
+        [T], in [0, 1]; NaN if there is no error.
     """
     check_shape("errors", errors, "N")
     check_shape("thresholds", thresholds, "T")
@@ -153,7 +153,7 @@ def cumulative_error_distribution(errors: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def check_threshold(threshold: float) -> float:
-    """Returns ``threshold`` if it can be one: errors are fractions, and 8 (%) for 0.08 is a common slip."""
+    """Returns ``threshold`` if it is a fraction: passing 8 (%) for 0.08 is a common mistake."""
     if not 0 < threshold <= 1:
         raise InputError(
             f"Expected 'threshold' to be a fraction of the normalising distance, above 0 and at most 1 "
@@ -162,7 +162,7 @@ def check_threshold(threshold: float) -> float:
     return threshold
 
 
-def _judged(errors: Tensor, threshold: float) -> Tensor:
+def _measured(errors: Tensor, threshold: float) -> Tensor:
     check_shape("errors", errors, "N")
     check_threshold(threshold)
     errors = errors.to(torch.promote_types(errors.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""The same figures as torchmetrics: sums and counts, which add up over batches and processes."""
+"""Metrics of landmark detectors as torchmetrics, accumulated over batches and processes; all fractions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
 
 
 class _NormalizedMetric(Metric):
-    """Errors over a normalising distance, which is given with each batch or computed from the truth."""
+    """Errors divided by a normalising distance, which is given with each batch or computed from the target."""
 
     full_state_update = False
     is_differentiable = False
@@ -48,23 +48,23 @@ class _NormalizedMetric(Metric):
 
 
 class LandmarkMetric(_NormalizedMetric):
-    """Mean over images of some function of their error.
+    """Mean over images of a function of their error.
 
-    The state is two numbers, the sum and the count of images, so streaming equals one-shot and
-    several processes equal one. Images without a visible landmark are not counted.
+    The state is a sum and a count of images, so the result does not depend on batches or processes. Images without a
+    visible landmark are not counted.
     ``update(preds, target, normalizer, visibility=None)`` takes the arguments of
     :func:`~lgcn.metrics.normalized_mean_error`; ``compute()`` is NaN before the first image.
 
-    A metric of your own overrides :meth:`per_image`.
+    Override :meth:`per_image` for a metric of your own.
 
     Args:
         scheme: name of a landmark scheme, or one. ``update(preds, target, visibility=...)`` then computes the
             normalising distance from ``target`` itself.
         normalizer: its name, ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``; the scheme's own if None.
-        **kwargs: of :class:`torchmetrics.Metric`.
+        **kwargs: arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        InputError: for a normaliser that the scheme has not, or one without a scheme.
+        InputError: for a normaliser that the scheme does not have, or one without a scheme.
     """
 
     total: Tensor
@@ -78,7 +78,7 @@ class LandmarkMetric(_NormalizedMetric):
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def per_image(self, errors: Tensor) -> Tensor:
-        """``errors`` [N], none NaN -> what is averaged, [N]."""
+        """The values [N] that are averaged, from ``errors`` [N] without NaN."""
         return errors
 
     def update(
@@ -129,8 +129,8 @@ class AUCCED(_ThresholdMetric):
 class PerLandmarkError(_NormalizedMetric):
     r"""NME of each landmark [K], :math:`\frac{1}{N_k} \sum_n \lVert \hat v_{nk} - v_{nk} \rVert_2 / d_n`.
 
-    The mean is over the :math:`N_k` images where landmark k is visible; NaN where there is none. The state is a sum
-    and a count for each landmark, which add up. ``update`` takes the arguments of :class:`LandmarkMetric`.
+    The mean is over the :math:`N_k` images in which landmark k is visible; NaN if there is none.
+    ``update`` takes the arguments of :class:`LandmarkMetric`.
 
     Args:
         num_landmarks: K; the scheme's if None.
@@ -173,7 +173,7 @@ class PerLandmarkError(_NormalizedMetric):
 class ErrorPercentiles(_NormalizedMetric):
     """Percentiles [P] of the NME of images, see :func:`~lgcn.metrics.error_percentiles`.
 
-    They cannot be added up: the state is the error of every image, gathered from all processes.
+    Percentiles cannot be accumulated: the state is the error of every image, gathered from all processes.
     ``update`` takes the arguments of :class:`LandmarkMetric`.
 
     Args:
@@ -214,15 +214,15 @@ def _like(errors: Tensor, state: Tensor) -> Tensor:
 
 
 def landmark_metrics(threshold: float = 0.10, prefix: str | None = None, **options: Any) -> MetricCollection:
-    """NME, FR and AUC together, keys "nme", "fr" and "auc" (fractions), with ``prefix`` before them.
+    """NME, FR and AUC in one collection, with the keys "nme", "fr" and "auc"; all are fractions.
 
     Args:
-        threshold: of FR and AUC, a fraction.
-        prefix: of the keys.
-        **options: of :class:`LandmarkMetric`, for instance ``scheme``.
+        threshold: threshold of FR and AUC, a fraction.
+        prefix: prefix of the keys.
+        **options: arguments of :class:`LandmarkMetric`, for instance ``scheme``.
     """
-    # torchmetrics would let metrics share one state for good if their states are equal after the first batch,
-    # which FR and AUC are (both 0) where that batch holds no visible landmark.
+    # torchmetrics would share one state between metrics whose states are equal after the first batch. Those of FR and
+    # AUC are (both 0) if that batch has no visible landmark.
     return MetricCollection(
         {
             "nme": NormalizedMeanError(**options),

@@ -25,14 +25,14 @@ def test_named_protocols_are_explained(capsys: pytest.CaptureFixture[str]) -> No
     text = printed(capsys, "official", "official")
     words = " ".join(text.split())
     assert get_protocol("official").description in words
-    assert "from: the released code of the paper" in words
+    assert "source: the released code of the paper" in words
     assert words.count("letterboxed") == 1 and "spiga" not in text
 
 
 def test_markdown_and_json_hold_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     rows = printed(capsys, "--markdown").splitlines()
     assert len({row.count("|") for row in rows}) == 1
-    assert rows[2].startswith("| `zero_based` | landmarks | 1.25 |")
+    assert [cell.strip() for cell in rows[2].split("|")][1:4] == ["`zero_based`", "landmarks", "1.25"]
     (spiga,) = json.loads(printed(capsys, "spiga", "--json"))
     assert (spiga["name"], spiga["enlargement"], spiga["thresholds"]) == ("spiga", 1.6, [0.1, 0.08])
 
