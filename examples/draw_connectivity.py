@@ -1,8 +1,8 @@
-"""What covering part of a face does to the learned edge weights: pictures for `lgcn connectivity`, and figures.
+"""Cover parts of a face and compare the learned edge weights; the images can be given to `lgcn connectivity`.
 
     python examples/draw_connectivity.py [--output DIR]
 
-Covers parts of the face of examples/astronaut.jpg (NASA, public domain), writes each picture and the box of the face
+Covers parts of the face of examples/astronaut.jpg (NASA, public domain), writes each image and the box of the face
 to DIR, and prints how the confidences and the weights of the covered landmarks change.
 """
 
@@ -33,16 +33,16 @@ boxes = [f"{PHOTO.name},{box}"]
 
 print(f"{'covered':>12} {'landmarks':>9} {'confidence':>15} {'weight they get':>17} {'(equal)':>8} {'moved':>6}")
 for name, (x0, y0, x1, y1) in PATCHES.items():
-    picture = photo.copy()
-    picture[y0:y1, x0:x1] = GREY
-    Image.fromarray(picture).save(args.output / f"{name}.png")
+    covered_photo = photo.copy()
+    covered_photo[y0:y1, x0:x1] = GREY
+    Image.fromarray(covered_photo).save(args.output / f"{name}.png")
     boxes.append(f"{name}.png,{box}")
-    # The box of the face as it was found before: the search may miss a covered face.
-    (hidden,) = predictor(picture, boxes=seen.box, return_connectivity=True)
+    # With the box of the uncovered face: the detector may miss a covered one.
+    (hidden,) = predictor(covered_photo, boxes=seen.box, return_connectivity=True)
     x, y = seen.landmarks.T
     covered = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
     confidence = [face.confidence[covered].mean() for face in (seen, hidden)]
-    # Of what the landmarks in plain sight take from their neighbours, the part that comes from the covered ones.
+    # The share of the weights of visible landmarks that falls on covered neighbours.
     got = [face.connectivity[~covered][:, covered].sum(dim=1).mean() for face in (seen, hidden)]
     equal = covered.sum() / (len(covered) - 1)
     moved = (hidden.connectivity - seen.connectivity).abs().sum(dim=1).mean() / 2
@@ -52,4 +52,4 @@ for name, (x0, y0, x1, y1) in PATCHES.items():
     )
 
 (args.output / "boxes.csv").write_text("\n".join(boxes) + "\n")
-print(f"wrote {len(PATCHES)} pictures and boxes.csv to {args.output}")
+print(f"wrote {len(PATCHES)} images and boxes.csv to {args.output}")

@@ -1,8 +1,8 @@
-"""Landmarks of a photo through the Python API, and a picture of them.
+"""Predict the landmarks of a photo with the Python API, and draw them.
 
     python examples/predict_photo.py [PHOTO] [--output OVERLAY]
 
-Without PHOTO it takes examples/astronaut.jpg (NASA, public domain).
+The default is examples/astronaut.jpg (NASA, public domain).
 """
 
 import argparse
@@ -14,7 +14,7 @@ from lgcn.visualization import save_overlay
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("photo", nargs="?", type=Path, default=Path(__file__).with_name("astronaut.jpg"))
 parser.add_argument("--model", default="lgcn-68", help="shipped name, folder or .ckpt file")
-parser.add_argument("--output", type=Path, default=Path("overlay.png"), help="picture to write")
+parser.add_argument("--output", type=Path, default=Path("overlay.png"), help="image to write")
 args = parser.parse_args()
 
 predictor = LandmarkPredictor.from_pretrained(args.model)

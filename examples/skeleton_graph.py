@@ -1,9 +1,9 @@
-"""A graph that is neither a face nor complete: the joints of a person, some of them badly seen.
+"""Train one layer on a graph that is neither a face nor complete: the joints of a person, some of them occluded.
 
     python examples/skeleton_graph.py
 
-Joints are joined as bones join them. Each is measured with noise, and those that are hidden with much more of it; a
-detector would say so by a low confidence. One layer learns to listen to the neighbours that were seen well.
+Edges are the bones. Each joint is measured with noise, a hidden one with much more and with a low confidence, as from a
+detector. The layer learns to weight visible neighbours more.
 """
 
 import torch

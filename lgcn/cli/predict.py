@@ -9,7 +9,7 @@ from lgcn.cli.images import find_images, predict_images, prepare_images, read_bo
 from lgcn.cli.messages import counted, short_warnings, tell
 from lgcn.cli.output_folder import OutputFolder
 from lgcn.cli.standard_output import StandardOutput
-from lgcn.cli.stopping import exit_status, stoppable
+from lgcn.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     from lgcn.predict import BoxTable, LandmarkPredictor
@@ -85,7 +85,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts and writes; 2 if an input could not be used, 130 or 143 if stopped, else 0."""
+    """Predicts and writes; 2 if an input could not be used, else 0."""
     _check_options(args)
     images, problems = find_images(args.images, recursive=args.recursive)
     if len(args.images) == 1 and problems:
@@ -109,13 +109,8 @@ def run(args: argparse.Namespace) -> int:
         predictor = load_predictor(args)
         if args.edges:
             _check_graph(predictor, args.model)
-        try:
-            with stoppable(), short_warnings():
-                _predict(predictor, images, table, target, args, problems)
-        except KeyboardInterrupt as stop:
-            by = str(stop) or "Ctrl-C"
-            tell("note", f"Stopped by {by} after {target.num_images} of {len(images)} images. {target.describe()}.")
-            return exit_status(stop)
+        with stoppable(), short_warnings():
+            _predict(predictor, images, table, target, args, problems)
         if args.output is not None and target.num_images:
             tell("note", f"{target.describe()}.")
     if problems:
@@ -141,18 +136,16 @@ def _predict(
         for image, faces in predict_images(predictor, prepared, args.edges > 0):
             target.write(image, faces, scheme)
         target.finish()
-    except KeyboardInterrupt:
-        target.finish()
-        raise
-    except Exception as first:
+    except BaseException as first:
         try:
             target.finish()
         except Exception as second:
-            # The landmarks stay in the part file.
+            # A full disk, for instance: the landmarks stay in the part file.
             if str(second) != str(first):
                 tell("error", second)
         if target.num_images:
-            tell("note", f"Stopped by an error after {target.num_images} of {len(images)} images. {target.describe()}.")
+            by = str(first) or "Ctrl-C" if isinstance(first, KeyboardInterrupt) else "an error"
+            tell("note", f"Stopped by {by} after {target.num_images} of {len(images)} images. {target.describe()}.")
         raise
 
 

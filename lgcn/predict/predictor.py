@@ -50,7 +50,7 @@ class LandmarkPredictor:
     the cascade, 3.13, 3.11, 3.12 % from the annotated boxes.
 
     Args:
-        detector: is put into eval mode, and runs on the device where it is.
+        detector: its form for inference is used, as it is now, on the device where it is.
         face_detector: detects the faces in images without given boxes; scikit-image's cascade if None.
         passes: how often a face is cropped and predicted, 1 or more.
         batch_size: faces in a batch.
@@ -81,8 +81,7 @@ class LandmarkPredictor:
         if not 0 <= min_confidence <= 1:
             raise InputError(f"Expected 'min_confidence' to be in [0, 1] (got {min_confidence}).")
         self.detector = detector
-        # What runs. The one place to exchange the detector for a faster form of itself.
-        self._network = detector.eval()
+        self._network = detector.for_inference()
         self.passes = passes
         self.batch_size = batch_size
         self.min_confidence = min_confidence

@@ -1,4 +1,4 @@
-"""Pictures of what a detector has found."""
+"""Plots and overlays of predictions."""
 
 from lgcn.visualization.ced import plot_ced, save_ced_csv
 from lgcn.visualization.connectivity import draw_connectivity

@@ -1,4 +1,4 @@
-"""Cumulative error distributions as a figure and as CSV: what part of the faces stays below an error."""
+"""Cumulative error distributions as a plot and as CSV: the fraction of faces whose error is below a threshold."""
 
 import csv
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from lgcn.checks import InputError, check_shape
 from lgcn.evaluation.formatting import threshold_title
-from lgcn.files import replace_when_done
+from lgcn.files import escape_name, printable, replace_when_done, write_from_memory
 from lgcn.metrics import auc_ced, check_threshold, cumulative_error_distribution, failure_rate
 from lgcn.visualization.layout import fit_text, shorten_paths
 
-# Told apart by people with any of the common colour blindnesses (Okabe and Ito 2008), the darkest first; line styles
-# tell the curves apart once more, and in print without colours.
+# Distinguishable with any of the common colour blindnesses (Okabe and Ito 2008), the darkest first; line styles
+# distinguish the curves in print without colours too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
@@ -49,7 +49,7 @@ def plot_ced(
     figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     at, more_lines, legend_size = f"@{threshold_title(threshold)}", 0, 8.0
-    names = shorten_paths(list(results))
+    names = shorten_paths([printable(name) for name in results])
     for number, (name, errors) in enumerate(zip(names, results.values(), strict=True)):
         judged = errors[~errors.isnan()].double().cpu().sort().values
         inside = judged[judged <= threshold]
@@ -79,15 +79,15 @@ def plot_ced(
     # The legend lies beneath the axes, where it hides no curve.
     figure.legend(loc="outside lower center", fontsize=legend_size, frameon=False, handlelength=3.5)
     if title:
-        (title,) = shorten_paths([title])
+        (title,) = shorten_paths([printable(title)])
         lines, size = fit_text(title, _WIDTH - 1.0, 10.0)
         axes.set_title("\n".join(lines), fontsize=size, parse_math=False)
         more_lines += len(lines) - 1
     figure.set_figheight(_HEIGHT + _LINE * more_lines)
     if path is not None:
         FigureCanvasAgg(figure)
-        with replace_when_done(path) as beside:
-            figure.savefig(beside)
+        with write_from_memory(path) as buffer:
+            figure.savefig(buffer, format=Path(path).suffix[1:] or None)
     return figure
 
 
@@ -108,9 +108,9 @@ def save_ced_csv(results: Mapping[str, Tensor], threshold: float, path: str | Pa
         raise InputError(f"Expected 'num_points' to be 2 or more (got {num_points}).")
     x = threshold * torch.arange(num_points, dtype=torch.float64) / (num_points - 1)
     curves = [cumulative_error_distribution(errors.double().cpu(), x).tolist() for errors in results.values()]
-    with replace_when_done(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with replace_when_done(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["nme", *results])
+        writer.writerow(["nme", *(escape_name(name) for name in results)])
         writer.writerows([f"{value:.6g}" for value in row] for row in zip(x.tolist(), *curves, strict=True))
 
 

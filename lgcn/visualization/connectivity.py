@@ -1,4 +1,4 @@
-"""The learned graph of each picture: the strongest edges into chosen landmarks, and all edge weights as a heat map."""
+"""Plot the learned graph of each image: the strongest edges into chosen landmarks, and a heat map of all weights."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -30,14 +30,14 @@ def draw_connectivity(
     heat_map: bool = True,
     titles: Sequence[str] | None = None,
 ) -> Figure:
-    r"""A figure of the edge weights :math:`e_{ij}` that a detector has computed for one picture or several.
+    r"""A figure of the edge weights :math:`e_{ij}` that a detector has computed for one or several images.
 
-    Above, as in the paper's figure 3, a row for each picture and a column for each chosen landmark i (blue): the
+    Top, as in the paper's figure 3: a row for each image and a column for each chosen landmark i (blue): the
     strongest edges into it, from its neighbours j (yellow), as wide and as opaque as :math:`e_{ij}` is large.
-    Below, a heat map for each picture: row i, the receiving landmark, column j, its neighbour; landmarks
+    Bottom: a heat map for each image, with row i, the receiving landmark, column j, its neighbour; landmarks
     stand in the order of the contours of the scheme, after which the axes are labelled, and small marks on the
     right point at the chosen rows. Its colours are logarithmic, white at the uniform weight (1 / (K - 1) without
-    self loops, 1 / K with them), and grey where there is no edge. All pictures share one scale of widths and one
+    self loops, 1 / K with them), and grey where there is no edge. All images share one scale of widths and one
     of colours.
 
     Where some weights are negative, as a raw :class:`lgcn.nn.AdjacencyConnectivity` may learn them, edges are as
@@ -45,31 +45,31 @@ def draw_connectivity(
     and white at 0.
 
     Args:
-        images: one picture, or a list of them: path, Pillow image, uint8 array [H, W, 3] or tensor [3, H, W], RGB.
-        faces: one face of each picture, as :class:`lgcn.predict.LandmarkPredictor` returns them if called with
-            ``return_connectivity=True``; repeat a picture to draw several faces of it.
+        images: one image, or a list of them: path, Pillow image, uint8 array [H, W, 3] or tensor [3, H, W], RGB.
+        faces: one face of each image, as :class:`lgcn.predict.LandmarkPredictor` returns them if called with
+            ``return_connectivity=True``; repeat an image to draw several of its faces.
         scheme: whose landmarks they are.
         landmarks: names in the scheme, or numbers from 0; none for heat maps alone.
         strongest: edges into each of them, n; all K - 1 if that is fewer; 0 for heat maps alone, in which the
             landmarks are marked. An edge of weight 0 is none.
         heat_map: False to draw the edges alone.
-        titles: what each picture is called; names of files, or "picture 1" and so on, if None.
+        titles: of the images; names of files, or "image 1" and so on, if None.
 
     Returns:
-        A figure made without pyplot, which nothing has to close: ``figure.savefig(path, dpi=200)``.
+        A figure created without pyplot, so that it need not be closed: ``figure.savefig(path, dpi=200)``.
 
     Raises:
-        InputError: for a face without connectivity or of another scheme, weights that are not finite, a landmark
-            that the scheme has not (near names are listed), or nothing to draw.
+        InputError: for a face without connectivity or of another scheme, weights that are not finite, an unknown
+            landmark (similar names are listed), or nothing to draw.
     """
     scheme = get_scheme(scheme)
-    pictures: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+    sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
     found = [faces] if isinstance(faces, Face) else list(faces)
-    titles = _titles(pictures) if titles is None else list(titles)
-    if not len(pictures) == len(found) == len(titles) or not 1 <= len(found) <= MOST_FACES:
+    titles = _titles(sources) if titles is None else list(titles)
+    if not len(sources) == len(found) == len(titles) or not 1 <= len(found) <= MOST_FACES:
         raise InputError(
-            f"Expected one picture, one face and one title for each row of the figure, 1 to {MOST_FACES} of them "
-            f"(got {len(pictures)} pictures, {len(found)} faces and {len(titles)} titles)."
+            f"Expected one image, one face and one title for each row of the figure, 1 to {MOST_FACES} of them "
+            f"(got {len(sources)} images, {len(found)} faces and {len(titles)} titles)."
         )
     chosen = find_landmarks(scheme, landmarks)
     check_at_least("strongest", strongest, 0)
@@ -79,7 +79,7 @@ def draw_connectivity(
     uniform = min(map(uniform_weight, weights))
     parts: list[EdgeGrid | HeatMaps] = []
     if chosen and strongest:
-        parts.append(EdgeGrid(pictures, found, weights, titles, scheme, chosen, strongest, uniform))
+        parts.append(EdgeGrid(sources, found, weights, titles, scheme, chosen, strongest, uniform))
     if heat_map:
         parts.append(HeatMaps(weights, titles, scheme, chosen, uniform))
     width = max(part.width for part in parts)
@@ -95,7 +95,7 @@ def find_landmarks(scheme: LandmarkScheme, landmarks: Sequence[str | int]) -> li
     """Numbers, from 0, of landmarks that are given by name or number, each once.
 
     Raises:
-        InputError: for one that the scheme has not, listing names that are like it.
+        InputError: for an unknown landmark, listing similar names.
     """
     found: list[int] = []
     for each in [landmarks] if isinstance(landmarks, str | int) else landmarks:
@@ -126,10 +126,10 @@ def _number(word: str | int) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def _titles(pictures: Sequence[ImageLike]) -> list[str]:
+def _titles(images: Sequence[ImageLike]) -> list[str]:
     return [
-        Path(each).name if isinstance(each, str | Path) else f"picture {number}"
-        for number, each in enumerate(pictures, start=1)
+        Path(each).name if isinstance(each, str | Path) else f"image {number}"
+        for number, each in enumerate(images, start=1)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Many faces on one sheet, with the landmarks that were found and those that are true."""
+"""Contact sheets: many faces in one figure, with predicted and true landmarks."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from lgcn.checks import InputError, check_shape
-from lgcn.files import replace_when_done
+from lgcn.files import printable, write_from_memory
 from lgcn.geometry import crop_affine, crop_region, landmark_box, transform_points, warp_image
 from lgcn.schemes import LandmarkScheme
 from lgcn.visualization.layout import fit_text, shorten_paths, text_width
 
-# Told apart by people with any of the common colour blindnesses, and against skin (Okabe and Ito 2008).
+# Distinguishable with any of the common colour blindnesses, and against skin (Okabe and Ito 2008).
 _FOUND, _TRUE, _BETWEEN = "#56d9ff", "#ff8c1a", "#ffffff"
 _RIGHT, _LEFT, _MIDDLE = _TRUE, "#1fe0a8", "#ffffff"
 
@@ -70,7 +70,7 @@ def cut_tile(
     scheme: LandmarkScheme | None = None,
     occlusion: Tensor | None = None,
 ) -> Tile:
-    """A tile with the square around a box of a picture, or a larger one that shows the landmarks found beyond it.
+    """A tile with the square around a box of an image, or a larger one that shows the landmarks found beyond it.
 
     Args:
         image: uint8 [3, H, W].
@@ -118,7 +118,7 @@ def draw_contact_sheet(tiles: Sequence[Tile], *, columns: int = 4, title: str = 
     width = max(_LEAST_WIDTH, columns * _TILE)
     marks = _marks(tiles)
     legend = sum(0.45 + text_width(str(mark.get_label()), _LEGEND_FONT) for mark in marks)
-    (title,) = shorten_paths([title])
+    (title,) = shorten_paths([printable(title)])
     beside = text_width(title, _TITLE_FONT) <= width - 0.15 - legend
     lines, size = fit_text(title, width - 0.1, _TITLE_FONT)
     head = _HEAD if beside or not title else _HEAD + _LINE * (len(lines) - (not marks))
@@ -150,11 +150,11 @@ def draw_contact_sheet(tiles: Sequence[Tile], *, columns: int = 4, title: str = 
 
 
 def save_contact_sheet(path: str | Path, tiles: Sequence[Tile], *, columns: int = 4, title: str = "") -> None:
-    """Writes :func:`draw_contact_sheet` to a picture file, whole or not at all."""
+    """Writes :func:`draw_contact_sheet` to an image file, whole or not at all."""
     figure = draw_contact_sheet(tiles, columns=columns, title=title)
     FigureCanvasAgg(figure)
-    with replace_when_done(path) as beside:
-        figure.savefig(beside)
+    with write_from_memory(path) as buffer:
+        figure.savefig(buffer, format=Path(path).suffix[1:] or None)
 
 
 def _marks(tiles: Sequence[Tile]) -> list[Line2D]:
@@ -194,7 +194,7 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if tile.caption:
-        axes.set_xlabel(tile.caption, fontsize=6.5, labelpad=2, parse_math=False)
+        axes.set_xlabel("\n".join(map(printable, tile.caption.split("\n"))), fontsize=6.5, labelpad=2, parse_math=False)
 
 
 def _draw_annotation(axes: Axes, pos: Tensor, scheme: LandmarkScheme, occlusion: Tensor | None) -> None:

@@ -1,4 +1,4 @@
-"""The paper's figure 3: pictures downwards, chosen landmarks to the right, the strongest edges into each."""
+"""Grid of the paper's figure 3: a row for each image, a column for each chosen landmark, with its strongest edges."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +15,12 @@ from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme
 from lgcn.visualization.layout import GAP, LINE, PAGE, SMALL_FONT, Page
 
-# Told apart by people with any of the common colour blindnesses (Okabe and Ito 2008).
+# Distinguishable with any of the common colour blindnesses (Okabe and Ito 2008).
 _RECEIVING = "#56d9ff"
 _EDGE = "#ffe14d"
 _NEGATIVE_EDGE = "#ff6ec7"
 _DARK = "#404040"
-# Of the pictures, which are grey: bright and coloured edges stand out.
+# Of the images, drawn in grey: bright and coloured edges stand out.
 _BRIGHTNESS = 0.75
 
 # Inches: sides of a panel, least and most, and the least width of the legend; points: the strongest edge.
@@ -32,11 +32,11 @@ _Extent = tuple[float, float, float, float]
 
 
 class EdgeGrid:
-    """Pictures downwards, chosen landmarks to the right: the strongest edges into each."""
+    """A row for each image, a column for each chosen landmark, with the strongest edges into it."""
 
     def __init__(
         self,
-        pictures: Sequence[ImageLike],
+        images: Sequence[ImageLike],
         faces: Sequence[Face],
         weights: Sequence[Tensor],
         titles: Sequence[str],
@@ -45,7 +45,7 @@ class EdgeGrid:
         strongest: int,
         uniform: float,
     ) -> None:
-        self.pictures, self.faces, self.titles, self.scheme = pictures, faces, titles, scheme
+        self.images, self.faces, self.titles, self.scheme = images, faces, titles, scheme
         self.uniform = uniform
         self.edges = [[strongest_into(i, weight, strongest) for i in chosen] for weight in weights]
         self.chosen = chosen
@@ -62,10 +62,10 @@ class EdgeGrid:
         left = x + LINE + (self.width - LINE - len(self.chosen) * step) / 2
         for column, i in enumerate(self.chosen):
             page.text(left + column * step + self.side / 2, y + LINE / 2, self.scheme.names[i], self.side)
-        for row, (picture, face) in enumerate(zip(self.pictures, self.faces, strict=True)):
+        for row, (image, face) in enumerate(zip(self.images, self.faces, strict=True)):
             top = y + LINE + row * step
             page.text(left - LINE / 2, top + self.side / 2, self.titles[row], self.side, rotation=90)
-            crop, extent, frame = _crop(as_image_tensor(picture), face)
+            crop, extent, frame = _crop(as_image_tensor(image), face)
             for column, i in enumerate(self.chosen):
                 axes = page.axes(left + column * step, top, self.side, self.side)
                 axes.imshow(crop, extent=extent, cmap="gray", vmin=0, vmax=255, interpolation="bicubic", aspect="auto")
@@ -121,7 +121,7 @@ def strongest_into(i: int, weight: Tensor, strongest: int) -> tuple[Tensor, Tens
 
 
 def _crop(pixels: Tensor, face: Face) -> tuple[np.ndarray, _Extent, _Extent]:
-    """The part of a picture [h, w] around a face, dark and grey, its extent, and the square that is seen of it."""
+    """The part of an image [h, w] around a face, darkened and grey; its extent; and the visible square."""
     x0, y0, x1, y1 = landmark_box(face.landmarks).tolist()
     half = 0.62 * max(x1 - x0, y1 - y0, 8.0)
     middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
@@ -145,6 +145,6 @@ def _add_lines(axes: Axes, lines: list[Any], share: list[float]) -> None:
     widths = np.maximum(0.5, _WIDEST_EDGE * size)
     opacity = 0.35 + 0.65 * size
     drawn = LineCollection(lines, colors=_colours(share), linewidths=widths, alpha=opacity, capstyle="round", zorder=2)
-    # Agg would move it to whole pixels.
+    # Agg would round it to whole pixels.
     drawn.set_snap(False)
     axes.add_collection(drawn, autolim=False)

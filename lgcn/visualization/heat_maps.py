@@ -16,7 +16,7 @@ from torch import Tensor
 from lgcn.schemes import Contour, LandmarkScheme
 from lgcn.visualization.layout import FONT, GAP, LINE, PAGE, SMALL_FONT, TEXT, Page
 
-# Blue below the uniform weight (below 0 where some weights are negative), red above, white at it; told apart by people
+# Blue below the uniform weight (below 0 where some weights are negative), red above, white at it; distinguishable
 # with any of the common colour blindnesses.
 _COLOURS = "RdBu_r"
 _NO_EDGE = "#8c8c8c"
@@ -28,7 +28,7 @@ _BAR, _BAR_NAMES = 0.12, 0.86
 
 
 class HeatMaps:
-    """The weights of each picture side by side, row i receiving from column j."""
+    """The weights of each image side by side, row i receiving from column j."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class HeatMaps:
         middles = ends - 0.5 - np.diff(ends, prepend=0) / 2
         names = [region.name for region in self.regions]
         gap = 1.15 * SMALL_FONT / (72 * self.side) * len(self.order)
-        places = _apart(middles.tolist(), gap, len(self.order) - 1.0)
+        places = _spread(middles.tolist(), gap, len(self.order) - 1.0)
         style: dict[str, Any] = {"linewidth": 0.4, "color": "black", "alpha": 0.45}
         for border in borders:
             axes.axvline(border, **style)
@@ -143,7 +143,7 @@ def _regions(scheme: LandmarkScheme, most: int) -> list[Contour]:
     return regions
 
 
-def _apart(places: list[float], gap: float, last: float) -> list[float]:
+def _spread(places: list[float], gap: float, last: float) -> list[float]:
     """Places in ascending order, moved by as much as it takes for ``gap`` between them, all in 0 to ``last``."""
     gap = min(gap, last / max(1, len(places) - 1))
     moved: list[float] = []

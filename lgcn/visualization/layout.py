@@ -1,4 +1,4 @@
-"""A figure that is laid out in inches, with the sizes and colours that its parts share, and text that has to fit."""
+"""Page layout in inches: common sizes and colours, and text that is fitted into its room."""
 
 import re
 import textwrap
@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+
+from lgcn.files import printable
 
 PAGE = 7.2
 """Inches: the width of a page of two columns, where no text of the figure is scaled down."""
@@ -63,6 +65,7 @@ class Page:
 
     def text(self, x: float, y: float, text: str, room: float, rotation: float = 0) -> None:
         """Centred at (x, y), as small as it must be to be at most ``room`` inches long."""
+        text = printable(text)
         # 0.58 of its size is the mean width of a letter.
         size = min(FONT, 72 * room / (0.58 * max(1, len(text))))
         place = (_MARGIN + x) / self.width, 1 - (_MARGIN + y) / self.height

@@ -16,6 +16,7 @@ from lgcn.cli.main import main
 from lgcn.cli.stopping import Stopped, exit_status, stoppable
 from lgcn.models import create_detector
 from lgcn.predict import LandmarkPredictor, read_boxes
+from lgcn.predict.part_file import PartFile
 
 COUNT, STOP = 8, 5
 
@@ -132,6 +133,22 @@ def test_a_run_that_is_killed_leaves_a_part_file(words: list[str], tmp_path: Pat
     assert main([*run, "--overwrite"]) == 0
     assert len(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == COUNT
     assert not part.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_signal_with_no_room_for_the_final_file_leaves_the_part_file(  # type: ignore[no-untyped-def]
+    words: list[str], act_at_stop, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: PartFile, num_landmarks: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PartFile, "finish", refuse)
+    act_at_stop(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert main([*words, "--output", str(tmp_path / "out")]) == 143
+    printed = capsys.readouterr().err
+    part = tmp_path / "out" / "landmarks.part.jsonl"
+    assert "No space left on device" in printed and f"{STOP} images; written: {part}." in printed
+    assert names([json.loads(line) for line in part.read_text().splitlines()]) == DONE
 
 
 def test_an_error_in_the_middle_leaves_what_is_done(  # type: ignore[no-untyped-def]

@@ -26,6 +26,9 @@ class SpotDetector(nn.Module):
         self.bias = nn.Parameter(torch.tensor(bias))
         self.batches: list[Tensor] = []
 
+    def for_inference(self) -> "SpotDetector":
+        return self.eval()
+
     def forward(self, images: Tensor, return_connectivity: bool = False) -> DetectorOutput:
         self.batches.append(images)
         assert not self.training

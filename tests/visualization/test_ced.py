@@ -63,7 +63,7 @@ def test_eight_curves_can_be_told_apart_without_colours() -> None:
     assert max(luminance) < 0.7, "visible on white"
 
 
-def test_the_file_is_a_image_with_ink_of_every_curve(tmp_path: Path) -> None:
+def test_the_file_is_an_image_with_ink_of_every_curve(tmp_path: Path) -> None:
     path = tmp_path / "new" / "ced.png"
     plot_ced(ERRORS, 0.10, path, title="a_title with $ and % and _")
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)

@@ -45,7 +45,7 @@ def drawn(figure: Figure) -> np.ndarray:
 
 
 def edges_of(axes: Axes) -> dict[tuple[tuple[float, float], ...], float]:
-    """From and to, in pixels of the picture, and the width of each edge in a panel."""
+    """From and to, in pixels of the image, and the width of each edge in a panel."""
     found: dict[tuple[tuple[float, float], ...], float] = {}
     for lines in (each for each in axes.collections if isinstance(each, LineCollection)):
         ends = [tuple(tuple(point) for point in line.tolist()) for line in lines.get_segments()]
@@ -110,7 +110,7 @@ def test_negative_weights_have_colours_that_are_linear_and_white_at_0() -> None:
     figure = draw_connectivity([IMAGE, IMAGE], [face(SIGNED), face()], SCHEME)
     for axes, weight in zip(maps(figure), (SIGNED, WEIGHT), strict=True):
         (image,) = axes.images
-        assert (image.norm.vmin, image.norm.vmax) == pytest.approx((-1.4, 1.4)), "of all pictures"
+        assert (image.norm.vmin, image.norm.vmax) == pytest.approx((-1.4, 1.4)), "of all images"
         assert np.allclose(image.cmap(float(image.norm(0)))[:3], 0.97, atol=0.01)
         shown = torch.from_numpy(image.get_array().filled(0)).float()
         assert torch.allclose(shown, weight[ORDER, :][:, ORDER])
@@ -205,17 +205,17 @@ def test_images_share_their_scales() -> None:
     first, second = (axes.images[0].norm for axes in maps(figure))
     assert (first.vmin, first.vmax) == (second.vmin, second.vmax)
     assert first.vmax == pytest.approx(0.9), "the largest of all"
-    # Rows are pictures, columns are landmarks.
+    # Rows are images, columns are landmarks.
     places = [axes.get_position() for axes in panels(figure)]
     assert places[0].y0 == places[1].y0 > places[2].y0
     assert places[0].x0 == places[2].x0 < places[1].x0
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("ibug68", 1), *((name, 3) for name in SCHEMES)])
-def test_every_scheme_is_drawn_legibly(name: str, pictures: int) -> None:
+@pytest.mark.parametrize(("name", "images"), [("ibug68", 1), *((name, 3) for name in SCHEMES)])
+def test_every_scheme_is_drawn_legibly(name: str, images: int) -> None:
     scheme = get_scheme(name)
-    faces = [random_face(scheme.num_landmarks) for _ in range(pictures)]
-    figure = draw_connectivity([IMAGE] * pictures, faces, scheme, [0, scheme.num_landmarks - 1])
+    faces = [random_face(scheme.num_landmarks) for _ in range(images)]
+    figure = draw_connectivity([IMAGE] * images, faces, scheme, [0, scheme.num_landmarks - 1])
     _check_layout(figure)
 
 
@@ -262,7 +262,7 @@ def test_titles_are_those_of_files(tmp_path: Path) -> None:
     Image.new("RGB", (200, 200)).save(path)
     figure = draw_connectivity([path, IMAGE], [face(), face()], SCHEME, ["a"])
     words = [text.get_text() for text in figure.texts]
-    assert words.count("$me$.png") == words.count("picture 2") == 2
+    assert words.count("$me$.png") == words.count("image 2") == 2
     drawn(figure)
     figure = draw_connectivity(IMAGE, face(), SCHEME, titles=["mine"])
     assert "mine" in [text.get_text() for text in figure.texts]
@@ -301,7 +301,7 @@ def test_bad_input_is_named() -> None:
         draw_connectivity(IMAGE, face(torch.eye(3)), SCHEME)
     with pytest.raises(InputError, match=r"'connectivity of a face' to be finite .got nan at \[0, 0\]"):
         draw_connectivity(IMAGE, face(WEIGHT / 0), SCHEME)
-    with pytest.raises(InputError, match="2 pictures, 1 faces"):
+    with pytest.raises(InputError, match="2 images, 1 faces"):
         draw_connectivity([IMAGE, IMAGE], [face()], SCHEME)
     with pytest.raises(InputError, match="0 faces"):
         draw_connectivity([], [], SCHEME)
