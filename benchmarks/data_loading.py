@@ -1,10 +1,10 @@
-"""Whether loading keeps up with training: pictures per second of one loading process, and of one training step.
+"""Throughput of data loading: images per second of one loading process, and of one training step.
 
     python benchmarks/data_loading.py [--config lgcn-68] [--root DIR] [-w 1 2] [--device cpu] [OPTION OF lgcn fit ...]
 
-Takes pipeline and network from a configuration of ``lgcn fit``, whose options can follow (``--data.batch_size 32``).
-Prints a table and writes JSON; ``docs/scale.md`` says what the figures mean and what to do about them. Without
-``--root`` the pictures are drawn, and so is the folder that holds them, which is removed at the end.
+Pipeline and network come from a configuration of ``lgcn fit``, whose options can follow (``--data.batch_size 32``).
+Prints a table and writes JSON; ``docs/scale.md`` explains the figures. Without ``--root`` synthetic images are written
+to a temporary folder.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from PIL import Image
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
-# The checkout that holds this script is what is measured, whatever is installed.
+# Measure the checkout that holds this script, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import environment, time_calls
@@ -38,32 +38,32 @@ from lgcn.training.samplers import SeededDataset, SeededIndex, mix_seed
 PRECISIONS = ("32-true", "bf16-mixed")
 
 
-def draw_faces(root: Path, pictures: int, size: tuple[int, int], seed: int) -> None:
-    """JPEGs of soft blobs, which compress about as photos do, with 68 points each, in 300-W's layout."""
+def draw_faces(root: Path, images: int, size: tuple[int, int], seed: int) -> None:
+    """Writes JPEGs of soft blobs, which compress like photos, with 68 points each, in the layout of 300-W."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     (root / "afw").mkdir(parents=True)
-    for number in range(pictures):
+    for number in range(images):
         blobs = torch.rand(1, 3, height // 16, width // 16, generator=generator)
-        picture = torch.nn.functional.interpolate(blobs, size=size, mode="bicubic").clamp(0, 1)[0]
-        picture = picture + 0.02 * torch.randn(picture.shape, generator=generator)
-        pixels = (255 * picture.clamp(0, 1)).to(torch.uint8).permute(1, 2, 0).numpy()
+        image = torch.nn.functional.interpolate(blobs, size=size, mode="bicubic").clamp(0, 1)[0]
+        image = image + 0.02 * torch.randn(image.shape, generator=generator)
+        pixels = (255 * image.clamp(0, 1)).to(torch.uint8).permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(root / "afw" / f"{number:04d}.jpg", quality=92)
         points = 0.25 + 0.5 * torch.rand(68, 2, generator=generator)
         write_pts(root / "afw" / f"{number:04d}.pts", points * torch.tensor([width, height]))
 
 
 def measure(cli: FitCLI, args: argparse.Namespace) -> dict[str, Any]:
-    """Runs everything; rates are in pictures per second."""
+    """Measures everything; rates are in images per second."""
     data, B = cli.datamodule, cli.datamodule.batch_size
     data.setup()
     faces = SeededDataset(data.train_faces)
     keys = [(index, mix_seed(data.seed, 0, index)) for index in range(len(faces))]
-    pictures = [int(index) for index in data.train_faces.indices()]
+    images = [int(index) for index in data.train_faces.indices()]
     results: dict[str, Any] = {}
-    print(f"{'':24}  pictures/s   quartiles", flush=True)
+    print(f"{'':24}    images/s   quartiles", flush=True)
 
-    # As in a loading process of torch.
+    # As in a worker of a data loader.
     torch.set_num_threads(1)
     turns = count()
 
@@ -77,7 +77,7 @@ def measure(cli: FitCLI, args: argparse.Namespace) -> dict[str, Any]:
         results[name] = {"images_per_s": B / timed["median_s"], "quartiles": rates, "calls": timed["calls"]}
         print(line(name, results[name]), flush=True)
 
-    note("read", lambda: [data.train_faces.read_image(pictures[n]) for n in next_places()])
+    note("read", lambda: [data.train_faces.read_image(images[n]) for n in next_places()])
     note("worker", lambda: Batch.from_data_list([faces[keys[n]] for n in next_places()]))
     batch = Batch.from_data_list([faces[keys[n]] for n in next_places()])
     for workers in args.workers:
@@ -92,8 +92,8 @@ def measure(cli: FitCLI, args: argparse.Namespace) -> dict[str, Any]:
 def loader_rate(
     faces: SeededDataset, keys: list[SeededIndex], batch_size: int, workers: int, batches: int
 ) -> dict[str, Any]:
-    """What ``workers`` processes deliver together once they have started."""
-    # What lies ready when the first batch comes is not counted.
+    """Rate of ``workers`` processes together, after they have started."""
+    # Batches that are ready when the first one arrives are not counted.
     ahead = 2 * workers + 1
     places = [keys[n % len(keys)] for n in range((batches + ahead) * batch_size)]
     loader = DataLoader(faces, batch_size=batch_size, sampler=places, num_workers=workers)
@@ -108,7 +108,7 @@ def loader_rate(
 
 
 def training_step(cli: FitCLI, batch: Batch, device: torch.device) -> Callable[[], None]:
-    """Forward, loss, backward and a step of the optimiser on one batch that lies in the main memory."""
+    """Forward, loss, backward and optimiser step on one batch in main memory."""
     module = cli.model.to(device).train()
     parameters = [("all", list(module.detector.parameters()), module.backbone_lr)]
     optimizer = create_optimizer(module.optimizer, parameters, module.weight_decay)
@@ -138,36 +138,40 @@ def main() -> int:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="lgcn-68", help="of lgcn fit (default: lgcn-68)")
-    parser.add_argument("--root", help="folder of a dataset (default: drawn pictures)")
-    parser.add_argument("--pictures", type=int, default=64, help="how many are drawn (default: 64)")
-    parser.add_argument("--size", type=int, nargs=2, default=[600, 800], help="H W of the drawn (default: 600 800)")
-    parser.add_argument("-w", "--workers", type=int, nargs="+", default=[1, 2], help="of the loader (default: 1 2)")
-    parser.add_argument("--batches", type=int, default=20, help="that the loader delivers (default: 20)")
+    parser.add_argument("--root", help="folder of a dataset (default: synthetic images)")
+    parser.add_argument("--images", type=int, default=64, help="number of synthetic images (default: 64)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=[600, 800], help="H W of synthetic images (default: 600 800)"
+    )
+    parser.add_argument(
+        "-w", "--workers", type=int, nargs="+", default=[1, 2], help="processes of the loader (default: 1 2)"
+    )
+    parser.add_argument("--batches", type=int, default=20, help="batches that the loader delivers (default: 20)")
     parser.add_argument("--device", default="cpu", help="of the training step (default: cpu)")
     parser.add_argument("--threads", type=int, default=2, help="of the training step (default: 2)")
     parser.add_argument("--repeats", type=int, default=15, help="timed calls at least (default: 15)")
     parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds at least (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of pictures, weights and augmentation (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of images, weights and augmentation (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("data_loading.json"), help="default: data_loading.json")
     args, of_fit = parser.parse_known_args()
-    # Lightning misses the trainer that a run would have.
+    # Lightning warns that there is no trainer.
     warnings.filterwarnings("ignore", message=r".*self\.trainer.*")
     torch.set_num_threads(args.threads)
     described = environment()
     with TemporaryDirectory() as folder:
-        drawn = args.root is None
-        if drawn:
+        synthetic = args.root is None
+        if synthetic:
             args.root = folder + "/300w"
-            draw_faces(Path(args.root), args.pictures, tuple(args.size), args.seed)
+            draw_faces(Path(args.root), args.images, tuple(args.size), args.seed)
         given = ["--config", args.config, "--data.root", args.root, "--seed_everything", str(args.seed), *of_fit]
         cli = FitCLI(resolve_configs(given))
         if cli.trainer.precision not in PRECISIONS:
             parser.error(f"--trainer.precision: one of {', '.join(PRECISIONS)} (got {cli.trainer.precision})")
         results = measure(cli, args)
     needed = results["step"]["images_per_s"] / results["worker"]["images_per_s"]
-    print(f"Workers that keep one such device busy: {needed:.2f}, so {math.ceil(needed)}")
+    print(f"Workers needed to keep one such device busy: {needed:.2f}, so {math.ceil(needed)}")
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
-    settings |= {"root": "drawn" if drawn else args.root, "of_fit": of_fit}
+    settings |= {"root": "synthetic" if synthetic else args.root, "of_fit": of_fit}
     described |= {"threads": args.threads}
     data = cli.datamodule
     pipeline = {
@@ -177,8 +181,8 @@ def main() -> int:
         "precision": cli.trainer.precision,
         "augmentation": vars(data.augmentation),
     }
-    what = {"benchmark": "data_loading", "settings": settings, "pipeline": pipeline, "environment": described}
-    figures = {**what, "results": results, "workers_needed": needed}
+    header = {"benchmark": "data_loading", "settings": settings, "pipeline": pipeline, "environment": described}
+    figures = {**header, "results": results, "workers_needed": needed}
     write_text(args.output, json.dumps(figures, indent=2) + "\n")
     return 0
 

@@ -1,10 +1,10 @@
-"""How the squares of the face cascade lie to the tight landmark boxes that crops are made for.
+"""Position and size of the boxes of the face cascade relative to tight landmark boxes.
 
     python benchmarks/face_box_calibration.py --root DIR [--split train] [--every 1] > calibration.json
 
-Prints JSON: medians (and quartiles) of shift and size in units of the cascade's square, over the faces of
-300-W where it fires, and how well the moved and scaled squares fit. The medians are the constants
-``CENTRE_SHIFT`` and ``SIZE`` of ``lgcn.predict.CascadeFaceDetector``. Nothing is timed.
+Prints JSON: medians and quartiles of shift and size in units of the cascade's square, over the faces of 300-W that it
+detects, and how well the moved and scaled squares fit. The medians are the constants ``CENTRE_SHIFT`` and ``SIZE`` of
+``lgcn.predict.CascadeFaceDetector``.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from lgcn.predict import CascadeFaceDetector
 
 
 def quartiles(values: Tensor) -> dict[str, float]:
-    """Median and quartiles of a list of numbers."""
+    """Median and quartiles."""
     low, median, high = values.quantile(values.new_tensor([0.25, 0.5, 0.75])).tolist()
     return {"median": round(median, 4), "quartiles": [round(low, 4), round(high, 4)]}
 
 
 def longer_side_square(boxes: Tensor) -> Tensor:
-    """What a crop makes of boxes [F, 4]: squares of the longer side around the same centres."""
+    """Squares with the longer side of boxes [F, 4] around the same centres, as a crop uses them."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) / 2
     return torch.cat([centre - half, centre + half], dim=1)
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--split", default="train", help="split or folder (default: train)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th face only (default: 1)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th face (default: 1)")
     args = parser.parse_args()
 
     dataset = IBUG300W(args.root, split=args.split)
@@ -52,7 +52,7 @@ def main() -> None:
         tight = landmark_box(data.y)
         squares = detector.find_squares(data.image[0])
         faces += 1
-        # Half of either box shared is enough to mean this face, whatever the calibration will be.
+        # An overlap of about half of either box means this face, whatever the calibration will be.
         overlap = box_iou(squares, tight[None])[:, 0] if len(squares) else torch.zeros(0)
         hits = overlap > 0.35
         elsewhere += int((~hits).sum())

@@ -12,10 +12,12 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from onnxruntime import InferenceSession
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch_geometric import EdgeIndex
@@ -248,6 +250,19 @@ def exports(layer: Layer) -> bool:
     return is_close(program(**other), module(**other))
 
 
+def runs_in_onnx_runtime(layer: Layer) -> bool:
+    """ONNX Runtime agrees with the module for inference, for any number of images, or of nodes and edges."""
+    module = layer.module().for_inference()  # type: ignore[operator]
+    inputs = layer.inputs()
+    shapes = {name: {1 if name == "edge_index" else 0: DYNAMIC} for name in inputs}
+    with redirect_stdout(None):
+        program = torch.onnx.export(module, (), kwargs=inputs, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    other = layer.inputs(3)
+    session = InferenceSession(program.model_proto.SerializeToString())  # type: ignore[union-attr]
+    given = {each.name: other[each.name].numpy() for each in session.get_inputs()}
+    return is_close(torch.from_numpy(session.run(None, given)[0]), module(**other))
+
+
 def runs_under_autocast(layer: Layer) -> bool:
     """Forward and backward under bfloat16 autocast."""
     module, inputs = layer.module(), layer.inputs()
@@ -286,6 +301,7 @@ FEATURES: dict[str, Callable[[Layer], bool]] = {
     "`GNNExplainer`": is_explained,
     "`torch.compile(fullgraph=True, dynamic=True)`": compiles,
     "`torch.export` of `for_inference()`, dynamic sizes": exports,
+    "ONNX Runtime, dynamic sizes": runs_in_onnx_runtime,
     "autocast to bfloat16": runs_under_autocast,
     "`for_inference()`": for_inference,
     "`to_dense()` / `to_sparse()`, shared parameters": converts,
@@ -339,7 +355,7 @@ def connectivities() -> list[list[str]]:
         ]
         count = sum(parameter.numel() for parameter in module.parameters())
         summary = inspect.cleandoc(kind.__doc__ or "").partition("\n")[0].rstrip(".")
-        summary = summary.partition(",")[0].partition(" :math:")[0]
+        summary = summary.partition(",")[0].partition(" :math:")[0].rstrip(":")
         rows.append(
             [
                 f"{{class}}`~lgcn.nn.{kind.__name__}`",

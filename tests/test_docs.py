@@ -1,5 +1,6 @@
 """README, documentation and repository files: examples run, commands and links exist, generated pages are current."""
 
+import inspect
 import os
 import re
 import shlex
@@ -10,10 +11,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import lgcn
+from lgcn.checks import InputError
 from lgcn.models import create_detector
+from lgcn.nn import LearnableConnectivity, LGCNConv
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -120,6 +124,20 @@ def test_every_part_of_the_package_has_a_reference_page() -> None:
 
 def test_the_cheatsheet_is_generated_from_the_classes_as_they_are() -> None:
     run([str(DOCS / "make_cheatsheet.py"), "--check"], ROOT)
+
+
+def test_what_the_cheatsheet_says_that_layers_cannot_do() -> None:
+    x, pos, confidence, index = torch.randn(3, 4), torch.rand(3, 3), torch.rand(3), torch.tensor([[0, 1], [1, 2]])
+    conv, types = LGCNConv(4, 2, LearnableConnectivity(3)), torch.arange(3)
+    assert "edge_attr" not in inspect.signature(conv.forward).parameters
+    with pytest.raises(InputError, match="pos"):
+        conv(x, index, pos, types, confidence)
+    assert LGCNConv(4, 2, LearnableConnectivity(3), shape_features=False)(x, index, None, types, confidence).shape == (
+        3,
+        2,
+    )
+    with pytest.raises(InputError, match="edge_weight"):
+        conv((x, x), index, (pos[:, :2], pos[:, :2]), types, confidence)
 
 
 def test_the_documented_onnx_export_works_for_any_number_of_images(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The benchmark runs with a tiny network, and its figures fit each other."""
+"""The data loading benchmark runs with a tiny network, and its figures are consistent."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/data_loading.py"
-SMALL = ["--pictures", "6", "--size", "48", "64", "-w", "1", "--batches", "2", "--repeats", "1", "--seconds", "0"]
+SMALL = ["--images", "6", "--size", "48", "64", "-w", "1", "--batches", "2", "--repeats", "1", "--seconds", "0"]
 CONFIG = """
 model:
   detector:
@@ -45,11 +45,11 @@ def test_every_rate_is_measured(tmp_path: Path) -> None:
         assert low <= results[name]["images_per_s"] <= high
     rate = results["step"]["images_per_s"] / results["worker"]["images_per_s"]
     assert figures["workers_needed"] == pytest.approx(rate)
-    assert figures["settings"]["root"] == "drawn"
+    assert figures["settings"]["root"] == "synthetic"
     assert figures["settings"]["of_fit"] == ["--data.batch_size", "2"]
     assert figures["pipeline"]["batch_size"] == 2
     assert figures["pipeline"]["input_size"] == [32, 32]
     assert {"torch", "lgcn", "cpu", "load_average"} <= figures["environment"].keys()
     table = done.stdout.splitlines()
     assert [line[:24].strip() for line in table[1:5]] == list(results)
-    assert table[5].startswith("Workers that keep one such device busy: ")
+    assert table[5].startswith("Workers needed to keep one such device busy: ")
