@@ -1,7 +1,7 @@
-"""The tensors that travel between the parts of a detector, by name.
+"""Named tuples of tensors that the parts of a detector exchange.
 
 Axis letters everywhere: B images, K landmarks, N = B*K nodes, E edges, C channels,
-H x W a picture, h x w a heatmap. Points are (x, y), sizes are (H, W), pixel centres lie
+H x W an image, h x w a heatmap. Points are (x, y), sizes are (H, W), pixel centres lie
 at integers.
 """
 
@@ -10,20 +10,20 @@ from typing import NamedTuple
 from torch import Tensor
 
 Size = tuple[int, int]
-"""(H, W) of a picture, a network input or a heatmap."""
+"""(H, W) of an image, a network input or a heatmap."""
 
 
 class HeatmapOutput(NamedTuple):
-    """What a backbone returns."""
+    """Output of a backbone."""
 
     heatmaps: Tensor
-    """[B, K, h, w], logits or values: what the ``activation`` of the codec takes."""
+    """[B, K, h, w], logits or values, according to the codec's ``activation``."""
     features: Tensor
     """[B, C, h, w], sampled at the landmarks for the visual features of eq. 2."""
 
 
 class DecodedLandmarks(NamedTuple):
-    """What a codec reads out of heatmaps."""
+    """Landmarks that a codec has read from heatmaps."""
 
     pos: Tensor
     """[B, K, 2], pixels of the network input."""
@@ -32,10 +32,10 @@ class DecodedLandmarks(NamedTuple):
 
 
 class DetectorOutput(NamedTuple):
-    """What :class:`lgcn.models.LandmarkDetector` returns; positions in pixels of the network input."""
+    """Output of :class:`lgcn.models.LandmarkDetector`; positions are in pixels of the network input."""
 
     pos: Tensor
-    """[B, K, 2], refined by the graph (equal to ``initial`` where there is no refiner)."""
+    """[B, K, 2], refined by the graph (equal to ``initial`` without a refiner)."""
     initial: Tensor
     """[B, K, 2], decoded from the heatmaps."""
     confidence: Tensor
@@ -43,4 +43,4 @@ class DetectorOutput(NamedTuple):
     heatmaps: Tensor
     """[B, K, h, w], as the backbone returned them."""
     connectivity: Tensor | None = None
-    """[B, K, K], row i holds e_ij, the weights of node i's neighbours; only when asked for."""
+    """[B, K, K], row i holds e_ij, the weights of node i's neighbours; only if requested."""

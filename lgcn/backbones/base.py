@@ -1,4 +1,4 @@
-"""What a backbone must offer."""
+"""The contract of a backbone."""
 
 from abc import ABC, abstractmethod
 
@@ -11,7 +11,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module, ABC):
-    """A network from pictures to one heatmap a landmark, and features to look at where they point.
+    """A network from images to heatmaps, one per landmark, and a feature map.
 
     Subclasses set every attribute below and implement :meth:`forward`.
     """
@@ -21,14 +21,14 @@ class Backbone(nn.Module, ABC):
     feature_channels: int
     """C, the channels of ``HeatmapOutput.features``."""
     stride: int
-    """Pixels of the input a cell of the heatmap."""
+    """Pixels of the input per cell of the heatmap."""
     size_multiple: int = 1
-    """H and W of the input must be multiples of it, and of the stride; the detector sees to it."""
+    """H and W of the input must be multiples of it, and of the stride; the detector checks that."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Subtracted from RGB in [0, 1]; the detector does it."""
+    """Mean of RGB in [0, 1], which the detector subtracts."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """What RGB is divided by after that."""
+    """Standard deviation of RGB, by which the detector divides."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> HeatmapOutput:
-        """Normalised pictures [B, 3, H, W] -> heatmaps [B, K, H / stride, W / stride] and features [B, C, h, w]."""
+        """Normalised images [B, 3, H, W] -> heatmaps [B, K, H / stride, W / stride] and features [B, C, h, w]."""

@@ -1,7 +1,7 @@
-"""Weights from files, and HRNets of other code bases in the names of this one's.
+"""Reading of weights from files, and conversion of HRNet checkpoints of other projects.
 
-HRNets differ between code bases in the names of their entries only. Understood are, each plain,
-nested under ``state_dict`` or behind ``module.``:
+HRNets differ between projects in the names of their entries only. These layouts are known, each plain, nested under
+``state_dict``, or with the prefix ``module.``:
 
 - the public HRNet facial networks (HR18-WFLW, -300W, -COFW, -AFLW): branches and ``head.{0,1,3}``;
 - mmpose 0.x and 1.x: ``backbone.``, and ``keypoint_head.final_layer.{0,1,3}`` or ``head.conv_layers.{0,1}``
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lgcn.checks import InputError, InputFileError
 
 _LAST_CONV = "head.head.3.weight"
-# (their name, ours), the first that fits; what fits none is a part of the network before the head.
+# (their name, ours); the first match counts. The last pattern is for entries before the head.
 _NAMES = [
     (r"(?:net|head\.head)\..*", r"\g<0>"),
     (r"(?:keypoint_)?head\.(?:final_layer\.)?([013])\.(\w+)", r"head.head.\1.\2"),
@@ -37,7 +37,7 @@ _CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifie
 
 
 def read_weights(path: str | Path, weights_only: bool = True) -> dict[str, Tensor]:
-    """The state dict in a file, out of whatever it is nested in.
+    """Read the state dict in a file, nested or not.
 
     Args:
         path: a ``.safetensors`` file, or one of :func:`torch.save`: a state dict, a mapping that holds one as
@@ -70,7 +70,7 @@ def read_weights(path: str | Path, weights_only: bool = True) -> dict[str, Tenso
             " If it holds a whole module and you trust whoever made it, read it with "
             "lgcn.backbones.load_hrnet_checkpoint(path, weights_only=False), which runs code in it."
         )
-        # PyTorch's own words go on for lines.
+        # PyTorch's own message has many lines.
         raise InputFileError(
             f"Expected 'weights' to be a file of tensors and plain values ({path} cannot be read, or holds more)."
             f"{remedy if weights_only else ''}"
@@ -85,9 +85,9 @@ def read_weights(path: str | Path, weights_only: bool = True) -> dict[str, Tenso
 
 
 def convert_hrnet_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An HRNet's state dict in the names of :class:`lgcn.backbones.TimmBackbone` with its ``concat`` head.
+    """Rename an HRNet's entries to those of :class:`lgcn.backbones.TimmBackbone` with its ``concat`` head.
 
-    Names only: whether all entries are there and of the right shape is seen where they are loaded.
+    Whether entries are missing or of a wrong shape is checked when they are loaded.
 
     Args:
         state: in any of the layouts above; not changed.
@@ -99,7 +99,7 @@ def convert_hrnet_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         InputError: if it is no HRNet, or its head is not HRNetV2's: a convolution, BatchNorm and a second
             convolution. mmpose's body networks have one convolution, its older ones deconvolutions.
     """
-    # A wrapped part of a wrapped whole is behind both.
+    # A wrapped part of a wrapped model has both prefixes.
     for prefix in ("module.", "hm_model.", "module."):
         state = _unwrap(state, prefix)
     converted = {_rename(name): value for name, value in state.items() if not name.startswith(_CLASSIFIER)}
@@ -117,7 +117,7 @@ def convert_hrnet_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_hrnet_checkpoint(
     path: str | Path, num_landmarks: int | None = None, weights_only: bool = True
 ) -> dict[str, Tensor]:
-    """Reads an HRNet of any of the layouts above, for ``TimmBackbone("hrnet_w18", K, weights=...)``.
+    """Read an HRNet checkpoint of any of the layouts above, for ``TimmBackbone("hrnet_w18", K, weights=...)``.
 
     Args:
         path: see :func:`read_weights`.
@@ -141,7 +141,7 @@ def load_hrnet_checkpoint(
 
 
 def check_landmarks(source: str, state: Mapping[str, Tensor], num_landmarks: int) -> None:
-    """Checks the head in a converted state, if it has one, against the number of landmarks.
+    """Check the head in a converted state, if it has one, against the number of landmarks.
 
     Raises:
         InputFileError: saying both numbers.

@@ -1,4 +1,4 @@
-"""Backbones by name: the registered ones, and every timm network as it is called there."""
+"""Backbones by name: the registered ones and all networks of timm."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -13,14 +13,14 @@ from lgcn.checks import InputError, check_options
 from lgcn.registry import Registry
 
 BACKBONES: Registry[Callable[..., Backbone]] = Registry("backbone")
-"""name -> ``factory(num_landmarks=K, **options)``; the networks this package has been used with, and the user's own."""
+"""name -> ``factory(num_landmarks=K, **options)``; the networks that this package was tested with, and your own."""
 
 for _name in ("hrnet_w18", "hrnet_w32", "tf_efficientnet_lite0", "resnet18", "resnet50", "mobilenetv3_large_100"):
     BACKBONES.register(_name, partial(TimmBackbone, _name))
 
 
 def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
-    """Builds a backbone.
+    """Create a backbone.
 
     Args:
         name: a registered one (``BACKBONES.names()``) or any timm network.
@@ -41,10 +41,10 @@ def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
         factory = partial(TimmBackbone, name)
     else:
         near = get_close_matches(name, sorted({*BACKBONES.names(), *timm.list_models()}), n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = f"Did you mean {' or '.join(near)}?" if near else "Register your own with BACKBONES.register."
         raise InputError(
             f"Expected 'backbone' to be one of {', '.join(BACKBONES.names())}, or any timm network "
-            f"(got '{name}').{hint}"
+            f"(got '{name}'). {hint}"
         )
     check_options("backbone option", options, factory, given=["num_landmarks"])
     try:

@@ -1,4 +1,4 @@
-"""Anybody's own keypoint network behind the backbone contract."""
+"""Adapter from any keypoint network to the backbone contract."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,21 +22,21 @@ def _as_heatmap_output(output: Any) -> HeatmapOutput:
 
 
 class ModuleBackbone(Backbone):
-    """Wraps a module that returns heatmaps, or heatmaps and features.
+    """Wrap a module that returns heatmaps, or heatmaps and features.
 
     Args:
-        module: called with normalised pictures [B, 3, H, W].
+        module: called with normalised images [B, 3, H, W].
         num_landmarks: K.
-        feature_channels: C; K where the module returns heatmaps alone, which then serve as features.
-        stride: pixels of the input a cell of the heatmap.
-        output: turns what the module returns into ``(heatmaps, features)``; needed for anything but a
-            tensor or a pair of them.
-        mean: subtracted from RGB in [0, 1].
-        std: what RGB is divided by after that.
-        size_multiple: what H and W of the input must be multiples of, beside the stride.
+        feature_channels: C; equal to K if the module returns only heatmaps, which are the features then.
+        stride: pixels of the input per cell of the heatmap.
+        output: function from the module's output to ``(heatmaps, features)``; needed unless that is a tensor or a
+            pair of tensors.
+        mean: mean that is subtracted from RGB in [0, 1].
+        std: standard deviation by which it is divided.
+        size_multiple: H and W of the input must be multiples of it, and of the stride.
 
     Raises:
-        InputError: in :meth:`forward`, where the module returns something else than it was said to.
+        InputError: in :meth:`forward`, if the module's output does not have the given shapes.
     """
 
     def __init__(

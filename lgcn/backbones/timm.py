@@ -21,9 +21,9 @@ UPSAMPLING = ("bilinear", "nearest")
 
 
 class ConcatHead(nn.Module):
-    """All maps brought to the finest and concatenated, then two 1x1 convolutions: the head of HRNetV2.
+    """The head of HRNetV2: all maps upsampled to the finest and concatenated, then two 1x1 convolutions.
 
-    The features handed on are the concatenation itself (270 channels for HRNet-W18, as in the paper).
+    The feature map is the concatenation (270 channels for HRNet-W18, as in the paper).
     """
 
     def __init__(self, channels: list[int], num_landmarks: int) -> None:
@@ -82,18 +82,18 @@ HEADS.register("pyramid", PyramidHead)
 
 
 class TimmBackbone(Backbone):
-    """A timm network, its maps of strides 4 to 32, and a head that draws heatmaps at stride 4.
+    """A timm network with feature maps of strides 4 to 32, and a head for heatmaps of stride 4.
 
     Args:
         name: any timm model with maps at these strides; HRNets give their four raw branches, so that
             ``hrnet_w18`` is the paper's network (270 concatenated channels).
         num_landmarks: K.
         head: ``"concat"`` (HRNetV2) or ``"pyramid"``; None takes concat for HRNets, pyramid for the rest.
-        pretrained: let timm fetch its ImageNet weights (needs the network).
+        pretrained: download timm's ImageNet weights.
         weights: weights to start from: a file, ``.safetensors`` or of :func:`torch.save`, or a state dict. Either
             those of the timm network (ImageNet), or for HRNets any that
             :func:`lgcn.backbones.convert_hrnet_state_dict` understands, whose head, if they have one, is loaded too.
-        upsampling: of HRNets alone: how a coarse branch is brought to a finer one where branches are fused.
+        upsampling: interpolation between the branches of HRNets, and of no other network.
             ``"bilinear"`` (the default) as in the public facial networks, mmpose's and the paper's released code;
             ``"nearest"`` as in ImageNet networks, timm's among them. The weights do not show the difference.
         **options: to the head, such as ``width`` of the pyramid.
@@ -105,7 +105,7 @@ class TimmBackbone(Backbone):
     """
 
     stride = STRIDES[0]
-    # Coarser maps of other sizes would be rounded up, and no longer lie over the finest one.
+    # With other sizes coarser maps are rounded up and do not align with the finest one.
     size_multiple = STRIDES[-1]
 
     def __init__(
@@ -156,7 +156,7 @@ class TimmBackbone(Backbone):
                 raise InputFileError(f"{source}: {error}") from error
             check_landmarks(source, state, self.num_landmarks)
         else:
-            # What lies beyond the maps, such as the classifier, is in the file and not wanted.
+            # Skip the layers after the last map, such as the classifier.
             state = {f"net.{key}": value for key, value in state.items() if f"net.{key}" in own}
         parts = ("net.", "head.") if any(key.startswith("head.") for key in state) else ("net.",)
         # PyTorch before 0.4.1 did not count batches.

@@ -1,11 +1,11 @@
-"""Reads a position, in cells, out of each heatmap; five ways.
+"""Decoders: functions that read one position from each heatmap.
 
-All take ``values`` [B, K, h, w], not negative (but for :func:`hrnet`, which takes any), and the
-``peak`` [B, K, 2] (integer cell of the largest value, x first) and return [B, K, 2]. Only
-:func:`soft_argmax` is differentiable.
+All take ``values`` [B, K, h, w], which are not negative (except for :func:`hrnet`), and ``peak`` [B, K, 2], the integer
+cell of the largest value (x first). They return positions [B, K, 2] in cells. Only :func:`soft_argmax` is
+differentiable.
 
-Sums are written as products and sums, not as matrix products or convolutions, which autocast would
-compute in half precision: at cell 60 that has steps of a quarter of a cell.
+Weighted sums are elementwise products and sums. Autocast would compute matrix products and convolutions in half
+precision: at cell 60 bfloat16 has steps of a quarter of a cell.
 """
 
 import math
@@ -18,7 +18,7 @@ from lgcn.registry import Registry
 
 
 def find_peaks(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The cell of the largest value of each map, x first, [B, K, 2] as integers, and that value [B, K]."""
+    """Return the integer cell of the largest value of each map [B, K, 2], x first, and that value [B, K]."""
     width = values.shape[-1]
     flat = values.flatten(2)
     cell = flat.argmax(dim=-1)
@@ -27,7 +27,7 @@ def find_peaks(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gather_window(values: Tensor, peak: Tensor, radius: int) -> Tensor:
-    """The (2r+1) x (2r+1) cells around each peak, [B, K, 2r+1, 2r+1]; 0 outside the map."""
+    """Return the (2r+1) x (2r+1) cells around each peak, [B, K, 2r+1, 2r+1]; 0 outside the map."""
     height, width = values.shape[-2:]
     reach = torch.arange(-radius, radius + 1, device=values.device)
     xs, ys = peak[..., 0, None] + reach, peak[..., 1, None] + reach
@@ -38,13 +38,13 @@ def gather_window(values: Tensor, peak: Tensor, radius: int) -> Tensor:
 
 
 def _from_border(values: Tensor, peak: Tensor) -> Tensor:
-    """Cells between each peak and the nearer border, on each axis, [B, K, 2]."""
+    """Return the distance in cells from each peak to the nearer border on each axis, [B, K, 2]."""
     height, width = values.shape[-2:]
     return torch.minimum(peak, peak.new_tensor([width - 1, height - 1]) - peak)
 
 
 def argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    """The integer cell itself."""
+    """Return the integer cell of the peak."""
     return peak.to(values.dtype)
 
 
@@ -55,16 +55,15 @@ def _quarter_step(values: Tensor, peak: Tensor) -> Tensor:
 
 
 def quarter(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    """A quarter of a cell towards the larger neighbour, on each axis; none where one of the two is missing."""
+    """Move the peak by a quarter of a cell towards its larger neighbour on each axis; not at a border."""
     return peak + _quarter_step(values, peak) * (_from_border(values, peak) > 0)
 
 
 def hrnet(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    """As the public HRNet facial code does: a quarter of a cell on both axes, or on none.
+    """Decode as the public HRNet facial code does: a step of a quarter of a cell on both axes, or on neither.
 
-    There is no step on either axis where a neighbour is missing on one. A map without a positive
-    value gives (-1, -1), the cell before the first: that code's 0, as it counts from 1. Whole
-    pixels of the image, its last step, are made by :func:`lgcn.codecs.truncate_to_image`.
+    There is no step if the peak lies at a border. A map without a positive value gives (-1, -1): that code counts
+    cells from 1 and returns 0. :func:`lgcn.codecs.truncate_to_image` is that code's last step.
     """
     step = _quarter_step(values, peak) * (_from_border(values, peak) > 0).all(dim=-1, keepdim=True)
     is_seen = gather_window(values.detach(), peak, 0).flatten(2) > 0
@@ -72,12 +71,11 @@ def hrnet(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
 
 
 def dark(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    r"""Distribution-aware: one Newton step on the log of the smoothed map, :math:`-H^{-1} g`.
+    r"""Distribution-aware decoding: one Newton step on the log of the smoothed map, :math:`-H^{-1} g`.
 
-    Smoothing with the Gaussian of the targets removes the ripples that would spoil second
-    differences. Zhang et al., "Distribution-aware coordinate representation for human pose
-    estimation", CVPR 2020. The integer cell stays where the curvature is not that of a peak and, as
-    in the authors' code, less than two cells from the border, where half of the Gaussian is missing.
+    From Zhang et al., "Distribution-aware coordinate representation for human pose estimation", CVPR 2020. The map is
+    smoothed with the Gaussian of the targets, because second differences amplify noise. There is no step if the
+    curvature is not that of a maximum, or, as in the authors' code, less than two cells from the border.
     """
     radius = math.ceil(2 * sigma)
     reach = torch.arange(-radius, radius + 1, device=values.device, dtype=torch.float32)
@@ -102,7 +100,7 @@ def dark(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
 
 
 def soft_argmax(values: Tensor, peak: Tensor, sigma: float) -> Tensor:
-    r"""The mean position :math:`\sum_u u\, v(u) / \sum_u v(u)`; differentiable, of sub-cell precision."""
+    r"""Return the mean position :math:`\sum_u u\, v(u) / \sum_u v(u)`, which is differentiable."""
     height, width = values.shape[-2:]
     xs = torch.arange(width, device=values.device, dtype=values.dtype)
     ys = torch.arange(height, device=values.device, dtype=values.dtype)

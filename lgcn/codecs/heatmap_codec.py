@@ -1,4 +1,4 @@
-"""The heatmap codec: what a network is taught and how it is read can never disagree."""
+"""Heatmap codec: encoding of landmarks into target heatmaps, and decoding, with the same options."""
 
 import math
 
@@ -17,27 +17,28 @@ ALIGNMENTS = ("center", "corner")
 
 
 class HeatmapCodec:
-    """Landmarks in pixels of the network's input <-> Gaussian heatmaps.
+    """Encode landmarks in pixels of the network input as Gaussian heatmaps, and decode heatmaps to landmarks.
 
     Args:
         input_size: (H, W) of the network's input.
         heatmap_size: (h, w), the input over one whole stride.
-        sigma: of the Gaussian, in cells.
+        sigma: standard deviation of the Gaussian, in cells.
         decode: ``"argmax"`` (integer cells), ``"quarter"`` (a quarter cell towards the larger
             neighbour), ``"dark"`` (Newton step on the log map), ``"softargmax"`` (mean position) or
             ``"hrnet"`` (as the public HRNet facial code does; see :func:`lgcn.codecs.truncate_to_image`).
-        activation: what makes values in [0, 1] of a network's output: ``"sigmoid"``, ``"clamp"`` (the
-            output is a value already), ``"linear"`` (so it is, and is read as it stands: the paper's released
-            code) or ``"softmax"`` (a distribution over the cells of each map).
+        activation: turns the network's output into values: ``"sigmoid"`` and ``"softmax"`` (over the cells of each map)
+            for logits, ``"clamp"`` (to [0, 1]) and ``"linear"`` (unchanged, the paper's released code) for values.
         target: ``"integer"`` puts the peak on the nearest cell, where it is exactly 1 (the focal loss
             needs that); ``"subpixel"`` puts it where the landmark is.
-        align: which pixel of the input cell c stands for: ``"center"`` the middle of those that it covers,
-            (c + 0.5) * stride - 0.5; ``"corner"`` the first of them, c * stride, for networks that were trained
-            so, as mmpose's were. Read the wrong way, landmarks are off by half a stride.
+        align: position in the input of cell c: ``"center"`` of the pixels that it covers, (c + 0.5) * stride - 0.5, or
+            ``"corner"``, the first of them, c * stride, for networks that were trained so, such as mmpose's. The wrong
+            choice shifts all landmarks by half a stride.
 
-    The confidence is the activated value at the peak; for ``softmax``, whose values shrink as the
-    distribution widens, the mass within ceil(sigma) cells of the peak. Both lie in [0, 1], except that
-    of ``linear``, which is whatever the network gives.
+    The confidence is the activated value at the peak. For ``softmax`` it is the probability within ceil(sigma) cells of
+    the peak. Confidences are in [0, 1], except with ``linear``, which does not limit the output.
+
+    Raises:
+        InputError: for an unknown choice, a ``sigma`` that is not positive, or sizes of different proportions.
     """
 
     def __init__(
@@ -69,22 +70,22 @@ class HeatmapCodec:
         self._shift = (stride - 1) / 2 if align == "corner" else 0.0
 
     def encode(self, pos: Tensor, visibility: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Landmarks -> target heatmaps [B, K, h, w] in [0, 1] and weights [B, K].
+        """Draw target heatmaps [B, K, h, w] in [0, 1], and return weights [B, K] of their landmarks.
 
         Args:
             pos: [B, K, 2], pixels of the input; NaN counts as not annotated.
             visibility: [B, K]; 0 where a landmark is not annotated.
 
         Returns:
-            The maps, empty where a landmark is not annotated, and 1 where it is annotated and lies within
-            the map, else 0.
+            Maps, which are zero if a landmark is not annotated, and weights: 1 if it is annotated and lies in the map,
+            else 0.
         """
         check_shape("pos", pos, "B K 2")
         missing = ~pos.isfinite().all(dim=-1)
         if visibility is not None:
             check_shape("visibility", visibility, "B K", B=pos.shape[0], K=pos.shape[1])
             missing = missing | (visibility == 0)
-        # A Gaussian that is infinitely far away leaves its map empty.
+        # A Gaussian at infinity gives an empty map.
         centres = input_to_heatmap(pos.masked_fill(missing.unsqueeze(-1), math.inf) + self._shift, self.stride)
         cells = centres.round()
         height, width = self.heatmap_size
@@ -93,7 +94,7 @@ class HeatmapCodec:
         return heatmaps, inside.to(pos.dtype)
 
     def activate(self, heatmaps: Tensor) -> Tensor:
-        """A network's output -> values in [0, 1], in float32 at least."""
+        """Turn the network's output into values, in float32 or float64."""
         heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
         if self.activation == "sigmoid":
             return heatmaps.sigmoid()
@@ -104,12 +105,12 @@ class HeatmapCodec:
         return heatmaps.flatten(2).softmax(dim=-1).view_as(heatmaps)
 
     def decode(self, heatmaps: Tensor) -> DecodedLandmarks:
-        """Heatmaps [B, K, h, w] as the network returned them -> positions and confidences."""
+        """Read positions and confidences from heatmaps [B, K, h, w] as the network returned them."""
         height, width = self.heatmap_size
         check_shape("heatmaps", heatmaps, "B K h w", h=height, w=width)
         outputs = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
         values = self.activate(outputs)
-        # The peak of the output itself: an activation makes equal what it saturates.
+        # Peaks are those of the output: saturated activations have ties.
         peak, _ = find_peaks(outputs)
         if self.activation == "softmax":
             confidence = gather_window(values, peak, math.ceil(self.sigma)).sum(dim=(-2, -1)).clamp_max(1.0)
@@ -119,7 +120,7 @@ class HeatmapCodec:
         return DecodedLandmarks(heatmap_to_input(cells, self.stride) - self._shift, confidence)
 
     def _readable(self, outputs: Tensor, values: Tensor) -> Tensor:
-        """What positions are read from: linear outputs that overshoot 1 keep the tops of their peaks."""
+        """Return the values to read positions from; linear outputs above 1 are not clipped, to keep their peaks."""
         if self.activation not in ("clamp", "linear"):
             return values
         return outputs if self.decode_name == "hrnet" else outputs.clamp_min(0)

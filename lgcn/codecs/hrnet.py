@@ -1,7 +1,6 @@
-"""The public HRNet facial code's way back into the image, for comparison with its published figures.
+"""Mapping of predictions to the image as in the public HRNet facial code, to reproduce its published results.
 
-Its predictions are whole pixels of the image: half a pixel of error on average for each of them,
-which a sub-pixel decode does not have. https://github.com/HRNet/HRNet-Facial-Landmark-Detection
+Its predictions are whole pixels of the image, which adds an error of about half a pixel. https://github.com/HRNet/HRNet-Facial-Landmark-Detection
 """
 
 import torch
@@ -13,7 +12,7 @@ from lgcn.typing import Size
 
 
 def hrnet_affine(center: Tensor, scale: Tensor, input_size: Size) -> Tensor:
-    r"""The affine of that code's crop, a square of side 200 * ``scale`` around ``center``, in float64.
+    r"""Return the affine of that code's crop, a square of side 200 * ``scale`` around ``center``, in float64.
 
     .. math:: u = \frac{(W, H)}{200\, \mathrm{scale}} (p - \mathrm{center}) + \frac{(W, H) - 1}{2}
 
@@ -43,12 +42,11 @@ def hrnet_affine(center: Tensor, scale: Tensor, input_size: Size) -> Tensor:
 
 
 def truncate_to_image(pos: Tensor, affine: Tensor) -> Tensor:
-    r"""The last step of that code: whole pixels of the image, :math:`\mathrm{trunc}(A^{-1} u) + 1`.
+    r"""Apply the last step of that code, which gives whole pixels of the image, :math:`\mathrm{trunc}(A^{-1} u) + 1`.
 
-    With ``decode="hrnet"`` and the affine of the crop, what comes out equals that code's
-    predictions, which are meant for annotations as the csv files hold them (counted from 1 for
-    300-W). Positions that fall on a whole pixel exactly are left to the rounding of the last bit,
-    here as there; an affine in single precision widens that to about 1e-4 pixels.
+    With ``decode="hrnet"`` and the affine of the crop the result equals that code's predictions. Compare them with the
+    annotations of its csv files (counted from 1 for 300-W). For positions within rounding error of a whole pixel
+    (about 1e-4 pixels with an affine in float32) the result may differ by one.
 
     Args:
         pos: [..., K, 2], pixels of the network's input.

@@ -1,4 +1,4 @@
-"""Draws landmarks as Gaussians."""
+"""Rendering of landmarks as Gaussian heatmaps."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from lgcn.typing import Size
 
 
 def render_gaussians(centres: Tensor, heatmap_size: Size, sigma: float) -> Tensor:
-    r"""Unnormalised Gaussians :math:`\exp(-\lVert u - c \rVert^2 / 2\sigma^2)`, one map a landmark.
+    r"""Draw unnormalised Gaussians :math:`\exp(-\lVert u - c \rVert^2 / 2\sigma^2)`, one map per landmark.
 
-    A centre on a cell gives exactly 1 there, which the focal loss (eq. 8) takes for its positives.
+    A centre on a cell gives exactly 1 there: a positive cell of the focal loss (eq. 8).
 
     Args:
         centres: [..., K, 2], cells of the heatmap; may lie outside.

@@ -1,4 +1,4 @@
-"""Landmarks of a batch of pictures as PyG graphs."""
+"""Landmarks of a batch of images as PyG graphs."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from lgcn.graph.complete import complete_edge_index
 def landmark_graph(
     pos: Tensor, confidence: Tensor, x: Tensor | None = None, y: Tensor | None = None, self_loops: bool = False
 ) -> Batch:
-    """One fully connected graph a picture, batched block-diagonally.
+    """Build one fully connected graph per image, batched block-diagonally.
 
-    The detector itself works on the dense form of the same complete graph and never builds an edge
-    list; this is the door to everything else in PyG (explainers, other layers, subgraphs).
+    The detector uses the dense form of the same complete graph, without an edge list. Use this function for everything
+    else in PyG: explainers, other layers, subgraphs.
 
     Args:
         pos: [B, K, 2], positions.
@@ -25,7 +25,7 @@ def landmark_graph(
 
     Returns:
         A batch of B graphs with ``pos`` [N, 2], ``confidence`` [N], ``landmark_id`` [N],
-        ``edge_index`` [2, E] and, where given, ``x`` [N, C] and ``y`` [N, 2]; N = B*K.
+        ``edge_index`` [2, E] and, if given, ``x`` [N, C] and ``y`` [N, 2]; N = B*K.
     """
     check_shape("pos", pos, "B K 2")
     images, landmarks, _ = pos.shape
@@ -41,12 +41,12 @@ def landmark_graph(
     given["landmark_id"] = torch.arange(landmarks, device=pos.device).repeat(images)
     batch = Batch(
         **given,
-        # All edge lists are the same but for where their nodes begin.
+        # All graphs have the same edges, relative to their first node.
         edge_index=(edge_index.unsqueeze(1) + first_node[:-1].unsqueeze(-1)).flatten(1),
         batch=torch.arange(images, device=pos.device).repeat_interleave(landmarks),
         ptr=first_node,
     )
-    # What Batch.from_data_list notes down, image by image, so that graphs can be taken out again.
+    # Batch.from_data_list records the same, which Batch.get_example needs.
     counts = torch.arange(images + 1)
     batch._num_graphs = images
     batch._slice_dict = dict.fromkeys(given, landmarks * counts) | {"edge_index": edge_index.shape[1] * counts}

@@ -1,4 +1,4 @@
-"""Features of a backbone at the landmarks."""
+"""Sampling of a backbone's features at landmarks."""
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,11 @@ SAMPLING_MODES = ("bilinear", "nearest")
 
 
 def sample_features(features: Tensor, pos: Tensor, input_size: Size, mode: str = "bilinear") -> Tensor:
-    """Reads a feature map at landmarks.
+    """Sample a feature map at landmarks.
 
     Args:
         features: [B, C, h, w], covering the whole input.
-        pos: [B, K, 2], pixels of the input; outside it the border's features are read.
+        pos: [B, K, 2], pixels of the input; the border's features are used outside it.
         input_size: (H, W) of the input.
         mode: ``"bilinear"`` (differentiable in ``pos`` too) or ``"nearest"``.
 

@@ -1,7 +1,7 @@
-"""Losses on landmark coordinates: eq. 7 of the paper, and what others put in its place.
+"""Losses on landmark coordinates: eq. 7 of the paper and alternatives.
 
 Each is a penalty on the error of one coordinate, added over x and y and averaged over landmarks.
-The penalties are functions of their own, for :data:`COORDINATE_LOSSES`.
+The penalties are separate functions, registered in :data:`COORDINATE_LOSSES`.
 """
 
 import math
@@ -18,7 +18,7 @@ from lgcn.registry import Registry
 COORDINATE_LOSSES: Registry[Callable[..., Tensor]] = Registry("coordinate loss")
 """name -> ``penalty(difference, **options)``, of any shape and elementwise: pixels to pixels, 0 at 0.
 
-What :class:`lgcn.losses.DetectionLoss` knows by name; ``COORDINATE_LOSSES.register`` one of your own.
+The coordinate losses of :class:`lgcn.losses.DetectionLoss`; register your own with ``COORDINATE_LOSSES.register``.
 """
 
 
@@ -51,7 +51,7 @@ def coordinate_loss(
     weight: Tensor | None = None,
     unit: Tensor | None = None,
 ) -> Tensor:
-    r"""The mean over landmarks of a penalty, :math:`\frac{1}{N} \sum_i \sum_{x, y} \mathrm{penalty}(d_i) / u`.
+    r"""Return the mean over landmarks of a penalty, :math:`\frac{1}{N} \sum_i \sum_{x, y} \mathrm{penalty}(d_i) / u`.
 
     N is the number of landmarks that count.
 
@@ -72,7 +72,7 @@ def coordinate_loss(
     check_shape("target", target, "B K 2", B=preds.shape[0], K=preds.shape[1])
     preds = at_least_float32(preds)
     weight = landmark_weight(weight, preds)
-    # Masked before the penalty: a NaN that is masked after it would still be a NaN in the gradient.
+    # Mask before the penalty: a NaN that is masked after it is still a NaN in the gradient.
     difference = torch.where(weight[..., None] > 0, preds - target.to(preds), 0.0)
     penalties = penalty(difference)
     if unit is not None:

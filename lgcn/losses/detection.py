@@ -1,4 +1,4 @@
-"""The loss a detector is trained with: eq. 9 of the paper, generalised."""
+"""Training loss of a detector: eq. 9 of the paper, generalised."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,16 +18,16 @@ from lgcn.typing import DetectorOutput, Size
 
 
 class HeatmapEncoder(Protocol):
-    """What a loss needs of a codec: :class:`lgcn.codecs.HeatmapCodec` is one."""
+    """The part of a codec that a loss uses; :class:`lgcn.codecs.HeatmapCodec` has it."""
 
     @property
     def activation(self) -> str:
-        """What turns a heatmap into values: "sigmoid", "clamp" or "linear" (it holds values) or "softmax"."""
+        """The function from heatmaps to values: "sigmoid", "softmax", or "clamp" and "linear" for values."""
         ...
 
     @property
     def target(self) -> str:
-        """Where Gaussians are centred: "integer" (on a cell, where they are 1) or "subpixel"."""
+        """Centres of the Gaussians: "integer" (on a cell, where they are 1) or "subpixel"."""
         ...
 
     def encode(self, pos: Tensor, visibility: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ HeatmapLoss = Callable[..., Tensor]
 """(heatmaps, target [B, K, h, w], weight [B, K], codec, **options) -> scalar."""
 
 HEATMAP_LOSSES: Registry[HeatmapLoss] = Registry("heatmap loss")
-"""What :class:`DetectionLoss` knows by name; ``HEATMAP_LOSSES.register`` one of your own."""
+"""The heatmap losses of :class:`DetectionLoss`; register your own with ``HEATMAP_LOSSES.register``."""
 
 
 @HEATMAP_LOSSES.register("focal")
@@ -98,22 +98,22 @@ class DetectionLoss(nn.Module):
 
     ``heatmap`` is eq. 8 (or another of :data:`HEATMAP_LOSSES`), ``refined`` and ``initial`` are
     eq. 7 (or another of :data:`COORDINATE_LOSSES`) on the graph's and on the decoded landmarks.
-    A coordinate loss sees errors, and takes its options, in pixels of the input; what it gives
-    is divided by the input's (W, H), so that eq. 7 is in the paper's unit, the side of the crop,
-    and a weight means about the same for each of them. Landmarks outside the crop have no
-    heatmap, so only the coordinate terms see them; landmarks of visibility 0 are seen by none.
+    Errors and options of a coordinate loss are in pixels of the input. Its result is divided by the input's (W, H), so
+    that eq. 7 is in the paper's unit, the side of the crop, and a weight means about the same for every coordinate
+    loss. Landmarks outside the crop have no heatmap and enter the coordinate terms only. Landmarks of visibility 0
+    enter no term.
 
     Args:
         heatmap: name of the heatmap loss.
         heatmap_weight: the paper's :math:`\lambda_2`.
         refined_weight: the paper's :math:`\lambda_1`.
-        initial_weight: weight of the decoded landmarks; of use where the decode has a gradient
-            (soft-argmax). 0 in the paper.
+        initial_weight: weight of the decoded landmarks; useful if the decoder has a gradient (soft-argmax). 0 in the
+            paper.
         coordinate: name of the loss of both coordinate terms.
         heatmap_options: arguments of the heatmap loss, such as ``alpha``.
         coordinate_options: arguments of the coordinate loss, such as ``epsilon``.
 
-    A term of weight 0 is reported but has no gradient.
+    A term of weight 0 is returned but has no gradient.
 
     Raises:
         InputError: if a name or option is unknown (lists the choices), a weight is negative, or an option of the
@@ -149,7 +149,7 @@ class DetectionLoss(nn.Module):
         codec: HeatmapEncoder,
         input_size: Size,
     ) -> dict[str, Tensor]:
-        """Terms and their weighted sum.
+        """Compute the terms and their weighted sum.
 
         Args:
             output: what the detector returned.

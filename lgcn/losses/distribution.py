@@ -1,4 +1,4 @@
-"""Losses that read a heatmap as one probability distribution over its cells."""
+"""Losses on heatmaps as probability distributions over their cells."""
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None 
 
     Args:
         logits: [B, K, h, w].
-        target: [B, K, h, w], not negative, of any sum; sub-pixel Gaussians are welcome.
+        target: [B, K, h, w], not negative, of any sum, such as sub-pixel Gaussians.
         weight: [B, K], 0 leaves a landmark out. None: all count.
 
     Returns:

@@ -7,7 +7,7 @@ from lgcn.checks import check_shape
 from lgcn.losses.reduction import at_least_float32, divide_or_zero, landmark_weight, weighted_sum
 
 CLAMP = 1e-4
-"""Distance from 0 and 1 that values (not logits) are kept at, as CenterNet and the released code do."""
+"""Distance from 0 and 1 to which values (not logits) are clamped, as in CenterNet and the released code."""
 
 
 def focal_heatmap_loss(
@@ -26,18 +26,18 @@ def focal_heatmap_loss(
 
     N is the number of landmarks in the batch that count and have a cell with Y = 1, so the loss
     is a mean over landmarks. Only cells where the target is exactly 1 are positive: targets must
-    be drawn around integer cells. Where no landmark is positive the sum is not divided (as in
-    CenterNet); where none counts the loss is 0.
+    be drawn around integer cells. If no landmark is positive, the sum is not divided (as in
+    CenterNet); if none counts, the loss is 0.
 
-    From logits everything is computed in the logarithm, so saturated cells keep their gradient;
-    half precision is computed in float32.
+    From logits, logarithms are computed directly, so that saturated cells keep their gradient. Half precision is
+    computed in float32.
 
     Args:
         logits: [B, K, h, w], logits, or values if ``from_logits`` is false.
         target: [B, K, h, w], Gaussians in [0, 1] that are 1 at their centre cell.
         weight: [B, K], 0 leaves a landmark out (missing, or outside the crop). None: all count.
-        alpha: how little well-predicted cells count.
-        beta: how little the cells around a centre count.
+        alpha: exponent that reduces the loss of cells that are predicted well.
+        beta: exponent that reduces the loss of background cells near a landmark.
         from_logits: whether to apply the sigmoid. If false, values are clamped to
             [1e-4, 1 - 1e-4] as in the released code, and have no gradient outside.
 

@@ -1,4 +1,4 @@
-"""What every loss here shares: precision, and the mean over the landmarks that count."""
+"""Helpers of all losses: precision, and the mean over the landmarks that count."""
 
 import torch
 from torch import Tensor
@@ -7,19 +7,19 @@ from lgcn.checks import InputError, check_shape
 
 
 def check_positive(**options: float) -> None:
-    """Raises :class:`InputError` for the first option that is no positive number."""
+    """Raise :class:`InputError` for the first option that is not a positive number."""
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
             raise InputError(f"Expected '{name}' to be a positive number (got {value!r}).")
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision becomes float32, where 1 - 1e-4 is not yet 1; float64 stays."""
+    """Convert half precision, in which 1 - 1e-4 is 1, to float32."""
     return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
 
 
 def landmark_weight(weight: Tensor | None, like: Tensor) -> Tensor:
-    """``weight`` [B, K] (None: all 1) in the type and on the device of ``like`` [B, K, ...]."""
+    """Return ``weight`` [B, K] (None: all 1) in the type and on the device of ``like`` [B, K, ...]."""
     if weight is None:
         return like.new_ones(like.shape[:2])
     check_shape("weight", weight, "B K", B=like.shape[0], K=like.shape[1])
@@ -27,10 +27,10 @@ def landmark_weight(weight: Tensor | None, like: Tensor) -> Tensor:
 
 
 def weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
-    """Sum of ``weight * values``, both [B, K]; what a landmark of weight 0 holds, NaN too, never enters."""
+    """Return the sum of ``weight * values``, both [B, K]; values of weight 0 are ignored, even if they are NaN."""
     return torch.where(weight > 0, weight * values, 0.0).sum()
 
 
 def divide_or_zero(total: Tensor, count: Tensor) -> Tensor:
-    """``total / count``, and ``total`` (a zero that still has its gradient) where nothing was counted."""
+    """Return ``total / count``, or ``total`` (a zero with a gradient) if the count is 0."""
     return total / torch.where(count > 0, count, 1.0)

@@ -1,4 +1,4 @@
-"""From pictures to refined landmarks: backbone, codec and refiner in a row."""
+"""Landmark detector: backbone, codec and refiner."""
 
 import copy
 import json
@@ -27,13 +27,13 @@ from lgcn.typing import DetectorOutput
 
 
 class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
-    """A heatmap network proposes landmarks, the landmark graph moves them to where they must be.
+    """A landmark detector: a heatmap network proposes landmarks, and a graph network refines them.
 
     Args:
-        config: what to build.
+        config: options of all parts.
         backbone: a network of your own under the contract of :class:`lgcn.backbones.Backbone` (see
-            :class:`lgcn.backbones.ModuleBackbone`), used instead of the one that ``config`` names; then
-            pass it to :meth:`from_pretrained` too.
+            :class:`lgcn.backbones.ModuleBackbone`), used instead of the one that ``config`` names.
+            The saved configuration then names the backbone "custom"; pass the network to :meth:`from_pretrained`.
 
     Raises:
         InputError: for names or options that are not known, a backbone that breaks the contract, or an input
@@ -80,11 +80,11 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, mask: Tensor | None = None, return_connectivity: bool = False) -> DetectorOutput:
-        """Detects landmarks in crops of faces.
+        """Detect landmarks in crops of faces.
 
         Args:
-            images: [B, 3, H, W] RGB, uint8 or floating point in [0, 1]; normalised here.
-            mask: [B, K], False for landmarks that are known to be missing: the graph leaves them out, and their
+            images: [B, 3, H, W] RGB, uint8 or floating point in [0, 1].
+            mask: [B, K], False for landmarks that are known to be missing: the graph ignores them, and their
                 ``pos`` is the initial one.
             return_connectivity: return the edge weights [B, K, K] too.
         """
@@ -119,7 +119,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
     def from_pretrained(  # type: ignore[override]
         cls, source: str | Path, backbone: Backbone | None = None, **download: Any
     ) -> "LandmarkDetector":
-        """Loads a trained detector, in eval mode.
+        """Load a trained detector, in eval mode.
 
         Args:
             source: a model shipped with the package (``"lgcn-68"``), a folder of :meth:`save_pretrained`, a

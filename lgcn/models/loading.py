@@ -1,4 +1,4 @@
-"""Where trained models come from: shipped inside the package, a folder, a training checkpoint, the hub."""
+"""Loading of trained models: shipped with the package, from a folder, a training checkpoint or the hub."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ SHIPPED_MODELS = tuple(sorted(path.parent.name for path in _SHIPPED.glob(f"*/{CO
 
 
 def load_pretrained(source: str | Path, **download: Any) -> tuple[DetectorConfig, dict[str, Tensor]]:
-    """Configuration and weights of a trained detector.
+    """Load the configuration and weights of a trained detector.
 
     Args:
         source: a name of :data:`SHIPPED_MODELS`, a folder of ``save_pretrained``, a ``.ckpt`` file of
@@ -34,7 +34,7 @@ def load_pretrained(source: str | Path, **download: Any) -> tuple[DetectorConfig
         **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
     Raises:
-        InputFileError: for none of these, or files that cannot be read.
+        InputFileError: if it is none of these, or files cannot be read.
     """
     path = Path(source)
     if str(source) in SHIPPED_MODELS:
@@ -52,10 +52,10 @@ def load_pretrained(source: str | Path, **download: Any) -> tuple[DetectorConfig
 
 
 def shipped_model(scheme: str) -> str:
-    """Name of the shipped model that detects the landmarks of a scheme.
+    """Return the name of the shipped model for a landmark scheme.
 
     Raises:
-        InputError: listing the shipped models, if there is none.
+        InputError: if there is none, listing the shipped models.
     """
     schemes = {
         name: json.loads((_SHIPPED / name / CONFIG_NAME).read_text(encoding="utf-8"))["scheme"]
@@ -71,10 +71,10 @@ def shipped_model(scheme: str) -> str:
 
 
 def check_weights(source: str | Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
-    """Checks that ``weights`` fit the state ``expected`` by a detector.
+    """Check that ``weights`` fit the state ``expected`` by a detector.
 
     Raises:
-        InputFileError: saying how many do not, instead of listing them all as PyTorch does.
+        InputFileError: with the number of entries that do not, and one example of each kind.
     """
     wrong = {
         "missing": [key for key in expected if key not in weights],
@@ -114,10 +114,10 @@ def _config(saved: Any, source: Path) -> DetectorConfig:
 
 def _read_checkpoint(path: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
     try:
-        # Only tensors and plain types are unpickled.
+        # weights_only: unpickle tensors and plain types, never code.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # PyTorch's own words go on for lines and advise to read the file as code.
+        # PyTorch's own message has many lines and recommends to unpickle code.
         raise InputFileError(
             f"Expected {path} to be a checkpoint of 'lgcn fit' (it cannot be read, or holds more than tensors and "
             "plain values)."

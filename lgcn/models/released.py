@@ -1,7 +1,7 @@
-"""Checkpoints of the code that was released with the paper: its graph, and the HRNet that it was trained on.
+"""Conversion of checkpoints of the code released with the paper: its graph network, and its HRNet.
 
-That code and the paper's text differ (``docs/presets.md``); the preset ``"official"`` is the code. Names and shapes of
-its state dict are facts that are matched here, of a ``GCNLandmark`` alone or behind ``gcn_model.`` in a whole model:
+That code differs from the paper's text (``docs/presets.md``); the preset ``"official"`` follows the code. The entries
+of a ``GCNLandmark``, alone or with the prefix ``gcn_model.`` in a whole model, are renamed:
 
 =============================================  ===============================================
 theirs                                         :class:`lgcn.nn.LandmarkRefiner`
@@ -47,7 +47,7 @@ _BACKBONE = "hm_model."
 
 
 def convert_released_graph(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The graph's entries of a released state dict, in the names of :class:`lgcn.nn.LandmarkRefiner`.
+    """Rename the graph's entries of a released state dict to those of :class:`lgcn.nn.LandmarkRefiner`.
 
     Args:
         state: of the graph alone or of the whole model (``gcn_model.*``), also behind ``module.``; not changed.
@@ -67,7 +67,7 @@ def convert_released_graph(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_released_refiner(source: str | Path | Mapping[str, Tensor], input_size: Size = (256, 256)) -> LandmarkRefiner:
-    """The graph of a released checkpoint, in eval mode: in eval mode it gives what the released code gives.
+    """Load the graph of a released checkpoint, in eval mode, in which its outputs equal the released code's.
 
     Args:
         source: a file of :func:`torch.save`, or a state dict.
@@ -91,9 +91,9 @@ def load_released_refiner(source: str | Path | Mapping[str, Tensor], input_size:
 def load_released_checkpoint(
     source: str | Path | Mapping[str, Tensor], scheme: str | None = None, input_size: Size = (256, 256)
 ) -> LandmarkDetector:
-    """A whole released model (HRNet-W18 and graph) as a detector of the preset ``"official"``, in eval mode.
+    """Load a whole released model (HRNet-W18 and graph) as a detector of the preset ``"official"``, in eval mode.
 
-    Keep it with ``save_pretrained``.
+    Save it with ``save_pretrained``.
 
     Args:
         source: a file of :func:`torch.save`, or a state dict, with ``hm_model.*`` and ``gcn_model.*``.
@@ -108,7 +108,7 @@ def load_released_checkpoint(
     backbone = {key: value for key, value in state.items() if key.startswith(_BACKBONE)}
     if not backbone:
         raise InputError(
-            f"Expected '{_BACKBONE}*' (the HRNet) beside the graph in {_name(source)} (got the graph alone). "
+            f"Expected '{_BACKBONE}*' (the HRNet) next to the graph in {_name(source)} (got the graph alone). "
             "Use load_released_refiner for that."
         )
     graph = convert_released_graph(state)

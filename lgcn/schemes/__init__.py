@@ -1,4 +1,4 @@
-"""Landmark definitions as data: names, flip partners, contours, normalising pairs."""
+"""Landmark definitions as data: names, flip pairs, contours, normalisers."""
 
 from lgcn.schemes.catalogue import SCHEMES, get_scheme
 from lgcn.schemes.normalizers import normalizing_distance

@@ -1,4 +1,4 @@
-"""The schemes that are known by name, the user's own included."""
+"""Registry of landmark schemes."""
 
 from lgcn.registry import Registry
 from lgcn.schemes.aflw19 import AFLW19
@@ -14,7 +14,7 @@ SCHEMES: Registry[LandmarkScheme] = Registry("scheme")
 
 
 def get_scheme(scheme: str | LandmarkScheme) -> LandmarkScheme:
-    """The scheme of that name; a scheme passes through.
+    """Return the scheme of that name; a scheme is returned as it is.
 
     Raises:
         InputError: listing the known names.

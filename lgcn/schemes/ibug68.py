@@ -15,12 +15,12 @@ IBUG68 = LandmarkScheme(
         # 27-35
         *("nose_bridge_0", "nose_bridge_1", "nose_bridge_2", "nose_tip"),
         *("right_nostril_outer", "right_nostril_inner", "nose_base", "left_nostril_inner", "left_nostril_outer"),
-        # 36-47, each eye clockwise in the picture
+        # 36-47, each eye clockwise in the image
         *("right_eye_outer", "right_eye_upper_outer", "right_eye_upper_inner"),
         *("right_eye_inner", "right_eye_lower_inner", "right_eye_lower_outer"),
         *("left_eye_inner", "left_eye_upper_inner", "left_eye_upper_outer"),
         *("left_eye_outer", "left_eye_lower_outer", "left_eye_lower_inner"),
-        # 48-59, the outer rim of the lips, clockwise in the picture
+        # 48-59, the outer rim of the lips, clockwise in the image
         *("right_mouth_corner", "right_upper_lip_outer_0", "right_upper_lip_outer_1", "upper_lip_outer"),
         *("left_upper_lip_outer_1", "left_upper_lip_outer_0", "left_mouth_corner"),
         *("left_lower_lip_outer_0", "left_lower_lip_outer_1", "lower_lip_outer"),

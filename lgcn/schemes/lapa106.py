@@ -14,7 +14,7 @@ LAPA106 = LandmarkScheme(
         *(f"right_jaw_{i}" for i in range(16)),
         "chin",
         *(f"left_jaw_{i}" for i in range(15, -1, -1)),
-        # 33-50, each brow a closed line: upper rim, then lower rim, clockwise in the picture
+        # 33-50, each brow a closed line: upper rim, then lower rim, clockwise in the image
         *(f"right_brow_upper_{i}" for i in range(5)),
         *(f"right_brow_lower_{i}" for i in range(3, -1, -1)),
         *(f"left_brow_upper_{i}" for i in range(4, -1, -1)),
@@ -24,14 +24,14 @@ LAPA106 = LandmarkScheme(
         *(f"right_nose_rim_{i}" for i in range(5)),
         "nose_base",
         *(f"left_nose_rim_{i}" for i in range(4, -1, -1)),
-        # 66-83, each eye clockwise in the picture, then its centre
+        # 66-83, each eye clockwise in the image, then its centre
         *("right_eye_outer", "right_eye_upper_outer", "right_eye_upper", "right_eye_upper_inner"),
         *("right_eye_inner", "right_eye_lower_inner", "right_eye_lower", "right_eye_lower_outer"),
         "right_eye_center",
         *("left_eye_inner", "left_eye_upper_inner", "left_eye_upper", "left_eye_upper_outer"),
         *("left_eye_outer", "left_eye_lower_outer", "left_eye_lower", "left_eye_lower_inner"),
         "left_eye_center",
-        # 84-95, the outer rim of the lips, clockwise in the picture
+        # 84-95, the outer rim of the lips, clockwise in the image
         *("right_mouth_corner", "right_upper_lip_outer_0", "right_upper_lip_outer_1", "upper_lip_outer"),
         *("left_upper_lip_outer_1", "left_upper_lip_outer_0", "left_mouth_corner"),
         *("left_lower_lip_outer_0", "left_lower_lip_outer_1", "lower_lip_outer"),

@@ -1,4 +1,4 @@
-"""What a set of landmarks is: names, flip partners, contours and normalising pairs, as data."""
+"""Definition of a set of landmarks as data: names, flip pairs, contours and normalisers."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -35,12 +35,12 @@ class LandmarkScheme:
     """A definition of K landmarks, numbered from 0.
 
     "left" and "right" in names are the subject's own, as in COCO: the subject's right eye is on
-    the left of an ordinary picture.
+    the left of an ordinary image.
 
     Args:
-        name: what the scheme is called in configs and checkpoints.
+        name: name of the scheme in configs and checkpoints.
         names: one unique name for each landmark; their number is K.
-        flip_pairs: landmarks that swap identity when the picture is mirrored; all others keep theirs.
+        flip_pairs: landmarks that swap identity when the image is mirrored; all others keep theirs.
         contours: lines for drawing and for hand-made topologies.
         normalizers: name -> the two groups of landmarks whose means' distance normalises errors
             (``"inter_ocular"``, ``"inter_pupil"``); ``"box"`` exists in every scheme and is not listed.
@@ -86,12 +86,12 @@ class LandmarkScheme:
 
     @property
     def normalizer_names(self) -> tuple[str, ...]:
-        """All that ``normalizer=`` takes with this scheme."""
+        """Names that ``normalizer`` may have with this scheme."""
         return (*self.normalizers, BOX_NORMALIZER)
 
     @cached_property
     def flip_permutation(self) -> tuple[int, ...]:
-        """Entry k is the landmark that k becomes in the mirrored picture; its own inverse."""
+        """Entry k is the landmark that k becomes in the mirrored image; its own inverse."""
         permutation = list(range(self.num_landmarks))
         for first, second in self.flip_pairs:
             permutation[first], permutation[second] = second, first

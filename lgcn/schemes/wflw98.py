@@ -9,7 +9,7 @@ WFLW98 = LandmarkScheme(
         *(f"right_jaw_{i}" for i in range(16)),
         "chin",
         *(f"left_jaw_{i}" for i in range(15, -1, -1)),
-        # 33-50, each brow a closed line: upper rim, then lower rim, clockwise in the picture
+        # 33-50, each brow a closed line: upper rim, then lower rim, clockwise in the image
         *(f"right_brow_upper_{i}" for i in range(5)),
         *(f"right_brow_lower_{i}" for i in range(3, -1, -1)),
         *(f"left_brow_upper_{i}" for i in range(4, -1, -1)),
@@ -17,12 +17,12 @@ WFLW98 = LandmarkScheme(
         # 51-59
         *("nose_bridge_0", "nose_bridge_1", "nose_bridge_2", "nose_tip"),
         *("right_nostril_outer", "right_nostril_inner", "nose_base", "left_nostril_inner", "left_nostril_outer"),
-        # 60-75, each eye clockwise in the picture
+        # 60-75, each eye clockwise in the image
         *("right_eye_outer", "right_eye_upper_outer", "right_eye_upper", "right_eye_upper_inner"),
         *("right_eye_inner", "right_eye_lower_inner", "right_eye_lower", "right_eye_lower_outer"),
         *("left_eye_inner", "left_eye_upper_inner", "left_eye_upper", "left_eye_upper_outer"),
         *("left_eye_outer", "left_eye_lower_outer", "left_eye_lower", "left_eye_lower_inner"),
-        # 76-87, the outer rim of the lips, clockwise in the picture
+        # 76-87, the outer rim of the lips, clockwise in the image
         *("right_mouth_corner", "right_upper_lip_outer_0", "right_upper_lip_outer_1", "upper_lip_outer"),
         *("left_upper_lip_outer_1", "left_upper_lip_outer_0", "left_mouth_corner"),
         *("left_lower_lip_outer_0", "left_lower_lip_outer_1", "lower_lip_outer"),

@@ -51,7 +51,9 @@ def test_unknown_names_list_the_choices_and_the_nearest() -> None:
 
 
 def test_names_like_nothing() -> None:
-    with pytest.raises(InputError, match=r"resnet18.*\(got 'zzzzzzzzzzzzz'\)\.$"):
+    with pytest.raises(
+        InputError, match=r"resnet18.*\(got 'zzzzzzzzzzzzz'\)\. Register your own with BACKBONES\.register\.$"
+    ):
         create_backbone("zzzzzzzzzzzzz", 7)
 
 

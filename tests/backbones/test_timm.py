@@ -105,7 +105,7 @@ def test_maps_lie_over_the_whole_input(name: str) -> None:
         images[quarter, :, row * 96 : row * 96 + 96, column * 96 : column * 96 + 96] = torch.randn(3, 96, 96)
     with torch.inference_mode():
         for maps in backbone(images):
-            # What changes in a quarter of the picture is seen in that quarter of the maps.
+            # What changes in a quarter of the image is seen in that quarter of the maps.
             difference = (maps[:4] - maps[4:]).abs().sum(dim=1)
             seen = nn.functional.adaptive_avg_pool2d(difference, 2).flatten(1)
             assert seen.argmax(dim=1).tolist() == [0, 1, 2, 3]

@@ -58,7 +58,7 @@ def make_maps() -> Tensor:
 def test_predictions_are_those_of_the_public_code(seed: int) -> None:
     torch.manual_seed(seed)
     maps = make_maps()
-    # Centres in halves and scales in thousandths, as in the csv files; faces near and beyond the picture's edge.
+    # Centres in halves and scales in thousandths, as in the csv files; faces near and beyond the image's edge.
     center = (torch.rand(3, 2) * torch.tensor([900.0, 600.0])).round() / 2 - 20
     scale = (torch.rand(3) * 4000 + 300).round().double() / 1000 * 1.25
     affine = hrnet_affine(center, scale, (256, 256))

@@ -118,10 +118,10 @@ def test_autocast_leaves_the_graph_in_full_precision(images: Tensor) -> None:
 
     config = DetectorConfig(scheme="aflw19", input_size=(256, 256))
     model = LandmarkDetector(config, ModuleBackbone(Fixed(), K, 6, 4)).eval()
-    pictures = torch.zeros(2, 3, 256, 256)
-    expected = model(pictures).pos
+    images = torch.zeros(2, 3, 256, 256)
+    expected = model(images).pos
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(model(pictures).pos, expected)
+        torch.testing.assert_close(model(images).pos, expected)
 
 
 @pytest.mark.parametrize("preset", PRESETS.names())

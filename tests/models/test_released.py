@@ -159,7 +159,7 @@ def test_bad_checkpoints(hrnet: TimmBackbone, tmp_path: Path) -> None:
     del state["edges.out.bn.bias"]
     with pytest.raises(InputFileError, match="1 missing, such as 'lgcn.connectivity.edge_mlp.norms.1.module.bias'"):
         load_released_refiner(state)
-    with pytest.raises(InputError, match=r"'hm_model.\*' .the HRNet. beside the graph"):
+    with pytest.raises(InputError, match=r"'hm_model.\*' .the HRNet. next to the graph"):
         load_released_checkpoint(released_state(98, 270))
     graph = {f"gcn_model.{key}": value for key, value in released_state().items()}
     with pytest.raises(InputError, match="'scheme' for 7 landmarks"):
