@@ -144,14 +144,14 @@ class LandmarkRefiner(nn.Module):
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
         for step in range(1 + len(self.later_lgcns)):
-            for module in self._modules_of(step):
+            for module in self._step_modules(step):
                 module.reset_parameters()
         self._clear_last_layers()
 
     def _clear_last_layers(self) -> None:
         if self.output == "offset":
             for step in range(1 + len(self.later_lgcns)):
-                for parameter in self._modules_of(step)[1].convs[-1].parameters():
+                for parameter in self._step_modules(step)[1].convs[-1].parameters():
                     nn.init.zeros_(parameter)
 
     def node_features(
@@ -171,7 +171,7 @@ class LandmarkRefiner(nn.Module):
 
     def embed_visual(self, features: Tensor, pos: Tensor, step: int = 0, mask: Tensor | None = None) -> Tensor:
         """Features at the landmarks after the visual MLP, [B, K, C']; batch statistics are of landmarks present."""
-        visual_mlp, _ = self._modules_of(step)
+        visual_mlp, _ = self._step_modules(step)
         visual = run_mlp(visual_mlp, sample_features(features, pos, self.input_size, self.sampling), mask)
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
@@ -225,7 +225,7 @@ class LandmarkRefiner(nn.Module):
         steps: list[tuple[Tensor, Tensor]] = []
         for step in range(self.num_steps):
             x, p = self.node_features(features, pos, confidence, step, mask)
-            _, lgcn = self._modules_of(step)
+            _, lgcn = self._step_modules(step)
             # In bfloat16 positions would be rounded by up to half a pixel of a 256-pixel input.
             with autocast_disabled(pos.device.type):
                 known = steps[0][1] if steps and self.share_steps else None
@@ -240,7 +240,7 @@ class LandmarkRefiner(nn.Module):
 
         return for_inference(self)
 
-    def _modules_of(self, step: int) -> tuple[MLP, DenseLGCN]:
+    def _step_modules(self, step: int) -> tuple[MLP, DenseLGCN]:
         """The visual MLP and the graph layers of a step."""
         if step == 0 or self.share_steps:
             return self.visual_mlp, self.lgcn
