@@ -197,21 +197,7 @@ class LGCN(LGCNBase):
 
 
 class DenseLGCN(LGCNBase):
-    r"""The stack of :class:`LGCN` on complete graphs of K landmarks, with the same arguments, parameters and results.
-
-    Args:
-        in_channels: Size of each input sample, or -1 to derive it from the first input.
-        channels: Output channels of each layer; the paper has (64, 16, 2).
-        connectivity: Computes :math:`e_{ij}` for all layers.
-        act: see :class:`LGCN`.
-        norm: see :class:`LGCN`.
-        dropout: Dropout probability between the layers.
-        shape_features: Whether layers use :math:`\mathbf{q}_{ij}`; one flag for all, or one a layer.
-        bias: Whether layers have a bias.
-
-    Raises:
-        InputError: for names or numbers that cannot be used.
-    """
+    r"""The stack of :class:`LGCN` on complete graphs of K landmarks, with the same arguments, parameters and results."""
 
     conv_type = DenseLGCNConv
 
