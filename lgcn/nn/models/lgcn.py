@@ -197,7 +197,7 @@ class LGCN(LGCNBase):
 
 
 class DenseLGCN(LGCNBase):
-    r"""The stack of :class:`LGCN` on complete graphs of K landmarks, with the same arguments, parameters and results."""
+    """The stack of :class:`LGCN` on complete graphs, with the same arguments, parameters and results."""
 
     conv_type = DenseLGCNConv
 
