@@ -105,6 +105,14 @@ def test_positions_far_from_the_origin_cost_no_digits(form: Form, masked: bool) 
 
 
 @eager_forms
+def test_positions_may_have_a_higher_precision_than_features(form: Form) -> None:
+    module, landmarks = form.build(), random_landmarks(3, K, C)
+    out = form.run(module, landmarks._replace(pos=landmarks.pos.double()))
+    assert out.dtype == torch.float32
+    assert_close(out, form.run(module, landmarks))
+
+
+@eager_forms
 def test_autocast_rounds_neither_scores_nor_positions(form: Form) -> None:
     module, landmarks = form.build(), far(random_landmarks(3, K, C))
     near = landmarks._replace(pos=landmarks.pos - landmarks.pos.amin(dim=(1, 2), keepdim=True).floor())

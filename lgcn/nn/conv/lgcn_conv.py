@@ -172,8 +172,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
                 check_shape("pos", each, "... N 2", N=count)
                 check_images(target.shape[:-2], pos=(each, 2))
         edges = as_edge_list(edge_index)
-        if self.flow != "source_to_target" and edges is not edge_index:
-            raise InputError("Expected 'edge_index' [2, E] with flow='target_to_source' (got another layout).")
+        if self.flow != "source_to_target" and is_sparse(edge_index):
+            raise InputError("Expected 'edge_index' [2, E] with flow='target_to_source' (got a sparse matrix).")
         check_edges("edge_index", edges, max(nodes))
         if isinstance(x, tuple):
             if mask is not None or edge_weight is None or self.flow != "source_to_target":
@@ -219,7 +219,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
     # The name alpha lets PyG's AttentionExplainer find the weights.
     def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:
         if pos_i is not None and pos_j is not None:
-            x_j = torch.cat([x_j, (pos_i - pos_j).expand(*x_j.shape[:-1], -1)], dim=-1)
+            x_j = torch.cat([x_j, (pos_i - pos_j).to(alpha.dtype).expand(*x_j.shape[:-1], -1)], dim=-1)
         return alpha.unsqueeze(-1) * x_j
 
     def message_and_aggregate(
@@ -235,7 +235,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             return received
         # Differences are taken at the edges, exactly those of eq. 4: no other position can spoil them.
         neighbor, receiver = edge_index
-        displacement = alpha.unsqueeze(-1) * (pos[1].index_select(0, receiver) - pos[0].index_select(0, neighbor))
+        displacement = (pos[1].index_select(0, receiver) - pos[0].index_select(0, neighbor)).to(alpha.dtype)
+        displacement = alpha.unsqueeze(-1) * displacement
         total = displacement.new_zeros(dim_size, 2).index_add(0, receiver, displacement)
         return torch.cat([received, total], dim=-1)
 

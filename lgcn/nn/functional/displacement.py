@@ -21,18 +21,19 @@ def mean_displacement(pos: Tensor, edge_weight: Tensor, complete: bool = False) 
             weights, 10 % of a network's time at K = 98, B = 32.
 
     Returns:
-        [B, K, 2].
+        [B, K, 2], of the type of the weights.
     """
+    given = edge_weight.dtype
     with autocast_disabled(pos.device.type):
         dtype = torch.promote_types(pos.dtype, edge_weight.dtype)
         pos, edge_weight = pos.to(dtype), edge_weight.to(dtype)
         if complete:
             pos = pos - pos.detach().mean(dim=-2, keepdim=True)
-            return torch.baddbmm(pos, edge_weight, pos, alpha=-1)
+            return torch.baddbmm(pos, edge_weight, pos, alpha=-1).to(given)
         mass = edge_weight.detach().abs().sum(dim=-2).unsqueeze(-1)
         share = mass / mass.sum(dim=-2, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
         # A position that no edge reads may be NaN, which times 0 is NaN.
         sent = torch.where(mass > 0, pos, 0.0)
         centre = (sent.detach() * share).sum(dim=-2, keepdim=True)
         received = torch.bmm(edge_weight, torch.cat([sent - centre, torch.ones_like(mass)], dim=-1))
-        return torch.addcmul(-received[..., :2], pos - centre, received[..., 2:])
+        return torch.addcmul(-received[..., :2], pos - centre, received[..., 2:]).to(given)

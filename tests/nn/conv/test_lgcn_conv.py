@@ -85,7 +85,11 @@ def test_options_of_the_message_passing_base(name: str) -> None:
     expected = conv(*graph.inputs)
     backward = LGCNConv(3, 4, conv.connectivity, flow="target_to_source")
     backward.load_state_dict(conv.state_dict())
-    assert_close(backward(*graph._replace(edge_index=graph.edge_index.flip(0)).inputs), expected)
+    flipped = graph.edge_index.flip(0)
+    for edges in (flipped, EdgeIndex(flipped, sparse_size=(9, 9)).sort_by("row").values):
+        assert_close(backward(*graph._replace(edge_index=edges).inputs), expected)
+    with pytest.raises(InputError, match="'edge_index' .* with flow='target_to_source' .got a sparse matrix"):
+        backward(*graph._replace(edge_index=layouts(graph.edge_index)["csr"]).inputs)
     for module, aggr in ((SumAggregation(), "add"), (MeanAggregation(), "mean")):
         first, second = (LGCNConv(3, 4, conv.connectivity, aggr=each) for each in (module, aggr))
         second.load_state_dict(first.state_dict())
