@@ -10,6 +10,7 @@ the page differs.
 import argparse
 import inspect
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -328,6 +329,11 @@ def signature_of(function: Callable[..., Any]) -> str:
     return str(inspect.Signature(arguments))
 
 
+def wrap(line: str, indent: str) -> str:
+    """A signature in lines that fit the page."""
+    return textwrap.fill(line, 84, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def connectivities() -> list[list[str]]:
     """Rows of all connectivities: what they depend on, parameters, options."""
     torch.manual_seed(0)
@@ -377,7 +383,8 @@ def page() -> str:
     names = [f"{{class}}`~lgcn.nn.{name}`" for name in LAYERS]
     shared = [f"`{name}={p.default!r}`" for name, p in inspect.signature(Connectivity).parameters.items()][1:]
     signatures = "\n\n".join(
-        f"{name}{signature_of(type(layer.module()).__init__)}\n    forward{signature_of(type(layer.module()).forward)}"
+        f"{wrap(name + signature_of(type(layer.module()).__init__), '    ')}\n"
+        f"{wrap('    forward' + signature_of(type(layer.module()).forward), '        ')}"
         for name, layer in LAYERS.items()
     )
     tables = {
