@@ -1,0 +1,210 @@
+"""Exact Gaussian message passing on batches of landmark graphs."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch_geometric.nn import MessagePassing
+
+from lgcn.checks import InputError, check_edges, check_ids, check_shape
+from lgcn.nn.conv.dense_factor_analysis_conv import DenseFactorAnalysisConv
+from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior
+from lgcn.nn.functional.autocast import autocast_disabled
+from lgcn.nn.functional.gaussian import (
+    GaussianPosterior,
+    Observation,
+    check_observations,
+    factor_terms,
+    observe,
+    posterior,
+    posterior_mean,
+    solve_factors,
+)
+
+
+class FactorAnalysisConv(MessagePassing):
+    r"""Precision-weighted message passing: the exact posterior of landmarks under a factor-analysis prior.
+
+    .. math::
+        \mathbf{y}'_i = \boldsymbol\mu_i + \sum_j \mathbf{E}_{ij} (\mathbf{m}_j - \boldsymbol\mu_j), \qquad
+        \mathbf{E} = \mathbf{S} (\mathbf{S} + \mathbf{R})^{-1}, \qquad
+        \mathbf{S} = \mathbf{U}\mathbf{U}^\top + \mathrm{diag}(\boldsymbol\psi)
+
+    where :math:`\mathbf{m}_j` are observed positions with noise :math:`\mathbf{R}_j` (``variance``), and the prior
+    :math:`\mathcal{N}(\boldsymbol\mu, \mathbf{S})` gives each landmark type two rows of :math:`\mathbf{U}`. The edges
+    :math:`\mathbf{E}_{ij}` are 2 x 2 blocks between all pairs of a graph: they depend on types through
+    :math:`\mathbf{S}` and on the noise of this graph through :math:`\mathbf{R}`. A landmark with little noise stays and
+    is heard, one with much listens, and a missing one is predicted from the rest, exactly as with infinite noise.
+
+    No pair is ever formed. With :math:`\mathbf{D}_i = (\mathbf{R}_i + \boldsymbol\Psi_i)^{-1}` and
+    :math:`\mathbf{b}_i = \mathbf{m}_i - \boldsymbol\mu_i`, landmarks send
+    :math:`\mathbf{U}_i^\top \mathbf{D}_i [\mathbf{U}_i, \mathbf{b}_i]` to the r factors of their graph, and the
+    factors' posterior mean :math:`\mathbf{t} = (\mathbf{I} + \sum_i \mathbf{U}_i^\top \mathbf{D}_i
+    \mathbf{U}_i)^{-1} \sum_i \mathbf{U}_i^\top \mathbf{D}_i \mathbf{b}_i` comes back to each landmark (Woodbury's
+    identity, :math:`O(K r^2 + r^3)` a graph):
+
+    .. math::
+        \mathbf{y}'_i = \mathbf{m}_i + \mathbf{R}_i \mathbf{D}_i (\mathbf{U}_i \mathbf{t} - \mathbf{b}_i)
+
+    A graph may hold any subset of the types, in any order. Nodes of one type in one graph share its loadings, each with
+    a uniqueness of its own. A graph in which nothing was observed gets the mean of the prior.
+
+    Args:
+        prior (FactorAnalysisPrior): The parameters; one prior can serve several layers.
+        **kwargs (optional): Additional arguments of :class:`torch_geometric.nn.MessagePassing`; the aggregation is a
+            sum.
+
+    Shapes:
+        - **input:** positions :math:`(N, 2)`, variances :math:`(N)`, :math:`(N, 2)` or :math:`(N, 2, 2)`, landmark ids
+          :math:`(N)`, graph of each node :math:`(N)`
+        - **output:** positions :math:`(N, 2)`
+
+    A leading axis of images that share one graph is taken too: positions :math:`(B, N, 2)`, and all variances and masks
+    with it.
+    """
+
+    def __init__(self, prior: FactorAnalysisPrior, **kwargs: Any) -> None:
+        if kwargs.setdefault("aggr", "add") not in ("add", "sum"):
+            raise InputError(f"Expected 'aggr' to be 'add', since evidence adds up (got {kwargs['aggr']!r}).")
+        super().__init__(node_dim=-2, **kwargs)
+        self.prior = prior
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.prior.reset_parameters()
+
+    def forward(
+        self,
+        pos: Tensor,
+        variance: Tensor,
+        landmark_id: Tensor,
+        batch: Tensor | None = None,
+        mask: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        """Returns the posterior means, [N, 2].
+
+        Computed, and returned, in the precision of the parameters or a higher one of ``pos``, whatever autocast says.
+
+        Args:
+            pos: [N, 2], observed positions, in the frame of the prior.
+            variance: of their noise, in the squared unit of ``pos``: [N] equal in all directions, [N, 2] by axis, or
+                [N, 2, 2] covariances. 0 is an exact observation, infinity none.
+            landmark_id: [N], types in 0 ... K - 1.
+            batch: [N], the graph of each node, in any order; one graph if None.
+            mask: [N], False where a landmark is missing: it is predicted from the rest. Its position and variance are
+                not read and may be NaN.
+            batch_size: number of graphs; taken from ``batch`` if None, which compiled code cannot do.
+
+        Raises:
+            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
+                while compiling).
+        """
+        nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
+        with autocast_disabled(pos.device.type):
+            t = self._infer(nodes, with_covariance=False)
+            return posterior_mean(nodes.mean, nodes.observation, (nodes.loadings @ t).squeeze(-1))
+
+    def posterior(
+        self,
+        pos: Tensor,
+        variance: Tensor,
+        landmark_id: Tensor,
+        batch: Tensor | None = None,
+        mask: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> GaussianPosterior:
+        """Returns means, covariances and leave-one-out residuals; arguments and errors as :meth:`forward` has them."""
+        nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
+        with autocast_disabled(pos.device.type):
+            prediction = nodes.loadings @ self._infer(nodes)
+            return posterior(nodes.mean, nodes.uniqueness, nodes.loadings, nodes.observation, prediction)
+
+    def edge_weight(
+        self,
+        edge_index: Tensor,
+        variance: Tensor,
+        landmark_id: Tensor,
+        batch: Tensor | None = None,
+        mask: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        r"""Returns the edges :math:`\mathbf{E}_{ij}`, [E, 2, 2], of pairs of nodes.
+
+        ``edge_index`` [2, E] has neighbours j in row 0 and receiving nodes i in row 1; a pair of two graphs gets 0.
+        Edges depend on no position. The other arguments and the errors are those of :meth:`forward`.
+        """
+        nowhere = variance.new_zeros(landmark_id.shape[0], 2)
+        check_edges("edge_index", edge_index, len(nowhere))
+        nodes = self._observe(nowhere, variance, landmark_id, batch, mask, batch_size)
+        with autocast_disabled(variance.device.type):
+            share = nodes.observation.noise_share
+            listening = share @ nodes.loadings @ self._infer(nodes)[..., 1:]
+            heard = nodes.observation.precision @ nodes.loadings
+            j, i = edge_index
+            own = torch.eye(2, dtype=share.dtype, device=share.device) - share
+            weight = listening[i] @ heard[j].mT + torch.where((i == j)[:, None, None], own[i], 0.0)
+            return weight if batch is None else weight * (batch[i] == batch[j])[:, None, None]
+
+    def to_dense(self) -> DenseFactorAnalysisConv:
+        """The same layer for complete graphs [B, K, ...], with the very same prior."""
+        return DenseFactorAnalysisConv(self.prior)
+
+    def message(self, x_j: Tensor) -> Tensor:
+        return x_j
+
+    def _observe(
+        self,
+        pos: Tensor,
+        variance: Tensor,
+        landmark_id: Tensor,
+        batch: Tensor | None,
+        mask: Tensor | None,
+        batch_size: int | None,
+    ) -> "_Nodes":
+        """Checks the arguments and looks up the prior of each node."""
+        check_shape("pos", pos, "... N 2")
+        N = pos.shape[-2]
+        check_shape("landmark_id", landmark_id, "N", N=N)
+        check_ids("landmark_id", landmark_id, self.prior.num_landmarks)
+        if batch is None:
+            batch, batch_size = landmark_id.new_zeros(N), 1
+        else:
+            check_shape("batch", batch, "N", N=N)
+            if batch_size is None:
+                batch_size = int(batch.max()) + 1 if N else 0
+            check_ids("batch", batch, batch_size)
+        missing = check_observations(pos, variance, mask)
+        with autocast_disabled(pos.device.type):
+            mean, loadings, uniqueness, pos, variance = self.prior.parameters_for(pos, variance)
+            mean, loadings, uniqueness = (each[landmark_id] for each in (mean, loadings, uniqueness))
+            observation = observe(pos, variance, mean, uniqueness, missing)
+        edge_index = torch.stack([torch.arange(N, device=batch.device), batch])
+        return _Nodes(mean, loadings, uniqueness, observation, edge_index, (N, batch_size))
+
+    def _infer(self, nodes: "_Nodes", with_covariance: bool = True) -> Tensor:
+        """What the factors send back to each node, [..., N, r, 1 + r] or [..., N, r, 1]."""
+        weighted, known = factor_terms(nodes.loadings, nodes.observation)
+        sent = (weighted.mT @ known).flatten(-2)
+        # propagate_type: (x: Tensor)
+        total = self.propagate(nodes.edge_index, x=sent, size=nodes.size)
+        factors = solve_factors(total.unflatten(-1, (self.prior.rank, -1)), with_covariance)
+        # propagate_type: (x: Tensor)
+        received = self.propagate(nodes.edge_index.flip(0), x=factors.flatten(-2), size=nodes.size[::-1])
+        return received.unflatten(-1, (self.prior.rank, -1))
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.prior})"
+
+
+class _Nodes(NamedTuple):
+    """All nodes of a batch and the prior of each."""
+
+    mean: Tensor
+    loadings: Tensor
+    uniqueness: Tensor
+    observation: Observation
+    edge_index: Tensor
+    """[2, N]: nodes, and the factors of their graphs."""
+    size: tuple[int, int]
+    """N and the number of graphs."""

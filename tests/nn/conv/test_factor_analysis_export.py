@@ -1,0 +1,108 @@
+"""The Gaussian layer compiled in one graph, exported, and run by ONNX Runtime, for any number of images."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from lgcn.nn.conv.factor_analysis_conv import FactorAnalysisConv
+from lgcn.nn.functional.gaussian import GaussianPosterior, solve_spd
+from tests.nn.conv.test_factor_analysis_conv import FORMS, K, assert_close, random_prior, random_scene
+
+B = torch.export.Dim("B")
+
+
+class Everything(nn.Module):
+    """Posterior and edges as a forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = FactorAnalysisConv(random_prior(torch.float32)).to_dense()
+
+    def forward(self, pos: Tensor, variance: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        return (*self.conv.posterior(pos, variance, mask), self.conv.edge_weight(variance, mask))
+
+
+def images(count: int, form: str = "full") -> tuple[Tensor, Tensor, Tensor]:
+    return random_scene(count, form, torch.float32).dense()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_dense_is_one_graph_for_any_number_of_images(form: str) -> None:
+    module = Everything()
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
+    for count in (5, 9):  # no other size here, which the compiler would take for the same
+        inputs = images(count, form)
+        for one, other in zip(compiled(*inputs), module(*inputs), strict=True):
+            assert_close(one, other)
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
+def test_sparse_is_one_graph_for_any_number_of_nodes() -> None:
+    conv = FactorAnalysisConv(random_prior(torch.float32))
+    torch._dynamo.reset()
+    counters.clear()
+
+    def run(*scene: Tensor, size: int) -> GaussianPosterior:
+        return conv.posterior(*scene, batch_size=size)
+
+    compiled = torch.compile(run, fullgraph=True, dynamic=True, backend="eager")
+    for count in (5, 9):  # no other size here, which the compiler would take for the same
+        scene = random_scene(count, dtype=torch.float32)
+        for one, other in zip(compiled(*scene, size=count), conv.posterior(*scene), strict=True):
+            assert_close(one, other)
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
+def test_inductor_agrees() -> None:
+    module = Everything()
+    torch._dynamo.reset()
+    inputs = images(4)
+    for one, other in zip(torch.compile(module, fullgraph=True)(*inputs), module(*inputs), strict=True):
+        assert_close(one, other)
+
+
+def exported(form: str) -> tuple[nn.Module, torch.export.ExportedProgram]:
+    module = Everything()
+    shapes = {name: {0: B} for name in ("pos", "variance", "mask")}
+    return module, torch.export.export(module, images(2, form), dynamic_shapes=shapes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_exported_for_any_number_of_images(form: str) -> None:
+    module, program = exported(form)
+    for count in (1, 5):
+        inputs = images(count, form)
+        for one, other in zip(program.module()(*inputs), module(*inputs), strict=True):
+            assert_close(one, other)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_onnx_runtime_agrees_for_any_number_of_images(form: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="needs onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    module, program = exported(form)
+    torch.onnx.export(program, dynamo=True, verbose=False).save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    for count in (1, 5):
+        inputs = images(count, form)
+        results = session.run(None, dict(zip(names, (each.numpy() for each in inputs), strict=True)))
+        for one, other in zip(results, module(*inputs), strict=True):
+            assert_close(torch.from_numpy(one), other)
+
+
+@pytest.mark.parametrize("size", [1, 2, 16])
+def test_elimination_equals_cholesky(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    factor = torch.randn(4, size, size, dtype=torch.double)
+    matrix, rhs = factor @ factor.mT + torch.eye(size), torch.randn(4, size, 3, dtype=torch.double)
+    expected = solve_spd(matrix, rhs)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert_close(solve_spd(matrix, rhs), expected)
+    assert_close(matrix @ expected, rhs)
