@@ -1,0 +1,305 @@
+"""Refinement of landmarks by a Gaussian shape prior and noise learned from types, confidences and features."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import MLP
+
+from lgcn.checks import InputError, check_choice, check_finite, check_floating, check_mask, check_shape
+from lgcn.graph import SAMPLING_MODES, sample_features
+from lgcn.nn.conv.dense_factor_analysis_conv import DenseFactorAnalysisConv
+from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior
+from lgcn.nn.functional.autocast import autocast_disabled
+from lgcn.nn.functional.gaussian import GaussianPosterior
+from lgcn.nn.functional.similarity import Similarity, fit_similarity, mean_shape
+from lgcn.nn.models.landmark_noise import LandmarkNoise
+from lgcn.typing import Size
+
+NOISE_INPUTS = ("confidence", "features")
+
+
+class GaussianRefiner(nn.Module):
+    r"""Replaces every landmark by its posterior under a Gaussian shape prior, given all landmarks and their noise.
+
+    .. math::
+        \mathbf{m}_i = T(\mathbf{p}_i) + d(\mathbf{h}_i), \qquad
+        \mathbf{R}_i = \exp\bigl(\rho_{l_i} + g(c_i) + \mathrm{MLP}(\mathbf{h}_i)\bigr), \qquad
+        \hat{\mathbf{p}} = T^{-1}\bigl(\boldsymbol\mu + \mathbf{S} (\mathbf{S} + \mathbf{R})^{-1}
+        (\mathbf{m} - \boldsymbol\mu)\bigr)
+
+    T is the similarity of this image that brings its landmarks nearest to the mean shape, each weighted by its
+    precision. The noise :math:`\mathbf{R}_i` depends on the type :math:`l_i`, on the confidence :math:`c_i` through a
+    piecewise linear function g, and on :math:`\mathbf{h}_i`: an embedding of the type, the confidence and, where there
+    is a feature map, what it shows at the landmark. See :class:`~lgcn.nn.conv.FactorAnalysisConv` for the rest.
+
+    :meth:`fit` sets mean shape, prior, :math:`\rho` and g from statistics in seconds; both MLPs start at 0, so that
+    training continues from there. Fit it before training: parameters that were drawn know nothing of the shape.
+
+    Args:
+        num_landmarks: K.
+        feature_channels: C of the feature map; 0 if there is none.
+        input_size: (H, W) of the network's input, to whose pixels positions refer.
+        rank: number of factors of the prior.
+        noise: ``"isotropic"``, ``"diagonal"`` (by axis of the mean shape) or ``"full"``.
+        use_confidence: whether there are confidences; if not, neither noise nor offset depends on them.
+        noise_inputs: what the noise depends on beside the type: ``"confidence"``, ``"features"``, both or none.
+        offset: whether landmarks are moved by d(h) before they are combined. It depends on all that there is.
+        landmark_channels: width of the embedding of a type.
+        hidden_channels: widths of the hidden layers of the MLPs for noise and offset; none leaves both out.
+        sampling: of the feature map, ``"bilinear"`` or ``"nearest"``.
+        detach_alignment: whether gradients stop at the alignment and at the places where features are sampled.
+
+    Raises:
+        InputError: for names or numbers that cannot be used.
+    """
+
+    frame: Tensor
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        num_landmarks: int,
+        feature_channels: int,
+        input_size: Size,
+        *,
+        rank: int = 16,
+        noise: str = "isotropic",
+        use_confidence: bool = True,
+        noise_inputs: Sequence[str] = NOISE_INPUTS,
+        offset: bool = True,
+        landmark_channels: int = 16,
+        hidden_channels: Sequence[int] = (128, 64),
+        sampling: str = "bilinear",
+        detach_alignment: bool = True,
+    ) -> None:
+        super().__init__()
+        if feature_channels < 0:
+            raise InputError(f"Expected 'feature_channels' of 0 or more (got {feature_channels}).")
+        for each in noise_inputs:
+            check_choice("noise_inputs", each, NOISE_INPUTS)
+        self.num_landmarks = num_landmarks
+        self.feature_channels = feature_channels
+        self.input_size = (input_size[0], input_size[1])
+        self.use_confidence = use_confidence
+        self.noise_inputs = tuple(noise_inputs)
+        self.sampling = check_choice("sampling", sampling, SAMPLING_MODES)
+        self.detach_alignment = detach_alignment
+        self.conv = DenseFactorAnalysisConv(FactorAnalysisPrior(num_landmarks, rank))
+        by_confidence = use_confidence and "confidence" in noise_inputs
+        by_features = feature_channels > 0 and "features" in noise_inputs
+        self.noise = LandmarkNoise(num_landmarks, noise, by_confidence)
+        self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels)
+        self.noise_mlp: MLP | None = None
+        if hidden_channels and (by_confidence or by_features):
+            width = landmark_channels + by_confidence + by_features * feature_channels
+            self.noise_mlp = MLP([width, *hidden_channels, self.noise.num_parameters], norm=None)
+        self.offset_mlp: MLP | None = None
+        if hidden_channels and offset:
+            width = landmark_channels + use_confidence + feature_channels
+            self.offset_mlp = MLP([width, *hidden_channels, 2], norm=None)
+        self.register_buffer("frame", torch.zeros(num_landmarks, 2))
+        self.register_buffer("centre", torch.tensor([(self.input_size[1] - 1) / 2, (self.input_size[0] - 1) / 2]))
+        self.register_buffer("scale", torch.tensor(min(self.input_size) / 4))
+        self.reset_parameters()
+
+    @property
+    def prior(self) -> FactorAnalysisPrior:
+        """The shape prior; its unit is the root-mean-square radius of the mean shape."""
+        return self.conv.prior
+
+    def reset_parameters(self) -> None:
+        """Draws all parameters anew; the last layers of the MLPs start at zero."""
+        self.conv.reset_parameters()
+        self.noise.reset_parameters()
+        self.landmark_embedding.reset_parameters()
+        for mlp in (self.noise_mlp, self.offset_mlp):
+            if mlp is not None:
+                mlp.reset_parameters()
+                for parameter in mlp.lins[-1].parameters():
+                    nn.init.zeros_(parameter)
+
+    @torch.no_grad()
+    def fit(
+        self, shapes: Tensor, predictions: Tensor | None = None, confidences: Tensor | None = None
+    ) -> "GaussianRefiner":
+        """Sets mean shape, prior and noise from statistics alone, without gradients; the MLPs stay as they are.
+
+        Args:
+            shapes: [N, K, 2], annotated landmarks, pixels of the input.
+            predictions: [N, K, 2], what is to be refined: landmarks of the same images as a model finds them on images
+                like those that it will see. Without them the noise is a guess, as large as the uniqueness of the prior.
+            confidences: [N, K], of the predictions; needed with them if the refiner uses confidences.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            InputError: for values that are not finite, a shape whose landmarks all coincide, and shapes that do not
+                vary in ``rank`` directions once they are aligned.
+        """
+        for name, tensor in (("shapes", shapes), ("predictions", predictions)):
+            if tensor is not None:
+                check_shape(name, tensor, "N K 2", N=len(shapes), K=self.num_landmarks)
+                check_floating(name, tensor)
+                check_finite(name, tensor)
+                radius = (tensor - tensor.mean(dim=1, keepdim=True)).norm(dim=-1).amax(1)
+                if not (radius > 1e-4 * tensor.abs().amax((1, 2))).all():
+                    raise InputError(
+                        f"Expected '{name}' whose landmarks lie apart (got all in one place in number "
+                        f"{int(radius.argmin())}). Leave it out."
+                    )
+        if confidences is not None:
+            check_shape("confidences", confidences, "N K", N=len(shapes), K=self.num_landmarks)
+            check_finite("confidences", confidences)
+        elif predictions is not None and self.use_confidence:
+            raise InputError(
+                "Expected 'confidences' [N, K] of the predictions (got None). Or build it with use_confidence=False."
+            )
+        shapes = shapes.double()
+        frame = mean_shape(shapes)
+        centre = shapes.mean(dim=(0, 1))
+        scale = fit_similarity(shapes, frame).squared_scale().rsqrt().median()
+        self.frame.copy_(frame)
+        self.centre.copy_(centre)
+        self.scale.copy_(scale)
+        observed = shapes if predictions is None else predictions.double()
+        weight = torch.ones_like(observed[..., 0])
+        for _ in range(2):  # the weights of the alignment come from noise and prior
+            similarity = fit_similarity((observed - centre) / scale, frame, weight)
+            target = similarity.apply((shapes - centre) / scale)
+            self.prior.fit(target)
+            if predictions is None:
+                self.noise.fill(self.prior.uniqueness.mean())
+            else:
+                self.noise.fit(similarity.apply((observed - centre) / scale) - target, confidences)
+            weight = self._weight(self.noise(observed.shape[:2], confidences), None).double()
+        return self
+
+    def forward(
+        self,
+        features: Tensor | None,
+        pos: Tensor,
+        confidence: Tensor | None,
+        mask: Tensor | None = None,
+        return_covariance: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Refines landmarks.
+
+        Args:
+            features: [B, C, h, w], the backbone's, or [B, K, C], sampled at the landmarks; None if the refiner was
+                built without.
+            pos: [B, K, 2], initial landmarks, pixels of the input.
+            confidence: [B, K], finite, in [0, 1] as a rule; None if the refiner uses none.
+            mask: [B, K], False where a landmark is missing: it is predicted from the others. What stands there is not
+                read. If fewer than two places are observed, which leaves rotation and scale open, those of the average
+                training image are taken; if none is, its position too.
+            return_covariance: return ``(refined, covariance)`` with the covariances [B, K, 2, 2] of the errors of the
+                refined landmarks, square pixels.
+
+        Returns:
+            Refined landmarks [B, K, 2], pixels of the input.
+        """
+        if return_covariance:
+            return self.posterior(features, pos, confidence, mask)[:2]
+        similarity, observed, variance = self.align(features, pos, confidence, mask)
+        with autocast_disabled(pos.device.type):
+            return self._to_input(similarity, self.conv(observed, variance, mask))
+
+    def posterior(
+        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
+    ) -> GaussianPosterior:
+        """Means, covariances and leave-one-out residuals in pixels of the input; arguments as :meth:`forward`."""
+        similarity, observed, variance = self.align(features, pos, confidence, mask)
+        with autocast_disabled(pos.device.type):
+            mean, covariance, residual, residual_covariance = self.conv.posterior(observed, variance, mask)
+            area = self.scale.square()
+            return GaussianPosterior(
+                self._to_input(similarity, mean),
+                similarity.invert_covariance(covariance) * area,
+                residual @ similarity.inverse_matrix().mT * self.scale,
+                similarity.invert_covariance(residual_covariance) * area,
+            )
+
+    def align(
+        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Similarity, Tensor, Tensor]:
+        """What enters the graph layer; arguments as :meth:`forward`.
+
+        Returns:
+            The similarity to the frame of the mean shape (from positions that the mean scale divides), the landmarks
+            there [B, K, 2] and the variances of their noise, [B, K], [B, K, 2] or [B, K, 2, 2].
+        """
+        features, pos, confidence = self._check(features, pos, confidence, mask)
+        correction, offset = self._heads(features, pos, confidence)
+        with autocast_disabled(pos.device.type):
+            normalized = (pos.to(self.frame.dtype) - self.centre) / self.scale
+            variance = self.noise(pos.shape[:2], confidence, correction)
+            similarity = fit_similarity(normalized, self.frame, self._weight(variance, mask))
+            if self.detach_alignment:
+                similarity = similarity.detach()
+            observed = similarity.apply(normalized)
+            return similarity, observed if offset is None else observed + offset, variance
+
+    def _check(
+        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """Checks the arguments and fills what is missing."""
+        K, C = self.num_landmarks, self.feature_channels
+        check_shape("pos", pos, "B K 2", K=K)
+        B = pos.shape[0]
+        if mask is not None:
+            check_mask("mask", mask, "B K", B=B, K=K)
+            pos = pos.masked_fill(~mask.unsqueeze(-1), 0.0)
+        check_finite("pos", pos)
+        if self.use_confidence:
+            if confidence is None:
+                raise InputError("Expected 'confidence' [B, K] (got None). Or build it with use_confidence=False.")
+            check_shape("confidence", confidence, "B K", B=B, K=K)
+            confidence = confidence if mask is None else confidence.masked_fill(~mask, 0.0)
+            check_finite("confidence", confidence)
+        if C == 0:
+            return None, pos, confidence
+        if features is None:
+            raise InputError(f"Expected 'features' with {C} channels (got None). Or build it with feature_channels=0.")
+        if features.dim() == 3:
+            check_shape("features", features, "B K C", B=B, K=K, C=C)
+            features = features if mask is None else features.masked_fill(~mask.unsqueeze(-1), 0.0)
+        else:
+            check_shape("features", features, "B C h w", B=B, C=C)
+        return features, pos, confidence
+
+    def _heads(
+        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """What the MLPs add to the logarithms of the noise [B, K, ...] and to positions in the frame [B, K, 2]."""
+        dtype = self.frame.dtype
+        kinds = {"type": self.landmark_embedding.weight.expand(*pos.shape[:2], -1)}
+        if self.use_confidence:
+            kinds["confidence"] = cast(Tensor, confidence).unsqueeze(-1).to(dtype)
+        if features is not None:
+            if features.dim() == 4:
+                places = pos.detach() if self.detach_alignment else pos
+                features = sample_features(features, places, self.input_size, self.sampling)
+            check_finite("features", features.detach())
+            kinds["features"] = features.to(dtype)
+        correction = offset = None
+        if self.noise_mlp is not None:
+            known = [value for kind, value in kinds.items() if kind in ("type", *self.noise_inputs)]
+            correction = self.noise_mlp(torch.cat(known, dim=-1)).to(dtype)
+        if self.offset_mlp is not None:
+            offset = self.offset_mlp(torch.cat(list(kinds.values()), dim=-1)).to(dtype)
+        return correction, offset
+
+    def _weight(self, variance: Tensor, mask: Tensor | None) -> Tensor:
+        """Precisions [B, K] of landmarks about the mean shape."""
+        axes = variance.dim() - 2
+        diagonal = variance.diagonal(dim1=-2, dim2=-1) if axes == 2 else variance
+        noise = diagonal.mean(-1) if axes else diagonal
+        weight = (noise + self.prior.variance().mean(-1)).reciprocal()
+        return weight if mask is None else weight.masked_fill(~mask, 0.0)
+
+    def _to_input(self, similarity: Similarity, pos: Tensor) -> Tensor:
+        return similarity.invert(pos) * self.scale + self.centre
