@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError, check_choice, check_finite, check_floating, check_mask, check_shape
+from lgcn.checks import InputError, check_at_least, check_choice, check_finite, check_floating, check_mask, check_shape
 from lgcn.graph import SAMPLING_MODES, sample_features
 from lgcn.nn.conv.dense_factor_analysis_conv import DenseFactorAnalysisConv
 from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior
@@ -18,6 +18,8 @@ from lgcn.nn.models.landmark_noise import LandmarkNoise
 from lgcn.typing import Size
 
 NOISE_INPUTS = ("confidence", "features")
+POSE_FACTORS = 4
+POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so much that a larger one gives the same
 
 
 class GaussianRefiner(nn.Module):
@@ -30,9 +32,11 @@ class GaussianRefiner(nn.Module):
         (\mathbf{m} - \boldsymbol\mu)\bigr)
 
     T is the similarity of this image that brings its landmarks nearest to the mean shape, each weighted by its
-    precision. The noise :math:`\mathbf{R}_i` depends on the type :math:`l_i`, on the confidence :math:`c_i` through a
-    piecewise linear function g, and on :math:`\mathbf{h}_i`: an embedding of the type, the confidence and, where there
-    is a feature map, what it shows at the landmark. See :class:`~lgcn.nn.conv.FactorAnalysisConv` for the rest.
+    precision. Four of the factors of :math:`\mathbf{S}` are the pose, small similarities of the mean shape: what T
+    leaves of it, where landmarks are missing or wrong, is inferred together with the shape, and its uncertainty counts.
+    The noise :math:`\mathbf{R}_i` depends on the type :math:`l_i`, on the confidence :math:`c_i` through a piecewise
+    linear function g, and on :math:`\mathbf{h}_i`: an embedding of the type, the confidence and, where there is a
+    feature map, what it shows at the landmark. See :class:`~lgcn.nn.conv.FactorAnalysisConv` for the rest.
 
     :meth:`fit` sets mean shape, prior, :math:`\rho` and g from statistics in seconds; both MLPs start at 0, so that
     training continues from there. Fit it before training: parameters that were drawn know nothing of the shape.
@@ -41,7 +45,7 @@ class GaussianRefiner(nn.Module):
         num_landmarks: K.
         feature_channels: C of the feature map; 0 if there is none.
         input_size: (H, W) of the network's input, to whose pixels positions refer.
-        rank: number of factors of the prior.
+        rank: number of factors of the shape; the prior has four more, of the pose.
         noise: ``"isotropic"``, ``"diagonal"`` (by axis of the mean shape) or ``"full"``.
         use_confidence: whether there are confidences; if not, neither noise nor offset depends on them.
         noise_inputs: what the noise depends on beside the type: ``"confidence"``, ``"features"``, both or none.
@@ -87,7 +91,13 @@ class GaussianRefiner(nn.Module):
         self.noise_inputs = tuple(noise_inputs)
         self.sampling = check_choice("sampling", sampling, SAMPLING_MODES)
         self.detach_alignment = detach_alignment
-        self.conv = DenseFactorAnalysisConv(FactorAnalysisPrior(num_landmarks, rank))
+        self.rank = check_at_least("rank", rank, 1)
+        if rank + POSE_FACTORS > 2 * num_landmarks:
+            raise InputError(
+                f"Expected 'rank' of at most {2 * num_landmarks - POSE_FACTORS} for {num_landmarks} landmarks, "
+                f"since the pose has {POSE_FACTORS} factors more (got {rank})."
+            )
+        self.conv = DenseFactorAnalysisConv(FactorAnalysisPrior(num_landmarks, rank + POSE_FACTORS))
         by_confidence = use_confidence and "confidence" in noise_inputs
         by_features = feature_channels > 0 and "features" in noise_inputs
         self.noise = LandmarkNoise(num_landmarks, noise, by_confidence)
@@ -160,23 +170,29 @@ class GaussianRefiner(nn.Module):
             )
         shapes = shapes.double()
         frame = mean_shape(shapes)
-        centre = shapes.mean(dim=(0, 1))
-        scale = fit_similarity(shapes, frame).squared_scale().rsqrt().median()
         self.frame.copy_(frame)
-        self.centre.copy_(centre)
-        self.scale.copy_(scale)
-        observed = shapes if predictions is None else predictions.double()
-        weight = torch.ones_like(observed[..., 0])
-        for _ in range(2):  # the weights of the alignment come from noise and prior
-            similarity = fit_similarity((observed - centre) / scale, frame, weight)
-            target = similarity.apply((shapes - centre) / scale)
-            self.prior.fit(target)
-            if predictions is None:
-                self.noise.fill(self.prior.uniqueness.mean())
-            else:
-                self.noise.fit(similarity.apply((observed - centre) / scale) - target, confidences)
-            weight = self._weight(self.noise(observed.shape[:2], confidences), None).double()
+        self.centre.copy_(shapes.mean(dim=(0, 1)))
+        self.scale.copy_(fit_similarity(shapes, frame).squared_scale().rsqrt().median())
+        normalized = (shapes - self.centre) / self.scale
+        similarity = fit_similarity(normalized, frame)
+        self._fit_prior(similarity.apply(normalized))
+        if predictions is None:
+            self.noise.fill(self.prior.uniqueness.mean())
+        else:
+            errors = (predictions.double() - shapes) / self.scale
+            self.noise.fit(errors @ similarity.matrix.mT, confidences)
         return self
+
+    def _fit_prior(self, shapes: Tensor) -> None:
+        """Factors of the shape from aligned shapes [N, K, 2], and those of the pose from their mean."""
+        shape = FactorAnalysisPrior(self.num_landmarks, self.rank).to(self.frame).fit(shapes)
+        x, y = shape.mean.unbind(-1)
+        one, zero = torch.ones_like(x), torch.zeros_like(x)
+        # Translations, scale and rotation.
+        modes = torch.stack([torch.stack([one, zero, x, -y]), torch.stack([zero, one, y, x])]).permute(2, 0, 1)
+        self.prior.mean.copy_(shape.mean)
+        self.prior.loadings.copy_(torch.cat([shape.loadings, POSE_DEVIATION * modes], dim=-1))
+        self.prior.log_uniqueness.copy_(shape.log_uniqueness)
 
     def forward(
         self,
@@ -298,7 +314,8 @@ class GaussianRefiner(nn.Module):
         axes = variance.dim() - 2
         diagonal = variance.diagonal(dim1=-2, dim2=-1) if axes == 2 else variance
         noise = diagonal.mean(-1) if axes else diagonal
-        weight = (noise + self.prior.variance().mean(-1)).reciprocal()
+        shape = self.prior.loadings[..., : self.rank].square().sum(-1) + self.prior.uniqueness
+        weight = (noise + shape.mean(-1)).reciprocal()
         return weight if mask is None else weight.masked_fill(~mask, 0.0)
 
     def _to_input(self, similarity: Similarity, pos: Tensor) -> Tensor:

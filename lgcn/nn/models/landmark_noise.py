@@ -73,9 +73,7 @@ class LandmarkNoise(nn.Module):
         steps = knots.diff().clamp_min(1e-4)  # equal confidences would give knots with no distance
         self.knots.copy_(torch.cat([knots[:1], knots[:1] + steps.cumsum(0)]))
 
-    def forward(
-        self, shape: torch.Size, confidence: Tensor | None = None, correction: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, shape: torch.Size, confidence: Tensor | None = None, correction: Tensor | None = None) -> Tensor:
         """Variances [B, K], [B, K, 2] or [B, K, 2, 2], by form.
 
         Args:

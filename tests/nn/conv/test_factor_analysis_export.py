@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 
 from lgcn.nn.conv.factor_analysis_conv import FactorAnalysisConv
 from lgcn.nn.functional.gaussian import GaussianPosterior, solve_spd
-from tests.nn.conv.test_factor_analysis_conv import FORMS, K, assert_close, random_prior, random_scene
+from tests.nn.conv.test_factor_analysis_conv import FORMS, assert_close, random_prior, random_scene
 
 B = torch.export.Dim("B")
 
