@@ -27,8 +27,9 @@ from benchmarks.ablation.outputs import PARTS, Extraction, Outputs, extract, loa
 from benchmarks.measuring import environment
 from lgcn.files import write_text
 from lgcn.losses import l1_loss
+from lgcn.models import LandmarkDetector
 from lgcn.nn.models.gaussian_refiner import GaussianRefiner
-from lgcn.training.seeding import mix_seed
+from lgcn.training.samplers import mix_seed
 from lgcn.typing import Size
 
 START, REGIME = "softargmax", "patches"
@@ -207,8 +208,6 @@ def main(argv: list[str] | None = None) -> int:
     except FileNotFoundError:
         extract(settings, folder)
         return main(argv)
-    from lgcn.models import LandmarkDetector
-
     input_size = LandmarkDetector.from_pretrained(args.model).input_size
     figures: dict[str, Any] = {
         "environment": environment(),

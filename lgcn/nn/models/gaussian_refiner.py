@@ -1,7 +1,7 @@
 """Refinement of landmarks by a Gaussian shape prior and noise learned from types, confidences and features."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +101,7 @@ class GaussianRefiner(nn.Module):
         by_confidence = use_confidence and "confidence" in noise_inputs
         by_features = feature_channels > 0 and "features" in noise_inputs
         self.noise = LandmarkNoise(num_landmarks, noise, by_confidence)
-        self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels)
+        self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels) if hidden_channels else None
         self.noise_mlp: MLP | None = None
         if hidden_channels and (by_confidence or by_features):
             width = landmark_channels + by_confidence + by_features * feature_channels
@@ -124,7 +124,8 @@ class GaussianRefiner(nn.Module):
         """Draws all parameters anew; the last layers of the MLPs start at zero."""
         self.conv.reset_parameters()
         self.noise.reset_parameters()
-        self.landmark_embedding.reset_parameters()
+        if self.landmark_embedding is not None:
+            self.landmark_embedding.reset_parameters()
         for mlp in (self.noise_mlp, self.offset_mlp):
             if mlp is not None:
                 mlp.reset_parameters()
@@ -194,6 +195,27 @@ class GaussianRefiner(nn.Module):
         self.prior.loadings.copy_(torch.cat([shape.loadings, POSE_DEVIATION * modes], dim=-1))
         self.prior.log_uniqueness.copy_(shape.log_uniqueness)
 
+    @overload
+    def forward(
+        self,
+        features: Tensor | None,
+        pos: Tensor,
+        confidence: Tensor | None,
+        mask: Tensor | None = ...,
+        return_covariance: Literal[False] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        features: Tensor | None,
+        pos: Tensor,
+        confidence: Tensor | None,
+        mask: Tensor | None = ...,
+        *,
+        return_covariance: Literal[True],
+    ) -> tuple[Tensor, Tensor]: ...
+
     def forward(
         self,
         features: Tensor | None,
@@ -217,9 +239,14 @@ class GaussianRefiner(nn.Module):
 
         Returns:
             Refined landmarks [B, K, 2], pixels of the input.
+
+        Raises:
+            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
+                while compiling).
         """
         if return_covariance:
-            return self.posterior(features, pos, confidence, mask)[:2]
+            mean, covariance, *_ = self.posterior(features, pos, confidence, mask)
+            return mean, covariance
         similarity, observed, variance = self.align(features, pos, confidence, mask)
         with autocast_disabled(pos.device.type):
             return self._to_input(similarity, self.conv(observed, variance, mask))
@@ -291,6 +318,8 @@ class GaussianRefiner(nn.Module):
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """What the MLPs add to the logarithms of the noise [B, K, ...] and to positions in the frame [B, K, 2]."""
+        if self.landmark_embedding is None:
+            return None, None
         dtype = self.frame.dtype
         kinds = {"type": self.landmark_embedding.weight.expand(*pos.shape[:2], -1)}
         if self.use_confidence:
