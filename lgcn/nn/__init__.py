@@ -10,15 +10,25 @@ from lgcn.nn.connectivity import (
     TopologyConnectivity,
     UniformConnectivity,
 )
-from lgcn.nn.conv import DenseLGCNConv, LGCNConv
-from lgcn.nn.models import LGCN, DenseLGCN, LandmarkRefiner
+from lgcn.nn.conv import (
+    DenseFactorAnalysisConv,
+    DenseLGCNConv,
+    FactorAnalysisConv,
+    FactorAnalysisPrior,
+    LGCNConv,
+)
+from lgcn.nn.models import LGCN, DenseLGCN, GaussianRefiner, LandmarkRefiner
 
 __all__ = [
     "LGCN",
     "AdjacencyConnectivity",
     "Connectivity",
+    "DenseFactorAnalysisConv",
     "DenseLGCN",
     "DenseLGCNConv",
+    "FactorAnalysisConv",
+    "FactorAnalysisPrior",
+    "GaussianRefiner",
     "LGCNConv",
     "LandmarkRefiner",
     "LearnableConnectivity",
