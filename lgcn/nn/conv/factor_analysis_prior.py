@@ -85,7 +85,8 @@ class FactorAnalysisPrior(nn.Module):
         check_shape("shapes", shapes, "N K 2", K=self.num_landmarks)
         check_floating("shapes", shapes)
         check_finite("shapes", shapes)
-        data = shapes.double().flatten(1)
+        # On the CPU, since not every accelerator has double precision.
+        data = shapes.cpu().double().flatten(1)
         mean = data.mean(dim=0)
         covariance = (data - mean).mT @ (data - mean) / max(1, len(data) - 1)
         values, vectors = torch.linalg.eigh(covariance)
@@ -102,7 +103,7 @@ class FactorAnalysisPrior(nn.Module):
         rest = values[self.rank :].clamp_min(0).mean() if self.rank < len(values) else floor
         loadings = vectors[:, : self.rank] * (values[: self.rank] - rest).clamp_min(0).sqrt()
         uniqueness = (covariance.diagonal() - loadings.square().sum(1)).clamp_min(floor)
-        identity = torch.eye(self.rank, dtype=torch.double, device=data.device)
+        identity = torch.eye(self.rank, dtype=torch.double)
         for _ in range(iterations):
             weighted = loadings / uniqueness.unsqueeze(1)
             regression = torch.linalg.solve(identity + weighted.mT @ loadings, weighted.mT)

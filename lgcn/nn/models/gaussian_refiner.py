@@ -80,12 +80,10 @@ class GaussianRefiner(nn.Module):
         detach_alignment: bool = True,
     ) -> None:
         super().__init__()
-        if feature_channels < 0:
-            raise InputError(f"Expected 'feature_channels' of 0 or more (got {feature_channels}).")
         for each in noise_inputs:
             check_choice("noise_inputs", each, NOISE_INPUTS)
         self.num_landmarks = num_landmarks
-        self.feature_channels = feature_channels
+        self.feature_channels = check_at_least("feature_channels", feature_channels, 0)
         self.input_size = (input_size[0], input_size[1])
         self.use_confidence = use_confidence
         self.noise_inputs = tuple(noise_inputs)
@@ -169,18 +167,19 @@ class GaussianRefiner(nn.Module):
             raise InputError(
                 "Expected 'confidences' [N, K] of the predictions (got None). Or build it with use_confidence=False."
             )
-        shapes = shapes.double()
-        frame = mean_shape(shapes)
-        self.frame.copy_(frame)
-        self.centre.copy_(shapes.mean(dim=(0, 1)))
-        self.scale.copy_(fit_similarity(shapes, frame).squared_scale().rsqrt().median())
-        normalized = (shapes - self.centre) / self.scale
+        # On the CPU, since not every accelerator has double precision.
+        shapes = shapes.cpu().double()
+        frame, centre = mean_shape(shapes), shapes.mean(dim=(0, 1))
+        scale = fit_similarity(shapes, frame).squared_scale().rsqrt().median()
+        for buffer, value in ((self.frame, frame), (self.centre, centre), (self.scale, scale)):
+            buffer.copy_(value)
+        normalized = (shapes - centre) / scale
         similarity = fit_similarity(normalized, frame)
         self._fit_prior(similarity.apply(normalized))
         if predictions is None:
             self.noise.fill(self.prior.uniqueness.mean())
         else:
-            errors = (predictions.double() - shapes) / self.scale
+            errors = (predictions.cpu().double() - shapes) / scale
             self.noise.fit(errors @ similarity.matrix.mT, confidences)
         return self
 
@@ -317,7 +316,7 @@ class GaussianRefiner(nn.Module):
     def _heads(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """What the MLPs add to the logarithms of the noise [B, K, ...] and to positions in the frame [B, K, 2]."""
+        """What the MLPs add to the logarithms of the noise [B, K, ...] and to positions [B, K, 2]."""
         if self.landmark_embedding is None:
             return None, None
         dtype = self.frame.dtype

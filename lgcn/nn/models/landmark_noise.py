@@ -50,7 +50,7 @@ class LandmarkNoise(nn.Module):
     @torch.no_grad()
     def fit(self, errors: Tensor, confidences: Tensor | None) -> None:
         """Sets variances by type from errors [N, K, 2], then g by quantiles of their confidences [N, K]."""
-        errors = errors.double()
+        errors = errors.cpu().double()
         covariance = torch.einsum("nka,nkb->kab", errors, errors) / len(errors)
         variance = covariance.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
         if self.form == "isotropic":
@@ -61,7 +61,7 @@ class LandmarkNoise(nn.Module):
             self.log_variance.copy_(parameters[:, : self.num_parameters])
         if self.curve is None or confidences is None:
             return
-        confidences = confidences.double()
+        confidences = confidences.cpu().double()
         relative = (errors.square() / variance).mean(-1)
         parts = torch.linspace(0, 1, len(self.curve) + 1, dtype=torch.double)
         edges = confidences.flatten().quantile(parts)
