@@ -278,6 +278,7 @@ class Everything(nn.Module):
 
     def __init__(self, noise: str) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.refiner = randomized(fitted(C, noise=noise)).float()
 
     def forward(self, features: Tensor, pos: Tensor, confidence: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
@@ -285,9 +286,9 @@ class Everything(nn.Module):
 
 
 def images(count: int) -> tuple[Tensor, ...]:
-    faces = draw_faces(count, seed=count)
-    mask = torch.rand(count, K) < 0.7
-    return torch.randn(count, C, 16, 20), faces.predictions.float(), faces.confidences.float(), mask
+    faces, generator = draw_faces(count, seed=count), torch.Generator().manual_seed(count)
+    mask = torch.rand(count, K, generator=generator) < 0.7
+    return torch.randn(count, C, 16, 20, generator=generator), faces.predictions.float(), faces.confidences.float(), mask
 
 
 def test_compiled_in_one_graph_for_any_number_of_images() -> None:
@@ -352,7 +353,7 @@ def test_bad_input() -> None:
     for rank, limit in ((0, "1 or more"), (2 * K - 3, "at most 20 for 12 landmarks")):
         with pytest.raises(InputError, match=f"'rank' .*{limit}.*got {rank}"):
             GaussianRefiner(K, 0, SIZE, rank=rank)
-    with pytest.raises(InputError, match="'feature_channels' of 0 or more"):
+    with pytest.raises(InputError, match="'feature_channels' to be 0 or more"):
         GaussianRefiner(K, -1, SIZE)
 
 
