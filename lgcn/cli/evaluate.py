@@ -72,8 +72,9 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.datasets import DATASETS
     from lgcn.evaluation.comparison_table import comparison_tables
     from lgcn.evaluation.evaluate import check_evaluation, crop_faces, evaluate
-    from lgcn.evaluation.formatting import NOTE, format_result
+    from lgcn.evaluation.formatting import format_result
     from lgcn.evaluation.literature import published_results, published_results_of_csv
+    from lgcn.evaluation.text_tables import PUBLISHED_NOTE
     from lgcn.files import printable, write_text
     from lgcn.models import LandmarkDetector
     from lgcn.models.loading import shipped_model
@@ -148,7 +149,9 @@ def run(args: argparse.Namespace) -> int:
     if len(results) > 1 or results[0].masks or published:
         print("", "\n\n".join(table.as_text() for table in tables), sep="\n")
     if args.published:
-        print("", NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n")
+        print(
+            "", PUBLISHED_NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n"
+        )
     if args.json is not None:
         try:
             write_text(args.json, to_json(results, published))

@@ -90,8 +90,8 @@ class EvaluationFolder:
 
     def _write_curves(self, results: Sequence["EvaluationResult"]) -> list[tuple[str, str]]:
         """Plots of the CED and their CSV; pairs of a title and a file name."""
-        from lgcn.evaluation.formatting import ROW_TITLES
         from lgcn.evaluation.serialization import curve_to_rows
+        from lgcn.evaluation.text_tables import ROW_TITLES
 
         whole = {}
         for result in results:

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lgcn.evaluation.formatting import PUBLISHED_MARK, ROW_TITLES, align, markdown_table, threshold_title
 from lgcn.evaluation.literature import PublishedResult
 from lgcn.evaluation.results import EvaluationResult
+from lgcn.evaluation.text_tables import PUBLISHED_MARK, ROW_TITLES, align, markdown_table, threshold_title
 from lgcn.files import printable
 
 COLUMN_TITLES = {

@@ -11,7 +11,7 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 from torch import Tensor
 
 from lgcn.checks import InputError, check_shape
-from lgcn.evaluation.formatting import threshold_title
+from lgcn.evaluation.text_tables import threshold_title
 from lgcn.files import escape_name, printable, replace_when_done, write_from_memory
 from lgcn.metrics import auc_ced, check_threshold, cumulative_error_distribution, failure_rate
 from lgcn.visualization.layout import fit_text, shorten_paths

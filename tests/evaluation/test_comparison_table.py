@@ -11,7 +11,6 @@ from lgcn.datasets import DATASETS
 from lgcn.datasets.hrnet_csv import PUBLISHED as HRNET_CSV
 from lgcn.datasets.hrnet_csv import SUBSET_NAMES
 from lgcn.evaluation import PublishedResult, comparison_tables, published_results, report_markdown
-from lgcn.evaluation.formatting import NOTE
 from lgcn.evaluation.literature import all_published_results, published_results_of_csv
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 from lgcn.evaluation.serialization import (
@@ -21,6 +20,7 @@ from lgcn.evaluation.serialization import (
     result_to_dict,
     result_to_rows,
 )
+from lgcn.evaluation.text_tables import PUBLISHED_NOTE
 from lgcn.protocols import PROTOCOLS, get_protocol
 
 WFLW_COLUMNS = ("test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
@@ -257,12 +257,12 @@ def test_the_page_holds_tables_warnings_images_and_sources() -> None:
     (row, *_) = (line for line in page.splitlines() if line.startswith("| initial (heatmap)"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["initial (heatmap)", "hrnet", "8.100", "1.500"]
     assert "![Curves](ced.png)" in page
-    assert NOTE in page
+    assert PUBLISHED_NOTE in page
     assert all(each.source in page for each in published)
     for block in page.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
-    assert NOTE not in report_markdown([result], comparison_tables([result]))
+    assert PUBLISHED_NOTE not in report_markdown([result], comparison_tables([result]))
 
 
 def test_published_results_are_plain_values() -> None:
