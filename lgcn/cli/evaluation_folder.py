@@ -159,7 +159,7 @@ class EvaluationFolder:
 
 
 def to_json(results: Sequence["EvaluationResult"], published: Sequence["PublishedResult"] = ()) -> str:
-    """A single result as one object; several results, or published ones as well, as ``{"evaluations": [...]}``."""
+    """A single result as one object; several results, or with published ones, as ``{"evaluations": [...]}``."""
     from dataclasses import asdict
 
     from lgcn.evaluation.serialization import result_to_dict
@@ -174,7 +174,7 @@ def to_json(results: Sequence["EvaluationResult"], published: Sequence["Publishe
 
 
 def _name_of(results: Sequence["EvaluationResult"], result: "EvaluationResult") -> list[str]:
-    """What distinguishes a result from the others; empty if it is the only one."""
+    """The part of a title that distinguishes a result; empty if it is the only one."""
     models, splits, protocols = ({getattr(each, key) for each in results} for key in ("model", "split", "protocol"))
     words = [result.model] if len(models) > 1 else []
     words += [result.split] if len(splits) > 1 else []

@@ -18,7 +18,7 @@ NORMALIZER_TITLES = {
 
 
 def format_result(result: EvaluationResult) -> str:
-    """The result as text: what was evaluated, a table of metrics, and a warning if faces are missing.
+    """The result as text: conditions, a table of metrics, and a warning if faces are missing.
 
     NME and FR are in per cent, AUC is a fraction.
     """
@@ -37,7 +37,7 @@ def format_result(result: EvaluationResult) -> str:
 
 
 def facts_of(result: EvaluationResult) -> dict[str, str]:
-    """What was evaluated, on what, and how, as printable text."""
+    """Model, dataset, protocol and further conditions, as printable text."""
     normalizer = NORMALIZER_TITLES.get(result.normalizer, "distance of that name")
     expected = "" if result.expected_faces in (None, result.num_faces) else f" of {result.expected_faces}"
     facts = {
@@ -65,7 +65,7 @@ def some_names(names: Sequence[str], most: int = 5) -> str:
 
 
 def warning_of(result: EvaluationResult) -> str | None:
-    """What is missing of the split, None if nothing is."""
+    """The warning about an incomplete split; None if it is complete."""
     if result.warning is None:
         return None
     return printable(f"WARNING: INCOMPLETE {result.warning}. These results cannot be compared with published ones.")
@@ -77,7 +77,7 @@ def report_markdown(
     published: Sequence[PublishedResult] = (),
     images: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """What was evaluated, how, and the results, as a page of Markdown.
+    """Conditions and results of evaluations, as a page of Markdown.
 
     Args:
         results: each gets a list of its facts.

@@ -33,5 +33,5 @@ def _sides(table: Sequence[Sequence[str]], left: int) -> list[str]:
 
 
 def threshold_title(threshold: float) -> str:
-    """0.1 -> "0.10", 0.075 -> "0.075": two digits, as the literature writes them, or as many as it takes."""
+    """0.1 -> "0.10", 0.075 -> "0.075": two digits, as in the literature, or as many as needed."""
     return f"{threshold:.2f}" if math.isclose(round(threshold, 2), threshold) else f"{threshold:g}"

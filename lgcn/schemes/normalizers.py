@@ -1,4 +1,4 @@
-"""The length that a landmark error is divided by."""
+"""Normalising distances of landmark errors."""
 
 import torch
 from torch import Tensor
