@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Count the faces of a dataset, validate its annotations, decode each image once, and draw a sample of faces.
-Each finding is one line that names split, file and face, and says what to do where that is not obvious.
+Each finding is one line that names split, file and face, and the remedy if it is not obvious.
 Exit status: 0 no findings, 1 findings, 2 wrong arguments."""
 
 EXAMPLES = """\

@@ -50,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
     parser.add_argument(
-        "--num-workers", type=int, default=0, metavar="N", help="processes that read images (default: 0, this one)"
+        "--num-workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that read images; 0 reads in the main process (default: 0)",
     )
     parser.add_argument(
         "--on-corrupt",
