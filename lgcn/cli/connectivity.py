@@ -42,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier plots in the folder")
-    parser.add_argument(
-        "--format", choices=("png", "pdf", "svg"), default="png", help="format of the plots (default: png)"
-    )
+    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="format (default: png)")
     parser.add_argument(
         "--dpi", type=int, default=200, metavar="N", help="pixels per inch of plots 7 inches wide (default: 200)"
     )

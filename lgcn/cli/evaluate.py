@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="processes that read images; 0 reads in the main process (default: 0)",
+        help="processes that read images (default: 0, the main process)",
     )
     parser.add_argument(
         "--on-corrupt",

@@ -60,8 +60,8 @@ class FactorAnalysisConv(MessagePassing):
           :math:`(N)`, graph of each node :math:`(N)`
         - **output:** positions :math:`(N, 2)`
 
-    A leading axis of images that share one graph is supported, too: positions :math:`(B, N, 2)`, and all variances and masks
-    with it.
+    Images that share one graph can have a leading axis: positions :math:`(B, N, 2)`, and all variances and masks with
+    it.
     """
 
     def __init__(self, prior: FactorAnalysisPrior, **kwargs: Any) -> None:

@@ -32,7 +32,7 @@ class GaussianPosterior(NamedTuple):
 
 
 class Observation(NamedTuple):
-    r"""Landmarks in the form that enters the sums over a graph, :math:`\mathbf{D}_i = (\mathbf{R}_i + \boldsymbol\Psi_i)^{-1}`.
+    r"""Landmarks as summands over a graph, :math:`\mathbf{D}_i = (\mathbf{R}_i + \boldsymbol\Psi_i)^{-1}`.
 
     A missing landmark has the limits of infinite noise, :math:`\mathbf{D}_i = \mathbf{0}` and
     :math:`\mathbf{R}_i \mathbf{D}_i = \mathbf{I}`.

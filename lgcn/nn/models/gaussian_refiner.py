@@ -138,7 +138,8 @@ class GaussianRefiner(nn.Module):
 
         Args:
             shapes: [N, K, 2], annotated landmarks, pixels of the input.
-            predictions: [N, K, 2], predicted landmarks of the same images, with errors like those at inference. Without them the noise is a guess, as large as the uniqueness of the prior.
+            predictions: [N, K, 2], predicted landmarks of the same images, with errors like those at inference.
+                Without them the noise is a guess, as large as the uniqueness of the prior.
             confidences: [N, K], of the predictions; needed with them if the refiner uses confidences.
 
         Returns:
