@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("json", "csv", "pts"),
         default="json",
-        help="json, csv (one row per face) or pts (1-based, one file per face: NAME.pts, NAME_1.pts, ...; default: json)",
+        help="json, csv (a row per face) or pts (a 1-based file per face: NAME.pts, NAME_1.pts, ...); default: json",
     )
     parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
     parser.add_argument(
