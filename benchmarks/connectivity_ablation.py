@@ -47,7 +47,7 @@ from lgcn.models import LandmarkDetector
 
 
 def report(args: argparse.Namespace, settings: Extraction, schedule: Schedule) -> dict[str, Any]:
-    """All figures of the finished runs."""
+    """All results of the finished runs."""
     folder = args.work / "outputs"
     seeds = list(range(args.seeds))
     planned = [run for name in EXPERIMENTS for run in EXPERIMENTS[name].runs(seeds)]
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     print("NME in per cent, protocol {protocol}, normaliser {normalizer}.".format(**measured_by))
     print(plain(tables(figures, figures["settings"]["seeds"])))
     write_figures(args.output, figures)
-    print(f"\n{done}. Figures: {args.output}")
+    print(f"\n{done}. Results: {args.output}")
     return 0
 
 

@@ -3,7 +3,7 @@
     python benchmarks/data_loading.py [--config lgcn-68] [--root DIR] [-w 1 2] [--device cpu] [OPTION OF lgcn fit ...]
 
 Pipeline and network come from a configuration of ``lgcn fit``, whose options can follow (``--data.batch_size 32``).
-Prints a table and writes JSON; ``docs/scale.md`` explains the figures. Without ``--root`` synthetic images are written
+Prints a table and writes JSON; ``docs/scale.md`` explains the results. Without ``--root`` synthetic images are written
 to a temporary folder.
 """
 

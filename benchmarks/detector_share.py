@@ -5,7 +5,7 @@
 The graph part is :class:`lgcn.nn.LandmarkRefiner` (feature sampling, visual MLP, edges, layers) with the preset
 ``paper``, 98 landmarks and 270 channels of 64 x 64 features. It is timed inside each forward pass of the detector, so
 that it finds the caches as the backbone leaves them; the share is the median over forward passes.
-``benchmarks/README.md`` defines the figures.
+``benchmarks/README.md`` defines the quantities.
 """
 
 import argparse
@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--repeats", type=int, default=15, help="timed calls at least (default: 15)")
     parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds at least (default: 1)")
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds for one figure (default: 30)")
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds for one measurement (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
     parser.add_argument("--backend", default="inductor", help="of torch.compile, 'none' to leave it out")
     parser.add_argument("--output", type=Path, default=Path("detector_share.json"), help="default: detector_share.json")

@@ -54,7 +54,7 @@ class Candidate(NamedTuple):
     module: nn.Module
     run: Callable[[Case], Tensor]
     numbers_per_edge: int = 0
-    """Roughly held at once; 0 without an edge list."""
+    """Approximate peak of simultaneously held bytes; 0 without an edge list."""
     reference: LiteralLGCN | None = None
     """What the candidate must agree with."""
     modes: tuple[str, ...] = MODES
@@ -62,7 +62,7 @@ class Candidate(NamedTuple):
     resident_peak: Callable[[Case], int | None] | None = None
     """Measures memory where PyTorch's allocator does not see it."""
     kept_bytes: int = 0
-    """Kept between inference calls, beside the parameters."""
+    """Kept between inference calls, in addition to the parameters."""
     most_numbers: float = math.inf
     """Numbers on all edges above which the candidate is left out."""
 

@@ -4,8 +4,8 @@
     python benchmarks/layer_runtime.py --full                      # K = 17 ... 478, B = 1 ... 128, about an hour
     python benchmarks/layer_runtime.py -K 68 -B 8 --backend none   # any other size
 
-Prints a table and writes JSON; ``benchmarks/README.md`` defines the figures. The exit status is 1 if a candidate that
-computes eq. 4-6 disagrees with the literal transcription, which is checked for every figure.
+Prints a table and writes JSON; ``benchmarks/README.md`` defines the quantities. The exit status is 1 if a candidate
+that computes eq. 4-6 disagrees with the literal transcription, which is checked for every row.
 """
 
 import argparse
@@ -147,9 +147,9 @@ def exponent(points: list[tuple[int, float]]) -> float:
 
 
 def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
-    """Runs everything, and writes the file after each size, so that a stopped run leaves its figures.
+    """Runs everything, and writes the file after each size, so a stopped run keeps its results.
 
-    Each K has a process of its own: no size is affected by the heap, or the compiled graphs, of another.
+    Each K runs in a separate process: no size is affected by the heap, or the compiled graphs, of another.
     """
     found: dict[str, list[dict[str, Any]]] = {"results": [], "left_out": [], "agreement": []}
     described, others, started = environment(), OtherProcesses(), time.perf_counter()
@@ -251,7 +251,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, help="timed calls at least (default: 15, with --full 7)")
     parser.add_argument("--seconds", type=float, help="timed seconds at least (default: 1, with --full 0.3)")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of it at least (default: 1)")
-    parser.add_argument("--patience", type=float, help="seconds for one figure (default: 60, with --full 15)")
+    parser.add_argument("--patience", type=float, help="seconds for one measurement (default: 60, with --full 15)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
     parser.add_argument("--backend", default="inductor", help="of torch.compile, 'none' to leave it out")
     parser.add_argument("--output", type=Path, default=Path("layer_runtime.json"), help="default: layer_runtime.json")

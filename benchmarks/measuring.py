@@ -1,4 +1,4 @@
-"""Time, memory and environment of a benchmark; ``benchmarks/README.md`` defines the figures."""
+"""Time, memory and environment of a benchmark; ``benchmarks/README.md`` defines the quantities."""
 
 import ctypes
 import gc
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 WARM_UP = 3
 PATIENCE = 60.0
-"""Seconds for one figure; slower calls are made fewer times, but at least three."""
+"""Seconds for one measurement; slower calls are made fewer times, but at least three."""
 SLOW = 2.0
 """Seconds of a call; a slower one needs no further warm-up."""
 
@@ -99,7 +99,7 @@ def call_and_peak_bytes(call: Callable[[], T]) -> tuple[T, int]:
 
 
 def resident_peak_bytes(call: Callable[[], object]) -> int | None:
-    """Growth of the resident memory of the process during one call; None if ``/proc`` does not tell.
+    """Growth of the resident memory of the process during one call; None if ``/proc`` is not available.
 
     Unused pages are first returned to the system as far as the C library does so. What it still holds is not seen, so
     that small amounts are underestimated.
@@ -150,7 +150,7 @@ class OtherProcesses:
 
     @property
     def share(self) -> float | None:
-        """Share of the time of all cores; None if ``/proc`` does not tell."""
+        """Share of the time of all cores; None if ``/proc`` is not available."""
         busy, own = self._seconds()
         elapsed = (time.perf_counter() - self._started) * (os.cpu_count() or 1)
         return None if busy is None or self._busy is None else max(0.0, busy - self._busy - own + self._own) / elapsed

@@ -88,7 +88,7 @@ def benchmark_tables(figures: Figures) -> str:
     parts = {"layer_runtime": runtime_sections, "detector_share": share_sections, "roofline": roofline_sections}
     return page(
         "Benchmark tables",
-        "All measured figures, from `python benchmarks/run_all.py --full`. The page [Benchmarks](benchmarks.md) says "
+        "All measurements, from `python benchmarks/run_all.py --full`. The page [Benchmarks](benchmarks.md) says "
         "what they mean and which of them matter.",
         header(measured),
         *(text for name, content in measured.items() for text in parts[name](content)),
@@ -100,7 +100,7 @@ def ablation_tables(figures: dict[str, Any]) -> str:
     """The page ``ablation_tables.md``."""
     return page(
         "Ablation tables",
-        "All figures of the [connectivity ablation](ablation.md), which defines rows, conditions and columns.",
+        "All results of the [connectivity ablation](ablation.md), which defines rows, conditions and columns.",
         f"NME in per cent, protocol `{figures['protocol']}`, normaliser `{figures['normalizer']}`; "
         f"{figures['runs']['done']} of {figures['runs']['planned']} runs. ± is the standard deviation over seeds. "
         "Differences are in percentage points with 95 % intervals; a star marks intervals that exclude 0.",
@@ -109,7 +109,7 @@ def ablation_tables(figures: dict[str, Any]) -> str:
 
 
 def ablation_block(figures: dict[str, Any]) -> str:
-    """The key figures for ``ablation.md``."""
+    """The key results for ``ablation.md``."""
     return markdown_table(key_table(figures))
 
 
@@ -128,7 +128,7 @@ def insert(text: str, block: str) -> str:
 
 
 def render(figures: Figures, docs: Path) -> list[Path]:
-    """Writes all pages and plots for which there are figures; returns their paths."""
+    """Writes all pages and plots for which there are results; returns their paths."""
     pages: dict[Path, str] = {}
     if newest_runtime(figures):
         blocks = {"benchmarks.md": targets_block(figures), "reformulation.md": reformulation_block(figures)}

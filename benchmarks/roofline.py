@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--repeats", type=int, default=15, help="timed calls at least (default: 15)")
     parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds at least (default: 1)")
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds for one figure (default: 30)")
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds for one measurement (default: 30)")
     parser.add_argument("--side", type=int, default=SIDE, help=f"of the matrices multiplied (default: {SIDE})")
     parser.add_argument("--blocks", type=int, nargs="+", default=list(BLOCKS), help=f"bytes (default: {BLOCKS})")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")

@@ -1,9 +1,9 @@
 """All timed benchmarks in one command, and the documentation pages made from them.
 
-    python benchmarks/run_all.py --targets   # the figures that have a target, under ten minutes
+    python benchmarks/run_all.py --targets   # the results that have a target, under ten minutes
     python benchmarks/run_all.py --full      # the whole grid, detector share and roofline, about an hour
 
-Nothing else may run on the machine meanwhile. Each script runs in a process of its own. JSON goes to
+Nothing else may run on the machine meanwhile. Each script runs in a separate process. JSON goes to
 ``benchmarks/results``; ``render_docs.py`` then writes pages and plots. The exit status is 1 if a candidate disagrees
 with the literal transcription or a script fails; the documentation is then left as it is.
 """
@@ -33,7 +33,7 @@ def main() -> int:
     """Measures and renders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--targets", action="store_true", help="the figures that have a target")
+    which.add_argument("--targets", action="store_true", help="the results that have a target")
     which.add_argument("--full", action="store_true", help="the whole grid")
     results = ROOT / "benchmarks" / "results"
     parser.add_argument("--threads", type=int, default=2, help="default: 2")

@@ -30,7 +30,7 @@ def section(title: str, *parts: str) -> str:
 
 
 def header(figures: Figures) -> str:
-    """Date, machine and versions, and whether the figures can be trusted."""
+    """Date, machine and versions, and whether the results can be trusted."""
     first = next(iter(figures.values()))["environment"]
     others = max(content.get("others_share") or 0.0 for content in figures.values())
     lines = []

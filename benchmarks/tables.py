@@ -24,7 +24,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def target_table(targets: Iterable[Target]) -> str:
-    """Targets and measured figures."""
+    """Targets and measurements."""
 
     def shown(target: Target, value: float | None) -> str:
         return "-" if value is None else target.show(value)

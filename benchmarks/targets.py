@@ -1,4 +1,4 @@
-"""Targets for the layers, and how the measured figures compare with them."""
+"""Targets for the layers, and their comparison with measurements."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ COMPILED = ("DenseLGCN compiled", "DenseLGCN for_inference compiled", "DenseLGCN
 
 
 class Target(NamedTuple):
-    """A target and the figure that is compared with it."""
+    """A target and the measurement that is compared with it."""
 
     title: str
     target: float

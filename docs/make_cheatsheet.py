@@ -391,7 +391,7 @@ def page() -> str:
         "layers": tabulate(layers, ["", *names], tablefmt="pipe"),
         "connectivities": tabulate(
             connectivities(),
-            ["", "edge weights", "from confidences", "parameters, K = 68", "options of its own"],
+            ["", "edge weights", "from confidences", "parameters, K = 68", "own options"],
             tablefmt="pipe",
             colalign=("left", "left", "left", "right", "left"),
             disable_numparse=True,

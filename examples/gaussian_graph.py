@@ -1,9 +1,9 @@
-"""Gaussian message passing on graphs that are not faces: the corners of boxes, of which some are not seen.
+"""Gaussian message passing on graphs that are not faces: marks on boxes, some of them missing.
 
     python examples/gaussian_graph.py
 
-A box of random size and skew has eight marks. Each is measured with a noise that is known, and a quarter is missing, so
-that graphs differ in their nodes. The prior is fitted in closed form to complete boxes.
+A box of random size and skew has eight marks. Each is measured with known noise, and a quarter is missing, so
+graphs differ in their nodes. The prior is fitted in closed form to complete boxes.
 """
 
 import torch

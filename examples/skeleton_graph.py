@@ -18,7 +18,7 @@ torch.manual_seed(0)
 landmark_id = torch.arange(len(JOINTS))  # the type of each node
 edge_index = torch.tensor([*BONES, *((child, parent) for parent, child in BONES)]).t()
 
-# 64 people somewhere in the room. They share one edge list, so that tensors are [64, 8, ...].
+# 64 people somewhere in the room. They share one edge list, so tensors are [64, 8, ...].
 truth = torch.tensor(POSE) + torch.randn(64, 1, 2) + 0.05 * torch.randn(64, len(JOINTS), 2)
 confidence = torch.where(torch.rand(64, len(JOINTS)) < 0.3, 0.1, 0.9)
 measured = truth + 0.3 * (1 - confidence.unsqueeze(-1)) * torch.randn_like(truth)
@@ -40,6 +40,6 @@ _, (_, weight) = conv(x, edge_index, measured, landmark_id, confidence, return_c
 neighbour, receiver = edge_index
 hidden = confidence[:, neighbour] < 0.5
 neck = receiver == JOINTS.index("neck")
-print(f"measurements as they came: {(measured - truth).square().mean():.4f}")
-print(f"the neck listens to a visible joint with weight {weight[:, neck][~hidden[:, neck]].mean():.2f}, ", end="")
+print(f"error of the measurements: {(measured - truth).square().mean():.4f}")
+print(f"the neck receives from a visible joint with weight {weight[:, neck][~hidden[:, neck]].mean():.2f}, ", end="")
 print(f"to a hidden one with {weight[:, neck][hidden[:, neck]].mean():.2f}")

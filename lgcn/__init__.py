@@ -44,7 +44,7 @@ _PARTS = {
 __all__ = ["DetectorConfig", "LandmarkDetector", "LandmarkPredictor", "__version__", "create_detector"]
 
 if TYPE_CHECKING:
-    from lgcn import (  # noqa: F401 - what type checkers know of _PARTS
+    from lgcn import (  # noqa: F401 - for type checkers, which do not run __getattr__
         backbones,
         checks,
         cli,

@@ -1,4 +1,4 @@
-"""Errors that say which argument or file is wrong, what was expected, what came, and what to do."""
+"""Input checks, and errors that name the argument, the expected and actual value, and the remedy."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -15,10 +15,10 @@ from lgcn.files import printable
 
 
 class InputError(ValueError):
-    """Something given by the caller cannot be used; the message names it and the remedy.
+    """Input from the caller cannot be used; the message names it and the remedy.
 
-    The command line prints the message and exits with status 2. Messages quote files and their names, which may hold
-    anything: what cannot be printed, such as line breaks and escape sequences of terminals, is shown escaped.
+    The command line prints the message and exits with status 2. Messages quote file names and file
+    contents; unprintable characters, such as line breaks and terminal escape sequences, are escaped.
     """
 
     def __str__(self) -> str:
@@ -58,13 +58,13 @@ def check_at_least(name: str, value: int, least: int) -> int:
 def check_options(name: str, options: Iterable[str], build: Callable[..., Any], given: Iterable[str] = ()) -> None:
     """Checks that ``build`` takes each of ``options`` by name, before it is called with them.
 
-    A ``build`` with ``**options`` of its own is left to check them itself.
+    A ``build`` that takes ``**options`` checks them itself.
 
     Args:
-        name: of one option, for the message.
+        name: what the message calls an option.
         options: names of keyword arguments.
         build: a function or class.
-        given: arguments of ``build`` that are not among the choices, since the caller passes them.
+        given: arguments of ``build`` that the caller passes, which are not among the choices.
 
     Raises:
         InputError: listing the choices.
@@ -77,7 +77,7 @@ def check_options(name: str, options: Iterable[str], build: Callable[..., Any], 
 
 @lru_cache(maxsize=4096)
 def _fits(shape: str, actual: torch.Size, **sizes: int) -> bool:
-    """What :func:`check_shape` asks, remembered: networks ask it ten times for each image."""
+    """Cached comparison of :func:`check_shape`, which networks call ten times for each image."""
     letters = shape.split()
     if letters[0] == "...":
         letters = letters[1:]
@@ -92,7 +92,7 @@ def check_tensor(name: str, value: object) -> None:
     """Checks that ``value`` is a tensor.
 
     Raises:
-        InputError: with its type, and how to make a tensor of it.
+        InputError: with its type and how to convert it.
     """
     if not isinstance(value, Tensor):
         remedy = {"ndarray": " Use torch.from_numpy.", "list": " Use torch.tensor."}
@@ -104,8 +104,8 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     """Checks ``tensor`` against axis letters such as ``"B K 2"``.
 
     A number is that size, a letter given in ``sizes`` is that size, any other letter is free
-    but equal wherever it returns, and a leading ``...`` stands for any number of axes. Does
-    nothing while compiling or exporting, where shapes are the compiler's business.
+    but must have one size wherever it occurs, and a leading ``...`` stands for any number of axes. Does
+    nothing while compiling or exporting, where the compiler handles shapes.
 
     Raises:
         InputError: with the expected and the actual shape, or if ``tensor`` is no tensor.
@@ -115,7 +115,7 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
     check_tensor(name, tensor)
     try:
         fits = _fits(shape, tensor.shape, **sizes)
-    except TypeError:  # symbolic sizes, as FX traces them, cannot be remembered
+    except TypeError:  # symbolic sizes, as in FX tracing, cannot be cached
         fits = _fits.__wrapped__(shape, tensor.shape, **sizes)
     if not fits:
         known = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
@@ -126,37 +126,37 @@ def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
 
 
 def is_transformed() -> bool:
-    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work.
+    """Whether a ``torch.func`` transform or forward-mode differentiation is active.
 
-    They want plain operations of torch's, and no values read.
+    These support plain torch operations only, and no reading of values.
     """
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def is_plain_inference(tensor: Tensor) -> bool:
-    """Whether values on the CPU are all that is wanted: no gradients, no compiler, no transform, no autocast."""
+    """Whether this is eager CPU inference: no gradients, compiler, transforms or autocast."""
     return tensor.is_cpu and not (
         torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or is_transformed()
     )
 
 
 def _has_values(tensor: Tensor) -> bool:
-    """Whether values can be looked at, and without waiting for them."""
+    """Whether values can be read without synchronisation."""
     return tensor.device.type == "cpu" and not is_transformed()
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
     """Checks that ``tensor`` holds neither NaN nor infinity.
 
-    Looks only on the CPU: elsewhere the answer would have to be waited for. Does nothing while compiling, or where
+    Checks only on the CPU: elsewhere it would force a synchronisation. Does nothing while compiling, or where
     :func:`is_transformed`.
 
     Raises:
-        InputError: with the first place and value that is not.
+        InputError: with the first value that is not finite and its index.
     """
     if torch.compiler.is_compiling() or not _has_values(tensor):
         return
-    # One sum is several times quicker than asking each number; only what is not finite makes it so (or an overflow).
+    # One sum is several times faster than a test of each number; it is finite unless a value is not (or it overflows).
     if not math.isfinite(tensor.sum().item()):
         wrong = (~tensor.isfinite()).nonzero()
         if len(wrong):
@@ -171,7 +171,7 @@ def check_floating(name: str, tensor: Tensor) -> None:
     """Checks that ``tensor`` holds floating-point numbers.
 
     Raises:
-        InputError: with the type that it holds.
+        InputError: with the actual type.
     """
     if not tensor.dtype.is_floating_point and not torch.compiler.is_compiling():
         raise InputError(f"Expected '{name}' to hold floating-point numbers (got {tensor.dtype}). Use .float().")
@@ -180,14 +180,14 @@ def check_floating(name: str, tensor: Tensor) -> None:
 def check_ids(name: str, ids: Tensor, count: int) -> None:
     """Checks that ``ids`` are integers in 0 ... count - 1, of a type that can be an index.
 
-    Values are looked at on the CPU only, not where :func:`is_transformed`, and nothing is while compiling.
+    Values are checked on the CPU only and not where :func:`is_transformed`; nothing is checked while compiling.
 
     Raises:
         InputError: with the type, or the value that is out of range.
     """
     if torch.compiler.is_compiling():
         return
-    # Torch takes uint8 for a mask, and no other type for an index.
+    # Torch interprets uint8 as a mask and accepts no other types as an index.
     if ids.dtype not in (torch.int64, torch.int32):
         raise InputError(
             f"Expected '{name}' to hold integers (got {ids.dtype}), torch.int64 or torch.int32. Use .long()."
@@ -202,10 +202,10 @@ def check_ids(name: str, ids: Tensor, count: int) -> None:
 def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
     """Checks an edge list [2, E] of int64 whose nodes are in 0 ... num_nodes - 1.
 
-    Values are looked at on the CPU only, not where :func:`is_transformed`, and nothing is while compiling.
+    Values are checked on the CPU only and not where :func:`is_transformed`; nothing is checked while compiling.
 
     Raises:
-        InputError: with what is wrong.
+        InputError: with the fault.
     """
     if torch.compiler.is_compiling():
         return
@@ -216,10 +216,10 @@ def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
 
 
 def check_mask(name: str, mask: Tensor, shape: str, **sizes: int) -> None:
-    """Checks a mask: booleans, of a shape as :func:`check_shape` has it.
+    """Checks that a mask holds booleans and has a shape, written as for :func:`check_shape`.
 
     Raises:
-        InputError: with the type or the shape that is not.
+        InputError: with the wrong type or shape.
     """
     check_shape(name, mask, shape, **sizes)
     if mask.dtype != torch.bool and not torch.compiler.is_compiling():
@@ -227,15 +227,15 @@ def check_mask(name: str, mask: Tensor, shape: str, **sizes: int) -> None:
 
 
 def check_images(images: Sequence[int], whose: str = "x", /, **tensors: tuple[Tensor | None, int]) -> None:
-    """Checks that tensors are of the same images, or one for all of them.
+    """Checks that tensors have the same leading axes, or none.
 
     Args:
         images: sizes of the leading axes, [B] or none.
-        whose: the argument that has them.
-        **tensors: name -> tensor and its number of other axes; None is left out.
+        whose: the argument that has these sizes.
+        **tensors: name -> tensor and its number of further axes; None is skipped.
 
     Raises:
-        InputError: with the first tensor whose leading axes are others.
+        InputError: with the first tensor whose leading axes differ.
     """
     if torch.compiler.is_compiling():
         return

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and write names of files so that anything can print and read them."""
+"""Atomic writing of files, and reversible escaping of file names."""
 
 import io
 import os
@@ -18,8 +18,8 @@ def replace_when_done(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of ``path``; renames it to ``path`` unless the block raises.
 
     The temporary name keeps the suffix, so that writers that choose a format by it still do. A link is followed, and
-    a device or a pipe, such as ``/dev/stdout``, is written to directly. Libraries that write with C code may not
-    notice a full disk: give them :func:`write_from_memory` instead.
+    a device or a pipe, such as ``/dev/stdout``, is written to directly. Libraries that write with C code may miss
+    a full disk: use :func:`write_from_memory` for them.
     """
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -28,7 +28,7 @@ def replace_when_done(path: str | Path) -> Iterator[Path]:
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Short, because the name of the file may itself be as long as the file system allows.
+    # Short, because the file name may already be as long as the file system allows.
     temporary = path.with_name(f".{path.stem[:16]}.{token_hex(4)}{path.suffix[:16]}")
     try:
         yield temporary
@@ -51,8 +51,8 @@ def write_text(path: str | Path, text: str) -> None:
 def write_from_memory(path: str | Path) -> Iterator[io.BytesIO]:
     """Yields a buffer; writes its content to ``path``, whole or not at all, unless the block raises.
 
-    For images and figures: Pillow's encoders write to files with C code, which takes a disk that fills up halfway for
-    success, and leaves a truncated file without an error.
+    For images and plots: the C code of Pillow's encoders reports success when the disk fills up, and leaves a truncated
+    file.
     """
     buffer = io.BytesIO()
     yield buffer
@@ -65,7 +65,7 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 
     File names may hold line breaks, control characters, and bytes that are not UTF-8 (which Python holds as lone
     surrogates): they become ``\x0a``, ``\u2028`` or ``\udcff``. Use it for messages and reports, and
-    :func:`escape_name` where the name has to be read back.
+    :func:`escape_name` where the name must be read back.
 
     >>> printable("a\nb")
     'a\\x0ab'
@@ -76,10 +76,10 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 
 
 def escape_name(name: str, encoding: str = "utf-8") -> str:
-    r"""The name of a file as :func:`printable` has it, such that :func:`unescape_name` gives the name back.
+    r"""A file name escaped like :func:`printable`, such that :func:`unescape_name` restores it.
 
-    Names without odd characters stay as they are, those with backslashes too, unless what follows a backslash looks
-    like an escape sequence. Spaces at either end, which readers of CSV strip, become ``\x20``.
+    Names without special characters do not change; backslashes do not either, unless an escape sequence seems to
+    follow. Spaces at either end, which readers of CSV strip, become ``\x20``.
     """
     escaped = printable(_ESCAPE.sub(lambda escape: rf"\x5c{escape[0][1:]}", name), encoding)
     return _OUTER_SPACES.sub(lambda spaces: len(spaces[0]) * r"\x20", escaped)
@@ -102,7 +102,7 @@ def unescape_name(name: str) -> str:
 def escape_surrogates(json_text: str) -> str:
     r"""JSON that UTF-8 can encode: lone surrogates, which stand for bytes of file names, become ``\udcff``.
 
-    That is JSON's own escape sequence: ``json.loads`` gives the same name back.
+    That is JSON's own escape sequence: ``json.loads`` restores the name.
     """
     return _SURROGATE.sub(lambda surrogate: f"\\u{ord(surrogate[0]):04x}", json_text)
 

@@ -1,7 +1,7 @@
 """Boxes, crop affines and the three coordinate frames: image, network input, heatmap.
 
 Everywhere in this package a point is (x, y) and pixel centres lie at integers, so an image of
-width W covers [-0.5, W - 0.5]. This file is the only one that knows what follows from that: the
+width W covers [-0.5, W - 0.5]. Only this file implements the consequences: the
 half-pixel rule ``u = (x + 0.5) / stride - 0.5`` between input and heatmap, and crops that map the
 edges of a square in the image to the edges of the network's input.
 """
@@ -16,7 +16,7 @@ from lgcn.checks import InputError, check_choice, check_shape
 from lgcn.typing import Size
 
 ASPECTS = ("square", "letterbox", "stretch")
-"""How a crop comes to have the aspect of the network's input; see :func:`crop_region`."""
+"""How a crop gets the aspect of the network's input; see :func:`crop_region`."""
 SIDES = ("longer", "shorter")
 
 
@@ -54,12 +54,11 @@ def crop_region(
         enlargement: ``"square"``: side of the square over a side of the box; else each side over the box's own.
         aspect: ``"square"`` around the centre of the box, or ``"letterbox"`` or ``"stretch"``: the box itself.
         side: ``"longer"`` or ``"shorter"``, the side of the box that a square is measured by.
-        clip_to: (H, W) of the image. The region is then cut down to it and to whole pixels the way that an array
-            is sliced, ``image[y0:y1, x0:x1]`` with corners in 0 ... W - 1 and 0 ... H - 1, as public code does it.
+        clip_to: (H, W) of the image. The region is then clipped to it and to whole pixels, as an array
+            is sliced, ``image[y0:y1, x0:x1]`` with corners in 0 ... W - 1 and 0 ... H - 1, as public code does.
 
     Raises:
-        BoxError: for a box that is not finite, is turned inside out or has no extent, and for one of which
-            nothing is left in the image.
+        BoxError: for a box that is not finite, is inverted, has no extent, or has no part in the image.
         InputError: for an unknown ``aspect`` or ``side``.
     """
     check_shape("box", box, "... 4")
@@ -105,16 +104,16 @@ def crop_affine(
     translation: tuple[float, float] = (0.0, 0.0),
     flip: bool = False,
 ) -> Tensor:
-    r"""The one affine [2, 3] that takes pixels of the image to pixels of the network's input.
+    r"""The affine [2, 3] that maps pixels of the image to pixels of the network's input.
 
-    The region of :func:`crop_region`, of size (w, h) and centre c, is enlarged by :math:`z` and comes to lie in the
-    middle of the input; augmentation is composed into the same map,
+    The region of :func:`crop_region`, of size (w, h) and centre c, is scaled by :math:`z` and centred in the input;
+    augmentation is composed into the same map,
 
     .. math:: u = F\,\bigl(\mathrm{scale} \cdot R\,\mathrm{diag}(z)\,(p - c)
               + t \cdot \min(H, W) + \tfrac{(W, H) - 1}{2}\bigr)
 
     with :math:`z = \min(H, W) / w` for ``aspect="square"`` (the square fills the shorter side of the input),
-    :math:`z = \min(W / w, H / h)` for ``"letterbox"`` (the region is seen whole, its aspect is kept) and
+    :math:`z = \min(W / w, H / h)` for ``"letterbox"`` (the whole region, its aspect kept) and
     :math:`z = (W / w, H / h)` for ``"stretch"`` (the region fills the input, its aspect is lost).
 
     Args:
@@ -123,8 +122,8 @@ def crop_affine(
         enlargement: size of the region over that of the box.
         aspect: as above; this and the next two are explained by :func:`crop_region`.
         side: of the box, ``"longer"`` or ``"shorter"``, that a square is measured by.
-        clip_to: (H, W) of the image that the region is cut down to; None does not.
-        rotation: degrees, clockwise as the image is seen.
+        clip_to: (H, W) of the image that the region is clipped to; None does not clip.
+        rotation: degrees, clockwise in the displayed image.
         scale: above 1 the face gets larger in the crop.
         translation: shift of the face in the crop, in fractions of the crop's side.
         flip: mirror left and right, after everything else.
@@ -154,7 +153,7 @@ def crop_affine(
 
 
 def transform_points(pos: Tensor, affine: Tensor) -> Tensor:
-    """Applies affines [..., 2, 3] to points [..., K, 2]; whole-numbered points become floating point."""
+    """Applies affines [..., 2, 3] to points [..., K, 2]; integer points become floating point."""
     if pos.is_floating_point():
         affine = affine.to(pos.dtype)
     else:
@@ -184,22 +183,22 @@ def heatmap_to_input(pos: Tensor, stride: float) -> Tensor:
 def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0, region: Tensor | None = None) -> Tensor:
     """Resamples an image through an affine, bilinear, anti-aliased when it shrinks.
 
-    A shrinking warp first reduces the part of the image that the output sees with an
-    anti-aliased resize by the whole shrink factor, so that the warp itself keeps the scale.
+    A shrinking warp first resizes the visible part of the image, with anti-aliasing, by the
+    whole shrink factor, so the warp itself keeps the scale.
 
     Args:
         image: uint8 [C, H, W], on the CPU.
         affine: [2, 3], pixels of ``image`` -> pixels of the output.
         output_size: (h, w).
         fill: value outside the image.
-        region: [4], edges in pixels of ``image``. What the output sees outside of it is ``fill`` too, and at its
-            border no colour of beyond is mixed in, as if the region had been cut out before.
+        region: [4], edges in pixels of ``image``. Outside it the output is ``fill``, and no colour from
+            outside is mixed in at its border, as if the region had been cut out first.
 
     Returns:
         uint8 [C, h, w].
 
     Raises:
-        InputError: for images of another type, the range of whose values is unknown.
+        InputError: for images of another type, whose value range is unknown.
     """
     check_shape("image", image, "C H W")
     check_shape("affine", affine, "2 3")

@@ -1,7 +1,7 @@
 """Typed options: frozen dataclasses whose values are checked against their annotations.
 
-Options come from Python, from YAML, from the command line and from the ``config.json`` of a model that somebody else
-made. All four end in the constructor of a dataclass, and its ``__post_init__`` calls :func:`check_fields`:
+Options come from Python, from YAML, from the command line and from the ``config.json`` of a downloaded
+model. All four call the constructor of a dataclass, and its ``__post_init__`` calls :func:`check_fields`:
 
 >>> @dataclass(frozen=True)
 ... class BlurConfig:
@@ -54,7 +54,7 @@ class Bounds(NamedTuple):
 
 
 class _Mismatch(Exception):
-    """A value that is not of its annotation."""
+    """A value that does not match its annotation."""
 
 
 def check_fields(options: Any) -> None:
@@ -64,7 +64,7 @@ def check_fields(options: Any) -> None:
     ``Annotated[..., Bounds(low, high)]``.
 
     Args:
-        options: an instance of a dataclass; to be called in its ``__post_init__``.
+        options: an instance of a dataclass; call this function in its ``__post_init__``.
 
     Raises:
         InputError: naming the first field whose value is of a wrong type or out of bounds.
@@ -115,7 +115,7 @@ def _checked(name: str, value: Any, annotation: Any) -> Any:
 
 
 def _converted(value: Any, annotation: Any) -> Any:
-    """``value`` as ``annotation`` has it; raises :class:`_Mismatch`."""
+    """``value`` converted to ``annotation``; raises :class:`_Mismatch`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any:
         return value
@@ -190,6 +190,6 @@ def _plural(annotation: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in an error message: escaped, and cut where it is long."""
+    """A value in an error message, escaped and shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,6 @@
 """Evaluation protocols by name: boxes, crop, pixel origin, normaliser and thresholds in one object.
 
-Two results can be compared only if their protocols are the same: the choice of the crop alone changes the NME by some
-tenths of a per cent.
+Results are comparable only under the same protocol: the crop alone changes the NME by several tenths of a per cent.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,13 @@ class EvaluationProtocol:
     """How a face is cropped and how an error is measured.
 
     Args:
-        name: name that every table prints.
-        description: description in words.
+        name: name shown in every table.
+        description: one line for tables and help.
         enlargement: size of the crop divided by that of the box: the side of a square divided by a side of the box, or
             each side divided by that of the box, as ``aspect`` says.
         point_offset: added to coordinates of 1-based files (``.pts``); -1 puts the centre of the
             first pixel at 0, where the networks of this package expect it.
-        normalizer: name of the normaliser of the NME; the scheme's own if None.
+        normalizer: name of the normaliser of the NME; the scheme's default if None.
         scheme_normalizers: name of a landmark scheme to the normaliser of that scheme, where it differs.
         thresholds: NME (fraction) beyond which a face has failed, and up to which the CED is integrated.
         box: ``"landmarks"``, the tight box of the annotated landmarks, corners rounded outwards to whole pixels;
@@ -40,7 +39,7 @@ class EvaluationProtocol:
         fill: pixel value outside the image, and next to the box of a letterbox.
         frame: where errors and normalisers are measured: in pixels of the ``"image"``, or in the ``"crop"``, its
             width and height taken as 1 (not the same where the crop is stretched).
-        source: where the facts come from, and what of the public code is not reproduced.
+        source: sources, and differences from the public code.
 
     Raises:
         InputError: for a value out of range.
@@ -80,7 +79,7 @@ class EvaluationProtocol:
         return {name: getattr(self, name) for name in ("enlargement", "aspect", "side", "clip", "fill")}
 
     def normalizer_of(self, scheme: str) -> str | None:
-        """Name of the normaliser for a landmark scheme; None if it is the scheme's own."""
+        """Name of the normaliser for a landmark scheme; None if it is the scheme's default."""
         return self.scheme_normalizers.get(scheme, self.normalizer)
 
     def for_rectangles(self) -> "EvaluationProtocol":
@@ -88,7 +87,7 @@ class EvaluationProtocol:
         return self if self.rect_enlargement is None else replace(self, enlargement=self.rect_enlargement)
 
     def facts(self) -> dict[str, str]:
-        """Everything that the protocol defines, as the cells of a table, without ``source`` and ``description``."""
+        """All settings as table cells, except ``source`` and ``description``."""
         box = {
             "landmarks": "landmarks",
             "dataset": "dataset's, else landmarks",

@@ -1,4 +1,4 @@
-"""Registry of named things: register with one verb, look up by name, list the choices on error."""
+"""Registry of objects by name; an unknown name is an error that lists the choices."""
 
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar, overload
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Map names to things of one kind.
+    """Map names to objects of one kind.
 
     >>> shapes: Registry[int] = Registry("shape")
     >>> shapes.register("square", 4)
@@ -18,7 +18,7 @@ class Registry(Generic[T]):
     4
 
     Args:
-        kind: what is registered, as an error message calls it ("backbone", "scheme").
+        kind: kind of the objects, used in error messages ("backbone", "scheme").
     """
 
     def __init__(self, kind: str) -> None:
@@ -32,17 +32,17 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[T], T]: ...
 
     def register(self, name: str, thing: T | None = None) -> T | Callable[[T], T]:
-        """Register ``thing`` under ``name``; without ``thing``, return a decorator that does so.
+        """Register ``thing`` under ``name``; without ``thing``, return a decorator that does.
 
         Args:
-            name: must be new. A thing with a ``name`` of its own is registered under that name.
+            name: a new name; the object's own if it has an attribute ``name``.
             thing: a class, a function or an object.
 
         Returns:
             ``thing``, or the decorator, which returns what it decorates.
 
         Raises:
-            InputError: if the name is taken, or is not the thing's own.
+            InputError: if the name is taken or differs from the object's own.
         """
         if thing is None:
             return lambda decorated: self.register(name, decorated)

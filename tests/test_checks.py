@@ -16,7 +16,7 @@ from lgcn.checks import (
 )
 
 
-def test_errors_are_of_the_kinds_that_callers_catch() -> None:
+def test_error_classes_derive_from_standard_exceptions() -> None:
     assert issubclass(InputError, ValueError)
     assert issubclass(InputFileError, InputError)
     assert issubclass(InputFileError, OSError)

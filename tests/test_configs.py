@@ -127,7 +127,7 @@ def test_the_overlay_changes_the_dataset_and_nothing_else(recipe: str, capsys: p
     assert alone == over
 
 
-def test_the_last_word_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_later_arguments_override_earlier_ones(capsys: pytest.CaptureFixture[str]) -> None:
     printed = whole(capsys, "--config=paper_frozen", "-c", "wflw", "--data.batch_size", "7")
     assert (printed["data"]["dataset"], printed["data"]["batch_size"]) == ("wflw", 7)
     assert printed["model"]["freeze_backbone"] is True
@@ -205,6 +205,6 @@ def test_lgcn_98_is_lgcn_68_for_other_landmarks_and_few_faces(capsys: pytest.Cap
     assert of_68["data"]["augmentation"] == of_98["data"]["augmentation"]
 
 
-def test_the_quotes_are_the_papers(shared: Path) -> None:
+def test_quotes_match_the_paper(shared: Path) -> None:
     text = (shared / "paper.txt").read_text(encoding="utf-8")
     assert not [quote for quote in QUOTES if quote not in text]

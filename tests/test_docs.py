@@ -50,7 +50,7 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if CODE.search(page.read_text(encoding="utf-8"))], ids=name)
-def test_examples_of_a_page_run_and_print_what_they_say(page: Path, tmp_path: Path) -> None:
+def test_examples_of_a_page_run_and_print_the_stated_output(page: Path, tmp_path: Path) -> None:
     blocks = CODE.findall(page.read_text(encoding="utf-8"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     # From a file, since inspect.getsource needs one.
@@ -126,7 +126,7 @@ def test_the_cheatsheet_is_generated_from_the_classes_as_they_are() -> None:
     run([str(DOCS / "make_cheatsheet.py"), "--check"], ROOT)
 
 
-def test_what_the_cheatsheet_says_that_layers_cannot_do() -> None:
+def test_limits_in_the_cheatsheet_hold() -> None:
     x, pos, confidence, index = torch.randn(3, 4), torch.rand(3, 3), torch.rand(3), torch.tensor([[0, 1], [1, 2]])
     conv, types = LGCNConv(4, 2, LearnableConnectivity(3)), torch.arange(3)
     assert "edge_attr" not in inspect.signature(conv.forward).parameters

@@ -56,7 +56,7 @@ def test_names_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
     assert path.read_text() == "text"
 
 
-def test_a_link_keeps_leading_to_the_file(tmp_path: Path) -> None:
+def test_a_link_is_followed_and_kept(tmp_path: Path) -> None:
     write_text(tmp_path / "target.txt", "old")
     (tmp_path / "link.txt").symlink_to("target.txt")
     write_text(tmp_path / "link.txt", "new")
@@ -117,7 +117,7 @@ def test_escaped_names_are_one_line_and_give_the_name_back(name: str, encoding: 
     assert unescape_name(escaped) == name
 
 
-def test_names_without_odd_characters_stay_as_they_are() -> None:
+def test_names_without_special_characters_do_not_change() -> None:
     for name in (NAMES[0], NAMES[1], NAMES[4]):
         assert escape_name(name) == printable(name) == name
     assert escape_name(NAMES[1], "ascii") == r"\xe4 \u4e2d \U0001f600.jpg"

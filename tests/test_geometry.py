@@ -29,7 +29,7 @@ def noise(*size: int) -> Tensor:
 
 
 def whole(image: Tensor) -> Tensor:
-    """The box around all of a image, its outermost pixels included."""
+    """The box around all of an image, its outermost pixels included."""
     height, width = image.shape[-2:]
     return torch.tensor([-0.5, -0.5, width - 0.5, height - 0.5])
 
@@ -74,7 +74,7 @@ def test_the_square_fills_the_shorter_side_of_the_input(size: tuple[int, int], l
     torch.testing.assert_close(mapped, expected)
 
 
-def test_rotation_is_clockwise_as_the_image_is_seen() -> None:
+def test_rotation_is_clockwise_in_the_displayed_image() -> None:
     right_of_centre = CENTRE + torch.tensor([[10.0, 0.0]])
     mapped = transform_points(right_of_centre, crop_affine(BOX, (50, 50), rotation=90.0))
     torch.testing.assert_close(mapped, torch.tensor([[24.5, 34.5]]))  # below it
@@ -153,7 +153,7 @@ def test_a_box_that_is_a_line_has_an_extent() -> None:
     st.floats(0.3, 3),
     st.booleans(),
 )
-def test_the_way_back_is_exact_to_a_hundredth_of_a_pixel(
+def test_the_inverse_is_exact_to_a_hundredth_of_a_pixel(
     x: float, y: float, width: float, height: float, rotation: float, scale: float, flip: bool
 ) -> None:
     box = torch.tensor([x, y, x + width, y + height])
@@ -203,7 +203,7 @@ def test_quarter_turns_and_mirrors_are_exact() -> None:
     assert torch.equal(mirrored, image.flip(2))
 
 
-def test_a_shift_by_whole_pixels_is_exact_and_what_is_outside_is_filled() -> None:
+def test_a_shift_by_whole_pixels_is_exact_and_fills_the_outside() -> None:
     image = noise(3, 20, 30)
     shifted = warp_image(image, torch.tensor([[1.0, 0.0, 4.0], [0.0, 1.0, -3.0]]), (20, 30), fill=114)
     assert torch.equal(shifted[:, :17, 4:], image[:, 3:, :26])
@@ -267,7 +267,7 @@ def test_a_crop_much_larger_than_the_image() -> None:
     assert (warped > 0).sum() <= 4
 
 
-def test_a_image_of_one_pixel() -> None:
+def test_an_image_of_one_pixel() -> None:
     image = torch.full((3, 1, 1), 200, dtype=torch.uint8)
     warped = warp_image(image, crop_affine(whole(image), (33, 33), 1.25), (33, 33))
     assert (warped[:, 16, 16] == 200).all()
@@ -302,7 +302,7 @@ def test_a_square_is_measured_by_the_side_that_is_asked_for() -> None:
     ("aspect", "corners"),
     [("letterbox", [[-0.5, 15.5], [63.5, 47.5]]), ("stretch", [[-0.5, -0.5], [63.5, 63.5]])],
 )
-def test_letterbox_and_stretch_show_the_box_itself(aspect: str, corners: list[list[float]]) -> None:
+def test_letterbox_and_stretch_show_exactly_the_box(aspect: str, corners: list[list[float]]) -> None:
     assert crop_region(BOX, 1.5, aspect=aspect).tolist() == [0.0, 15.0, 60.0, 45.0]
     affine = crop_affine(BOX, (64, 64), 1.5, aspect=aspect)
     mapped = transform_points(torch.tensor([[0.0, 15.0], [60.0, 45.0]]), affine)
@@ -333,7 +333,7 @@ def test_a_stretched_face_turns_without_being_sheared_in_the_crop() -> None:
     torch.testing.assert_close(moved, torch.stack([-still[:, 1], still[:, 0]], dim=1), atol=1e-4, rtol=0)
 
 
-def test_boxes_of_a_batch_have_regions_of_their_own() -> None:
+def test_boxes_of_a_batch_have_separate_regions() -> None:
     boxes = torch.tensor([[0.0, 0.0, 20.0, 10.0], [5.0, 6.0, 7.0, 90.0]])
     for aspect in ("square", "letterbox", "stretch"):
         together = crop_affine(boxes, (64, 48), aspect=aspect, rotation=20.0)

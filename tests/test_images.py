@@ -24,7 +24,7 @@ def pixels(image: torch.Tensor) -> np.ndarray:
     return image.permute(1, 2, 0).numpy()
 
 
-def test_rgb_is_read_as_it_stands(tmp_path: Path) -> None:
+def test_rgb_is_read_unchanged(tmp_path: Path) -> None:
     for suffix in (".png", ".bmp", ".tif"):
         path = tmp_path / f"a{suffix}"
         Image.fromarray(RGB).save(path)
@@ -32,7 +32,7 @@ def test_rgb_is_read_as_it_stands(tmp_path: Path) -> None:
         assert (pixels(read_image(str(path))) == RGB).all()
 
 
-def test_jpeg_is_read_nearly_as_it_stands(tmp_path: Path) -> None:
+def test_jpeg_is_read_nearly_unchanged(tmp_path: Path) -> None:
     Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", quality=95)
     assert np.abs(pixels(read_image(tmp_path / "a.jpg")).astype(int) - SMOOTH).mean() < 3
 
@@ -51,7 +51,7 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation_is_obeyed(tmp_path: Path, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
@@ -81,7 +81,7 @@ def test_16_bit_rgb_is_scaled(tmp_path: Path) -> None:
     assert pixels(read_image(tmp_path / "deep.png")).tolist() == [[[0, 128, 255], [10, 20, 30]]]
 
 
-def test_transparency_is_laid_on_black(tmp_path: Path) -> None:
+def test_transparency_is_composited_on_black(tmp_path: Path) -> None:
     alpha = np.array([[0, 128, 255]], dtype=np.uint8)
     colour = np.full((1, 3, 3), 200, dtype=np.uint8)
     expected = [[0] * 3, [100] * 3, [200] * 3]
@@ -123,7 +123,7 @@ def test_truncated_images_are_refused(tmp_path: Path) -> None:
             read_image(cut)
 
 
-def test_files_that_are_no_images(tmp_path: Path) -> None:
+def test_files_other_than_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.png").touch()
     for name in ("text.jpg", "empty.png"):
@@ -183,7 +183,7 @@ def test_all_kinds_of_input_agree(tmp_path: Path) -> None:
         assert torch.equal(result, expected)
 
 
-def test_a_pillow_image_is_left_as_it_was(tmp_path: Path) -> None:
+def test_a_pillow_image_is_not_changed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
@@ -208,7 +208,7 @@ def test_a_pillow_image_is_left_as_it_was(tmp_path: Path) -> None:
         ([[0]], "got list"),
     ],
 )
-def test_what_is_no_image_is_refused(image: object, message: str) -> None:
+def test_other_types_are_refused(image: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         as_image_tensor(image)  # type: ignore[arg-type]
 
@@ -230,7 +230,7 @@ ASCII, SIGNED_RATIONAL = 2, 10
 
 @pytest.mark.parametrize("kind", [ASCII, SIGNED_RATIONAL])
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
-def test_odd_exif_does_not_keep_an_image_from_being_turned(tmp_path: Path, kind: int, suffix: str) -> None:
+def test_odd_exif_does_not_prevent_rotation(tmp_path: Path, kind: int, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     if suffix == "tif":
         tags = TiffImagePlugin.ImageFileDirectory_v2()
@@ -301,7 +301,7 @@ def test_a_damaged_segment_of_jpeg_is_passed_over(tmp_path: Path) -> None:
     assert torch.equal(read_image(tmp_path / "b.jpg"), expected)
 
 
-def test_the_limit_of_pixels_is_said_and_can_be_raised(tmp_path: Path) -> None:
+def test_the_pixel_limit_is_reported_and_can_be_raised(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     Image.fromarray(RGB).save(path)
     with pytest.raises(InputFileError, match=r"large\.png.*at most 34 pixels \(got 5 x 7 = 35\).*'--max-pixels'"):
@@ -325,7 +325,7 @@ def test_images_beyond_the_limit_of_pillow_are_read_without_a_warning(
     assert not recwarn.list
 
 
-def test_an_array_that_may_not_be_written_to_is_taken_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+def test_a_read_only_array_causes_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     locked = RGB.copy()
     locked.flags.writeable = False
     for array in (locked, locked[::-1], np.asarray(Image.fromarray(RGB))):
@@ -340,7 +340,7 @@ def test_a_pillow_image_that_cannot_be_decoded_is_an_input_error(tmp_path: Path)
         as_image_tensor(Image.open(io.BytesIO(content[: len(content) // 2])))
 
 
-def test_lists_what_pillow_reads_and_tells_the_rest(tmp_path: Path) -> None:
+def test_lists_readable_images_and_describes_the_rest(tmp_path: Path) -> None:
     deeper = tmp_path / "deeper" / "deepest"
     deeper.mkdir(parents=True)
     for name in ("b.GIF", "a.ppm", "c.jp2", ".hidden.png", "x.heic", "notes.txt", "bare", "deeper/d.avif"):

@@ -22,7 +22,7 @@ ORDER = [
     *("training", "evaluation", "predict", "visualization", "cli"),
 ]
 
-# Knows what a face, a picture or a heatmap network is; the layer library must be usable without.
+# Specific to faces, images or heatmap networks; the layer library must not need them.
 FACE_SIDE = {"schemes", "protocols", "images", "codecs", "backbones"}
 
 # Tensors and Data only: below the models in the order, yet never importing them.
@@ -106,7 +106,7 @@ def test_a_part_imports_only_from_those_above_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_slow_libraries_stay_where_they_are_needed(path: Path) -> None:
+def test_slow_libraries_are_imported_only_where_needed(path: Path) -> None:
     here = part_of(path)
     wrong = [
         f"line {line}: {name}"
@@ -116,7 +116,7 @@ def test_slow_libraries_stay_where_they_are_needed(path: Path) -> None:
     assert not wrong, f"lgcn.{here} may not import {', '.join(wrong)}"
 
 
-def test_the_layer_library_stands_on_nothing_of_the_face_side() -> None:
+def test_the_layer_library_does_not_import_the_face_side() -> None:
     assert parts_behind("nn").isdisjoint(FACE_SIDE)
 
 

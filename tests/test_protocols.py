@@ -13,7 +13,7 @@ PROTOCOLS_BY_NAME = {name: PROTOCOLS[name] for name in PROTOCOLS}
 
 
 @pytest.mark.parametrize("name", PROTOCOLS.names())
-def test_every_protocol_is_found_under_its_own_name_and_says_what_it_is(name: str) -> None:
+def test_every_protocol_is_found_by_name_and_described(name: str) -> None:
     protocol = get_protocol(name)
     assert protocol.name == name
     assert protocol.description
@@ -56,12 +56,12 @@ def test_unknown_protocols_list_the_choices() -> None:
         ({"thresholds": (0.1, 0.0)}, "thresholds"),
     ],
 )
-def test_values_without_sense_are_refused(options: dict[str, object], named: str) -> None:
+def test_values_out_of_range_are_refused(options: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=f"'{named}'"):
         EvaluationProtocol("mine", "", **options)
 
 
-def test_a_protocol_cannot_be_changed_in_passing() -> None:
+def test_protocols_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         get_protocol("hrnet").enlargement = 1.0
 
@@ -91,7 +91,7 @@ def test_the_facts_of_the_conventions() -> None:
     }
 
 
-def test_schemes_have_a_normalizer_of_their_own_under_some_protocols() -> None:
+def test_some_protocols_set_the_normalizer_of_a_scheme() -> None:
     of_cofw = {name: each.normalizer_of("cofw29") for name, each in PROTOCOLS_BY_NAME.items()}
     assert {name for name, normalizer in of_cofw.items() if normalizer is not None} == {"slpt", "adnet"}
     assert of_cofw["adnet"] == of_cofw["slpt"] == "inter_pupil"
@@ -104,12 +104,12 @@ def test_schemes_have_a_normalizer_of_their_own_under_some_protocols() -> None:
             assert normalizer in get_scheme(scheme).normalizer_names
 
 
-def test_the_whole_pixels_of_hrnet_are_not_denied() -> None:
+def test_the_hrnet_protocol_mentions_its_whole_pixels() -> None:
     source = get_protocol("hrnet").source
     assert "Not reproduced" not in source and "decode 'hrnet'" in source
 
 
-def test_rectangles_have_an_enlargement_of_their_own() -> None:
+def test_rectangles_have_a_separate_enlargement() -> None:
     pipnet = get_protocol("pipnet")
     assert (pipnet.enlargement, pipnet.for_rectangles().enlargement) == (1.1, 1.2)
     assert get_protocol("hrnet").for_rectangles() is get_protocol("hrnet")
@@ -129,7 +129,7 @@ def test_every_protocol_gives_a_crop_and_names_all_of_its_facts() -> None:
     assert get_protocol("adnet").facts()["size"] == "1.05 x shorter side"
 
 
-def test_a_protocol_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_protocol_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PROTOCOLS, "_things", dict(PROTOCOLS._things))
     mine = PROTOCOLS.register("mine", EvaluationProtocol("mine", "a tight crop", enlargement=1.0))
     assert get_protocol("mine") is mine

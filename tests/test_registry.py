@@ -51,7 +51,7 @@ def test_a_name_is_taken_only_once(shapes: Registry[int]) -> None:
     assert shapes["square"] == 4
 
 
-def test_a_thing_with_a_name_is_registered_under_that_name() -> None:
+def test_an_object_with_a_name_is_registered_under_it() -> None:
     registry: Registry[Named] = Registry("person")
     registry.register("ada", Named("ada"))
     with pytest.raises(InputError, match=r"'name' to be the person's own, 'ada' \(got 'eve'\)"):

@@ -219,7 +219,7 @@ def key_table(figures: dict[str, Any]) -> Table:
         of = [models[EXPERIMENTS[name].start, EXPERIMENTS[name].regime][noise][c] for name, c in columns]
         body.append([NOISE[noise], *of])
     cells = [[label, *(f"{value:.3f}" for value in values)] for label, *values in body]
-    return "Key figures", ["", *(f"{starts[name]}: {c}" for name, c in columns)], cells
+    return "Key results", ["", *(f"{starts[name]}: {c}" for name, c in columns)], cells
 
 
 def markdown(made: list[Table]) -> str:

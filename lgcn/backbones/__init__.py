@@ -1,4 +1,4 @@
-"""Networks that propose landmarks: the contract, timm's networks and anybody's own."""
+"""Heatmap networks: the interface, timm networks, and an adapter for any other."""
 
 from lgcn.backbones.base import Backbone
 from lgcn.backbones.checkpoints import convert_hrnet_state_dict, load_hrnet_checkpoint, read_weights

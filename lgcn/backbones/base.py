@@ -1,4 +1,4 @@
-"""The contract of a backbone."""
+"""Interface of a backbone."""
 
 from abc import ABC, abstractmethod
 

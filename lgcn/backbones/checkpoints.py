@@ -1,7 +1,7 @@
 """Reading of weights from files, and conversion of HRNet checkpoints of other projects.
 
-HRNets differ between projects in the names of their entries only. These layouts are known, each plain, nested under
-``state_dict``, or with the prefix ``module.``:
+HRNets of different projects differ only in the names of their entries. These layouts are known, each plain, nested
+under ``state_dict``, or with the prefix ``module.``:
 
 - the public HRNet facial networks (HR18-WFLW, -300W, -COFW, -AFLW): branches and ``head.{0,1,3}``;
 - mmpose 0.x and 1.x: ``backbone.``, and ``keypoint_head.final_layer.{0,1,3}`` or ``head.conv_layers.{0,1}``
@@ -43,7 +43,7 @@ def read_weights(path: str | Path, weights_only: bool = True) -> dict[str, Tenso
         path: a ``.safetensors`` file, or one of :func:`torch.save`: a state dict, a mapping that holds one as
             ``state_dict``, or (``weights_only=False``) a whole module in either place.
         weights_only: read tensors and plain values only. A file that holds more, such as a pickled module, runs
-            code as it is read: with False it may do so, which is safe only if you trust whoever made the file. The
+            code as it is read: False allows that, which is safe only if you trust its source. The
             classes of its modules must then be importable.
 
     Raises:
@@ -59,7 +59,7 @@ def read_weights(path: str | Path, weights_only: bool = True) -> dict[str, Tenso
             return load_file(path)
         held: Any = torch.load(path, map_location="cpu", weights_only=weights_only)
     except SafetensorError as error:
-        raise InputFileError(f"Expected 'weights' to be a .safetensors file ({path} is none: {error}).") from error
+        raise InputFileError(f"Expected 'weights' to be a .safetensors file ({path} is not one: {error}).") from error
     except (ImportError, AttributeError) as error:
         raise InputFileError(
             f"Expected the classes of the modules pickled in {path} to be importable ({error}). Run this where the "
@@ -67,7 +67,7 @@ def read_weights(path: str | Path, weights_only: bool = True) -> dict[str, Tenso
         ) from error
     except Exception as error:
         remedy = (
-            " If it holds a whole module and you trust whoever made it, read it with "
+            " If it holds a whole module and you trust its source, read it with "
             "lgcn.backbones.load_hrnet_checkpoint(path, weights_only=False), which runs code in it."
         )
         # PyTorch's own message has many lines.
@@ -93,7 +93,7 @@ def convert_hrnet_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state: in any of the layouts above; not changed.
 
     Returns:
-        ``net.*`` and, where the state has a head, ``head.head.*``; entries that are not known keep a name of theirs.
+        ``net.*`` and, where the state has a head, ``head.head.*``; unknown entries keep their names.
 
     Raises:
         InputError: if it is no HRNet, or its head is not HRNetV2's: a convolution, BatchNorm and a second

@@ -32,7 +32,7 @@ def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
     """
     if not isinstance(name, str):
         raise InputError(
-            f"Expected 'backbone' to be a name (got {type(name).__name__}). A network of your own goes to "
+            f"Expected 'backbone' to be a name (got {type(name).__name__}). Pass your own network to "
             "LandmarkDetector(config, backbone=...)."
         )
     if name in BACKBONES:

@@ -1,4 +1,4 @@
-"""Adapter from any keypoint network to the backbone contract."""
+"""Adapter from any keypoint network to the backbone interface."""
 
 from collections.abc import Callable
 from typing import Any

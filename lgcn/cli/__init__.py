@@ -1,1 +1,1 @@
-"""The command line: thin commands over the package, each loaded only when it is called."""
+"""Command line: thin commands, each loaded only when it is called."""

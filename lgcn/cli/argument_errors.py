@@ -1,4 +1,4 @@
-"""Errors of the parser of ``lgcn fit`` as one line."""
+"""One-line messages for argument errors of ``lgcn fit``."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,7 +89,7 @@ def _members(section: str, names: Iterable[str]) -> list[str]:
 
 
 def _unknown_key(key: str, names: list[str]) -> str | None:
-    """The error about an unknown dotted key: the first part that does not exist, and the choices in its place."""
+    """The error for an unknown dotted key: its first unknown part, and the choices there."""
     parts = key.split(".")
     for depth, part in enumerate(parts):
         section = ".".join(parts[:depth])

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier plots in the folder")
-    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the plots (default: png)")
+    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="format (default: png)")
     parser.add_argument(
         "--dpi", type=int, default=200, metavar="N", help="pixels per inch of plots 7 inches wide (default: 200)"
     )
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _targets(args: argparse.Namespace, images: Sequence[Path]) -> list[tuple[Path, int, bool]]:
-    """What is written: of each plot its path, the number of edges into each landmark, and whether it is a heat map."""
+    """For each plot: its path, the number of edges into each landmark, and whether it is a heat map."""
     from lgcn.checks import InputFileError
 
     folder = args.output
@@ -118,7 +118,7 @@ def _targets(args: argparse.Namespace, images: Sequence[Path]) -> list[tuple[Pat
 
 
 def _titles(names: Sequence[str]) -> list[str]:
-    """Names of files, with their folders if two are equal, and the number of the face if an image has several."""
+    """File names, with folders if two are equal, and the face number if an image has several."""
     equal = len({Path(name).name for name in names}) < len(set(names))
     titles: list[str] = []
     for row, name in enumerate(names):

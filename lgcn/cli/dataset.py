@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Count the faces of a dataset, validate its annotations, decode each image once, and draw a sample of faces.
-Each finding is one line that names split, file and face, and says what to do where that is not obvious.
+Each finding is one line that names split, file and face, and the remedy if it is not obvious.
 Exit status: 0 no findings, 1 findings, 2 wrong arguments."""
 
 EXAMPLES = """\
@@ -27,7 +27,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments; imports nothing slow, so that ``--help`` is quick."""
+    """Adds the arguments; imports nothing slow, to keep ``--help`` fast."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     check = actions.add_parser(
         "check",
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2,
         metavar="N",
-        help="processes that read images, 0 for none but this one (default: 2)",
+        help="processes that read images; 0 reads in the main process (default: 2)",
     )
 
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(lines: Sequence[str]) -> None:
-    """Prints lines with names of files; what the stream's encoding does not have is escaped."""
+    """Prints lines with names of files; characters that the stream cannot encode are escaped."""
     from lgcn.files import printable
 
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -154,7 +154,7 @@ def _write(args: argparse.Namespace, report: "CheckReport", checked: dict[str, "
             tiles = _sample(each, args.sample, args.seed)
             if not tiles:
                 continue
-            # A split may be the path of a folder or several: text that is no file name and need not be unique.
+            # A split may be one or several folder paths: not a file name, and not unique.
             name = "".join(letter if letter.isalnum() else "-" for letter in split)[:60]
             written.append(f"sheet_{name if name == split else f'{number}_{name}'}.png")
             drawn = f"{len(tiles)} of {len(each.dataset.image_ids)} faces, seed {args.seed}"

@@ -50,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
     parser.add_argument(
-        "--num-workers", type=int, default=0, metavar="N", help="processes that read images (default: 0, this one)"
+        "--num-workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that read images (default: 0, the main process)",
     )
     parser.add_argument(
         "--on-corrupt",
@@ -72,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.datasets import DATASETS
     from lgcn.evaluation.comparison_table import comparison_tables
     from lgcn.evaluation.evaluate import check_evaluation, crop_faces, evaluate
-    from lgcn.evaluation.formatting import NOTE, format_result
+    from lgcn.evaluation.formatting import format_result
     from lgcn.evaluation.literature import published_results, published_results_of_csv
+    from lgcn.evaluation.text_tables import PUBLISHED_NOTE
     from lgcn.files import printable, write_text
     from lgcn.models import LandmarkDetector
     from lgcn.models.loading import shipped_model
@@ -148,7 +153,9 @@ def run(args: argparse.Namespace) -> int:
     if len(results) > 1 or results[0].masks or published:
         print("", "\n\n".join(table.as_text() for table in tables), sep="\n")
     if args.published:
-        print("", NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n")
+        print(
+            "", PUBLISHED_NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n"
+        )
     if args.json is not None:
         try:
             write_text(args.json, to_json(results, published))

@@ -90,8 +90,8 @@ class EvaluationFolder:
 
     def _write_curves(self, results: Sequence["EvaluationResult"]) -> list[tuple[str, str]]:
         """Plots of the CED and their CSV; pairs of a title and a file name."""
-        from lgcn.evaluation.formatting import ROW_TITLES
         from lgcn.evaluation.serialization import curve_to_rows
+        from lgcn.evaluation.text_tables import ROW_TITLES
 
         whole = {}
         for result in results:
@@ -159,7 +159,7 @@ class EvaluationFolder:
 
 
 def to_json(results: Sequence["EvaluationResult"], published: Sequence["PublishedResult"] = ()) -> str:
-    """A single result as one object; several results, or published ones as well, as ``{"evaluations": [...]}``."""
+    """A single result as one object; several results, or with published ones, as ``{"evaluations": [...]}``."""
     from dataclasses import asdict
 
     from lgcn.evaluation.serialization import result_to_dict
@@ -174,7 +174,7 @@ def to_json(results: Sequence["EvaluationResult"], published: Sequence["Publishe
 
 
 def _name_of(results: Sequence["EvaluationResult"], result: "EvaluationResult") -> list[str]:
-    """What distinguishes a result from the others; empty if it is the only one."""
+    """The part of a title that distinguishes a result; empty if it is the only one."""
     models, splits, protocols = ({getattr(each, key) for each in results} for key in ("model", "split", "protocol"))
     words = [result.model] if len(models) > 1 else []
     words += [result.split] if len(splits) > 1 else []

@@ -213,7 +213,7 @@ _CONNECTION_LOST = re.compile(r"Connection (closed|reset) by peer")
 
 @contextmanager
 def single_error(trainer: Trainer) -> Iterator[None]:
-    """Makes an :class:`InputError` in one of several training processes the only message of the run.
+    """Prints an :class:`InputError` in one of several training processes as the only message of the run.
 
     The other processes would notice a broken connection and print a traceback each. A process that started the others
     ends them; one of the others only reports that it stops.
@@ -223,7 +223,7 @@ def single_error(trainer: Trainer) -> Iterator[None]:
     except InputError:
         launcher = trainer.strategy.launcher
         if launcher is not None:
-            # They wait for this process in a collective operation, where no gentler signal reaches them.
+            # They wait for this process in a collective operation, where no milder signal reaches them.
             launcher.kill(signal.SIGKILL)
         raise
     except RuntimeError as error:
@@ -233,7 +233,7 @@ def single_error(trainer: Trainer) -> Iterator[None]:
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """False for the messages in which Lightning recommends other products."""
+    """Logging filter: False for messages in which Lightning advertises other products."""
     message = record.getMessage()
     return "litlogger" not in message and "litmodels" not in message
 

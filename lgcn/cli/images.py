@@ -1,4 +1,4 @@
-"""What the commands that read images share: list the images, read their boxes, predict their faces."""
+"""Helpers of the commands that read images: list images, read boxes, predict faces."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +15,9 @@ OVERLAY_ENDING = "_overlay"
 
 
 def find_images(inputs: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], list[Exception]]:
-    """The images that the inputs stand for, each once, and the errors of the other inputs.
+    """The images at the given paths, each once, and the errors of paths without images.
 
-    Says what folders hold besides.
+    Prints a note on the other files in folders.
     """
     from lgcn.checks import InputFileError
 

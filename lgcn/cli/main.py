@@ -1,4 +1,4 @@
-"""``lgcn``: finds the command and runs it; errors of the user become one line and exit status 2."""
+"""``lgcn``: parse and run a command; user errors become one line and exit status 2."""
 
 import argparse
 import io
@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
     """Parses ``argv`` and runs the command."""
     command = next((word for word in argv if not word.startswith("-")), None)
     if argv and argv[0] == "fit":
-        # Its options are generated from the signatures of what it builds, help included.
+        # jsonargparse generates its options and help from the signatures.
         return import_module("lgcn.cli.fit").run(list(argv[1:]))
     arguments = create_parser(command).parse_args(argv)
     return import_module(f"lgcn.cli.{arguments.command}").run(arguments) or 0
@@ -94,7 +94,7 @@ def _flush() -> None:
 
 
 def _discard_output() -> None:
-    """Keeps the interpreter from failing again when it flushes stdout at its end."""
+    """Keeps the interpreter from failing again when it flushes stdout on exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Messages on stderr: one line each, whatever file names and encodings are involved."""
+"""One-line messages on stderr, for any file name and encoding."""
 
 import sys
 import warnings
@@ -35,7 +35,7 @@ def short_warnings() -> Iterator[None]:
         def show_short(
             message: Warning | str, category: type[Warning], filename: str, *place: Any, **more: Any
         ) -> None:
-            # Pillow's warnings are about the files of the user as well.
+            # Pillow's warnings, too, concern the user's files.
             if issubclass(category, NoFaceWarning | PixelRangeWarning) or "PIL" in filename:
                 tell("warning", message)
             else:

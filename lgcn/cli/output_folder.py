@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FACE_NUMBER = re.compile(r"_\d+(?:_face)*\Z")
 _NOTES = 3
-"""Images whose results are named otherwise, that are told one by one."""
+"""Number of renamed results that are reported individually."""
 
 
 class OutputFolder:
@@ -86,7 +86,7 @@ class OutputFolder:
         self.num_faces += len(faces)
 
     def finish(self) -> None:
-        """Writes what there is one of for all images.
+        """Writes the files that cover all images.
 
         Raises:
             InputFileError: as for :meth:`write`; the landmarks stay in the part file.

@@ -21,15 +21,15 @@ examples:
   lgcn predict photo.jpg --output out --overlay
       writes them to out/landmarks.json, and draws them over the photo
   lgcn predict photos -r --output out --format csv
-      all images in photos and in the folders in it, one row a face
+      all images in photos and its subfolders, one row per face
   lgcn predict photos --boxes boxes.csv --output out
-      faces whose boxes are known
+      faces with given boxes
 
-Images that cannot be used are named and the others are predicted; the exit
-status is then 2. Results are written image by image to landmarks.part.jsonl
-in the output folder, which becomes landmarks.json at the end. A run that is
-stopped (Ctrl-C: exit status 130, SIGTERM: 143) writes what is done; one that
-is killed leaves the part file, one line an image."""
+Unusable images are reported and skipped; the exit status is then 2. Results
+are written image by image to landmarks.part.jsonl in the output folder, which
+becomes landmarks.json at the end. An interrupted run (Ctrl-C: exit status 130,
+SIGTERM: 143) writes the results so far; a killed run leaves the part file, one
+line per image."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,20 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("json", "csv", "pts"),
         default="json",
-        help="json, csv (one row a face), or pts (one 1-based file a face: NAME.pts, NAME_1.pts, ...) (default: json)",
+        help="json, csv (a row per face) or pts (a 1-based file per face: NAME.pts, NAME_1.pts, ...); default: json",
     )
     parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
     parser.add_argument(
-        "--edges", type=int, default=0, metavar="N", help="draw the N strongest learned edges too (needs --overlay)"
+        "--edges", type=int, default=0, metavar="N", help="also draw the N strongest learned edges (needs --overlay)"
     )
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what commands share that predict landmarks: images, their boxes, and the model."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE|DIR", help="image files, and folders of them")
-    parser.add_argument(
-        "-r", "--recursive", action="store_true", help="search the folders in folders too (links are followed)"
-    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE|DIR", help="image files and folders")
+    parser.add_argument("-r", "--recursive", action="store_true", help="also search subfolders (links are followed)")
     parser.add_argument(
         "--model", default="lgcn-68", help="shipped name, folder, .ckpt of lgcn fit or hub id (default: lgcn-68)"
     )
@@ -72,7 +70,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="C",
         help="drop a detected face if the mean confidence of its landmarks is below C; lower it if faces are missed, "
-        "raise it if there are false ones (default: the model's own value)",
+        "raise it if there are false positives (default: the model's own value)",
     )
     parser.add_argument(
         "--max-pixels",

@@ -60,6 +60,6 @@ def _preset_in(path: str) -> str | None:
 def _flat(path: str, values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        # The options of a class of one's own are one value, a mapping.
+        # The options of a custom class are one value, a mapping.
         flat |= _flat(f"{path}.{name}", value) if value and isinstance(value, dict) else {f"{path}.{name}": value}
     return flat

@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     import textwrap
     from dataclasses import asdict
 
-    from lgcn.evaluation.formatting import align, markdown_table
+    from lgcn.evaluation.text_tables import align, markdown_table
     from lgcn.protocols import PROTOCOLS, get_protocol
 
     protocols = [get_protocol(name) for name in dict.fromkeys(args.names) or PROTOCOLS]

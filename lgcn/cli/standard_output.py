@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class StandardOutput:
-    """Prints JSON or CSV image by image; the text can be read as UTF-8 whatever the encoding of the stream is.
+    """Prints JSON or CSV image by image; the text is valid UTF-8 in any encoding of the stream.
 
     Args:
         file_format: ``"json"`` or ``"csv"``.
@@ -55,7 +55,7 @@ class StandardOutput:
         except BrokenPipeError:
             raise
         except OSError as error:
-            # What is left in the buffer cannot be written either, and the interpreter would try again at its end.
+            # The rest of the buffer cannot be written either, and the interpreter would retry on exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise InputFileError(
                 f"Expected to be able to write to standard output ({error.strerror or error})."

@@ -1,4 +1,4 @@
-"""Stop a command on Ctrl-C or a signal such that what is done can still be written."""
+"""Stop a command on Ctrl-C or a signal, with time to write finished results."""
 
 import signal
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
-    """128 plus the number of the signal, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+    """128 plus the number of the signal, the shell convention: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Raises :class:`Stopped` when SIGTERM or SIGHUP arrives, where they would end the program at once."""
+    """Raises :class:`Stopped` when SIGTERM or SIGHUP arrives, which would end the program immediately."""
     replaced: dict[int, Any] = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)

@@ -1,4 +1,4 @@
-"""Check that a file or folder can be written before the work, not after it."""
+"""Check before the work that a file or folder can be written."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -144,7 +144,7 @@ def _keypoints(
     values = values.reshape(len(annotations), count, -1)
     if values.shape[-1] == 2:
         return *to_points(values, where), None
-    # A v that is null tells nothing: the landmark is annotated if it has coordinates.
+    # A null v carries no information: the landmark is annotated if it has coordinates.
     flags = np.where(np.isnan(values[..., 2]), 2.0, values[..., 2])
     unclear = ~np.isin(flags, (0, 1, 2)).all(axis=1)
     if unclear.any():

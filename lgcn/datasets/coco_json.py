@@ -155,7 +155,7 @@ def _categories(categories: list[dict[str, Any]], path: Path) -> dict[Id, list[s
         if names.setdefault(key, keypoints) != keypoints:
             raise InputFileError(
                 f"Expected a different 'id' for each category in '{path}' (got {ascii(key)[:40]} again in category "
-                f"{index}, with other keypoints). Give each category an id of its own."
+                f"{index}, with other keypoints). Give each category a different id."
             )
     return names
 

@@ -80,8 +80,8 @@ def num_keypoints(
 def check_keypoint_names(names: Sequence[str], scheme: LandmarkScheme, path: Path, *, given: bool) -> None:
     """Checks that the keypoints of a file are those of the scheme, in the same order.
 
-    Names that only number the keypoints tell nothing and are accepted. So are all others if the user has given the
-    scheme, unless they are the scheme's own in another order.
+    Names that only number the keypoints carry no information and are accepted. If the user has given the scheme, so are
+    all other names, unless they are the scheme's own in another order.
 
     Args:
         names: of the keypoints in the file; empty if unknown.
@@ -106,7 +106,7 @@ def check_keypoint_names(names: Sequence[str], scheme: LandmarkScheme, path: Pat
     remedy = (
         "Reorder the keypoints."
         if sorted(found) == sorted(expected)
-        else f"If they are the same landmarks, give scheme='{scheme.name}'; else register a scheme of your own with "
+        else f"If they are the same landmarks, give scheme='{scheme.name}'; else register your own scheme with "
         "lgcn.schemes.SCHEMES.register and give its name."
     )
     raise InputFileError(

@@ -27,9 +27,9 @@ class COFW(LandmarkDataset):
     """Caltech Occluded Faces in the Wild from `"Robust Face Landmark Estimation under Occlusion"
     <https://data.caltech.edu/records/bc0bf-nc666>`_, the colour version.
 
-    The files are HDF5 (MATLAB 7.3) and hold the images as well; reading them requires the package
-    h5py. An occluded landmark is annotated, so its ``visibility`` is 1; ``occlusion`` [29] tells that
-    it is occluded. ``rect`` is the file's own box of the face. Points are taken as 1-based, as MATLAB
+    The files are HDF5 (MATLAB 7.3) and also hold the images; reading them requires the package
+    h5py. An occluded landmark is annotated, so its ``visibility`` is 1; ``occlusion`` [29] marks it as
+    occluded. ``rect`` is the file's own box of the face. Points are taken as 1-based, as MATLAB
     draws them (the publication does not say).
 
     Args:

@@ -14,8 +14,8 @@ class ReadableFaces(Dataset[Data]):
     """Replaces faces whose image cannot be read, or whose box cannot be cropped, by a stand-in.
 
     The stand-in is the next readable face with ``visibility`` 0: batches keep their size and normalisation layers see
-    a face, while losses and metrics ignore it. Every item has ``unreadable``: "", or why it could not be read itself,
-    with the name of the file.
+    a face, while losses and metrics ignore it. Every item has ``unreadable``: "", or the file and the reason why its
+    own image could not be read.
 
     Args:
         faces: items that may raise :class:`InputFileError`, as those of a :class:`lgcn.datasets.LandmarkDataset` do.

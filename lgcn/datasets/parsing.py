@@ -1,4 +1,4 @@
-"""Helpers for readers of annotation files: text, paths of images, numbers and coordinates, each checked once."""
+"""Helpers for readers of annotation files: checked text, image paths, numbers and coordinates."""
 
 import codecs
 import os
@@ -47,7 +47,7 @@ def read_text(path: Path, what: str, remedy: str = "") -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Whether ``path`` is a file; False as well for names that no file can have."""
+    """Whether ``path`` is a file; also False for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -104,7 +104,7 @@ def image_path(name: str, where: str, *, root: str | Path = "", folder: str = ""
     starts with it: names are never looked up outside the root.
 
     Args:
-        name: as it stands in the file.
+        name: as written in the file.
         where: place of the name, for the message.
         root: of the dataset.
         folder: the folder below the root that names are relative to.

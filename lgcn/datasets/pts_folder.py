@@ -1,4 +1,4 @@
-"""Folders of images with a ``.pts`` file next to each, such as annotations of one's own."""
+"""Folders of images with a ``.pts`` file next to each, such as your own annotations."""
 
 from collections.abc import Callable
 from pathlib import Path

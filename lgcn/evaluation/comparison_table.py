@@ -1,12 +1,12 @@
-"""Tables as in publications: a column for each subset, a row for each set of landmarks."""
+"""Tables in the layout of publications: a column for each subset, a row for each set of landmarks."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lgcn.evaluation.formatting import PUBLISHED_MARK, ROW_TITLES, align, markdown_table, threshold_title
 from lgcn.evaluation.literature import PublishedResult
 from lgcn.evaluation.results import EvaluationResult
+from lgcn.evaluation.text_tables import PUBLISHED_MARK, ROW_TITLES, align, markdown_table, threshold_title
 from lgcn.files import printable
 
 COLUMN_TITLES = {
@@ -146,7 +146,7 @@ def _number(value: float, metric: str) -> str:
 
 
 def _as_published(value: float | None, metric: str) -> str:
-    """With exactly the digits that were published."""
+    """The value with the published number of digits."""
     if value is None:
         return "-"
     least = _DIGITS[metric] - (metric != "fr_percent")

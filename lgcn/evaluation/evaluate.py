@@ -223,7 +223,7 @@ def _measure(
                 )
                 measured[kind].append(found)
             bar.update(B)
-    # The stand-in for an image that cannot be read is another face.
+    # The replacement for an unreadable image is another face.
     skipped = torch.tensor([bool(reason) for reason in reasons])
     return {
         kind: (
@@ -261,7 +261,7 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        # From the root down: a part in another mode than the whole (a frozen backbone) is set after it.
+        # From the root down, because a part may be in another mode than the whole (a frozen backbone).
         for each, training in modes:
             if each.training != training:
                 each.train(training)

@@ -1,20 +1,13 @@
-"""Evaluation results as printed tables and as a page of Markdown."""
+"""Evaluation results as printed text and as a page of Markdown."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from tabulate import tabulate
 
 from lgcn import __version__
+from lgcn.evaluation.comparison_table import ComparisonTable
 from lgcn.evaluation.literature import PublishedResult
 from lgcn.evaluation.results import PERCENTS, EvaluationResult
+from lgcn.evaluation.text_tables import PUBLISHED_NOTE, ROW_TITLES, align, markdown_table, threshold_title
 from lgcn.files import printable
-
-if TYPE_CHECKING:
-    from lgcn.evaluation.comparison_table import ComparisonTable
-
-ROW_TITLES = {"initial": "initial (heatmap)", "refined": "refined (graph)"}
 
 NORMALIZER_TITLES = {
     "inter_ocular": "distance between the outer eye corners",
@@ -23,15 +16,9 @@ NORMALIZER_TITLES = {
     "box_size": "size of the face box in the annotation",
 }
 
-PUBLISHED_MARK = "(published)"
-NOTE = (
-    f"{PUBLISHED_MARK}: as reported by others, not measured here. Compare rows only if their protocol is the same; "
-    "'?' is an unknown protocol."
-)
-
 
 def format_result(result: EvaluationResult) -> str:
-    """The result as text: what was evaluated, a table of metrics, and a warning if faces are missing.
+    """The result as text: conditions, a table of metrics, and a warning if faces are missing.
 
     NME and FR are in per cent, AUC is a fraction.
     """
@@ -50,7 +37,7 @@ def format_result(result: EvaluationResult) -> str:
 
 
 def facts_of(result: EvaluationResult) -> dict[str, str]:
-    """What was evaluated, on what, and how, as printable text."""
+    """Model, dataset, protocol and further conditions, as printable text."""
     normalizer = NORMALIZER_TITLES.get(result.normalizer, "distance of that name")
     expected = "" if result.expected_faces in (None, result.num_faces) else f" of {result.expected_faces}"
     facts = {
@@ -78,37 +65,19 @@ def some_names(names: Sequence[str], most: int = 5) -> str:
 
 
 def warning_of(result: EvaluationResult) -> str | None:
-    """What is missing of the split, None if nothing is."""
+    """The warning about an incomplete split; None if it is complete."""
     if result.warning is None:
         return None
     return printable(f"WARNING: INCOMPLETE {result.warning}. These results cannot be compared with published ones.")
 
 
-def align(table: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Lines of a plain-text table: the first ``left`` columns are aligned to the left, the others to the right."""
-    sides = _sides(table, left)
-    return tabulate(table, tablefmt="plain", colalign=sides, disable_numparse=True, preserve_whitespace=True).split(
-        "\n"
-    )
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """A table in Markdown: the first ``left`` columns are aligned to the left, the others to the right."""
-    sides = _sides([header], left)
-    return tabulate(rows, header, tablefmt="pipe", colalign=sides, disable_numparse=True)
-
-
-def _sides(table: Sequence[Sequence[str]], left: int) -> list[str]:
-    return ["left" if number < left else "right" for number in range(len(table[0]))]
-
-
 def report_markdown(
     results: Sequence[EvaluationResult],
-    tables: Sequence["ComparisonTable"],
+    tables: Sequence[ComparisonTable],
     published: Sequence[PublishedResult] = (),
     images: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """What was evaluated, how, and the results, as a page of Markdown.
+    """Conditions and results of evaluations, as a page of Markdown.
 
     Args:
         results: each gets a list of its facts.
@@ -123,7 +92,7 @@ def report_markdown(
         parts += ["\n".join(lines), *([f"**{warning}**"] if warning else [])]
     parts += [table.as_markdown() for table in tables]
     if published:
-        parts.append(NOTE)
+        parts.append(PUBLISHED_NOTE)
     parts.append(_percentiles(results))
     parts += [f"## {printable(title)}\n\n![{printable(title)}]({name})" for title, name in images]
     if published:
@@ -142,8 +111,3 @@ def _percentiles(results: Sequence[EvaluationResult]) -> str:
             values = [f"{value:.3f}" for value in row.nme_percent_percentiles.values()]
             rows.append([*names, ROW_TITLES.get(kind, kind), *values])
     return f"**Percentiles of the NME in % over faces**\n\n{markdown_table(header, rows, left=4)}"
-
-
-def threshold_title(threshold: float) -> str:
-    """0.1 -> "0.10", 0.075 -> "0.075": two digits, as the literature writes them, or as many as it takes."""
-    return f"{threshold:.2f}" if math.isclose(round(threshold, 2), threshold) else f"{threshold:g}"

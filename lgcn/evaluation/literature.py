@@ -20,7 +20,7 @@ class PublishedResult:
         auc: column to the area under the cumulative error distribution up to 0.10, a fraction.
         protocol: the named protocol closest to the crop of the system; None where it is not known.
         normalizer: normaliser of all numbers.
-        note: what to know before comparing.
+        note: caveats of a comparison.
     """
 
     system: str

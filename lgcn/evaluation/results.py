@@ -1,4 +1,4 @@
-"""Results of an evaluation: the metrics of each set of landmarks, and what they were measured on."""
+"""Results of an evaluation: the metrics of each set of landmarks, and their conditions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ class EvaluationRow:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationResult:
-    """Metrics of a model on a split, with everything that a reader needs to compare them."""
+    """Metrics of a model on a split, with all conditions needed to compare them."""
 
     model: str
     dataset: str
@@ -78,7 +78,7 @@ class EvaluationResult:
     expected_faces: int | None
     """Published number of faces of the split, None if none is published."""
     warning: str | None
-    """What is missing of the split; results on a part cannot be compared with published ones."""
+    """Missing parts of the split, None if it is complete; results on a part are not comparable with published ones."""
     thresholds: tuple[float, ...]
     rows: dict[str, EvaluationRow]
     """"initial" (decoded from the heatmaps) and, if the detector has a refiner, "refined" (by the graph)."""

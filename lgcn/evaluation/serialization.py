@@ -8,8 +8,8 @@ import torch
 import torch_geometric
 
 from lgcn import __version__
-from lgcn.evaluation.formatting import threshold_title
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
+from lgcn.evaluation.text_tables import threshold_title
 from lgcn.metrics import cumulative_error_distribution
 
 

@@ -18,7 +18,7 @@ ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Tensor
 
 
 def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
-    """Brings a path, the content of a file, a Pillow image, an array or a tensor to uint8 [3, H, W] in RGB.
+    """Converts a path, file content, Pillow image, array or tensor to uint8 [3, H, W] in RGB.
 
     Args:
         image: path of an image file, its content as bytes, Pillow image, uint8 array [H, W, 3] or uint8 tensor
@@ -53,7 +53,7 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) ->
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
-    """Converts a Pillow image of any mode to uint8 [3, H, W] as :func:`read_image` does; the image stays as it is.
+    """Converts a Pillow image of any mode to uint8 [3, H, W] as :func:`read_image` does; the image is not changed.
 
     Raises:
         InputError: if its pixels cannot be decoded, or are of a kind that cannot be converted.

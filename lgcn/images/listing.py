@@ -1,4 +1,4 @@
-"""List the images in a folder, and say what else is in it."""
+"""List the images in a folder, and describe its other files."""
 
 import os
 from collections import Counter
@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 
 from lgcn.checks import InputFileError
 
-# Ghostscript would have to run for the one, and Pillow has no decoder for the other.
+# The first would run Ghostscript; Pillow has no decoder for the second.
 _NOT_DECODED = {"EPS", "MPEG"}
 
 Result = TypeVar("Result")

@@ -1,4 +1,4 @@
-"""Image files without the metadata that keeps them from being read, and the orientation they are to be seen in."""
+"""Removal of damaged metadata from image files, and their EXIF orientation."""
 
 import struct
 import zlib
@@ -14,7 +14,7 @@ _START_OF_SCAN, _EXIF, _ADOBE, _COMMENT = 0xDA, 0xE1, 0xEE, 0xFE
 
 
 def load(image: Image.Image) -> int:
-    """Decodes an image; the EXIF orientation (1 ... 8) that its pixels still have to be turned by.
+    """Decodes an image; the EXIF orientation (1 ... 8) still to be applied to its pixels.
 
     Metadata that cannot be parsed counts as none: the pixels do not depend on it.
 
@@ -45,7 +45,7 @@ def load(image: Image.Image) -> int:
 
 
 def turn_upright(rgb: Tensor, orientation: int) -> Tensor:
-    """Turns pixels [3, H, W] as an EXIF orientation from 1 to 8 asks for (EXIF 2.3, table 6)."""
+    """Applies an EXIF orientation from 1 to 8 to pixels [3, H, W] (EXIF 2.3, table 6)."""
     if orientation in (5, 6, 7, 8):
         rgb = rgb.transpose(1, 2)
     axes = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation, [])
@@ -53,7 +53,7 @@ def turn_upright(rgb: Tensor, orientation: int) -> Tensor:
 
 
 def without_metadata(content: bytes) -> bytes | None:
-    """A PNG or JPEG file without what its pixels do not need, except the EXIF orientation; None for other formats."""
+    """A PNG or JPEG file without metadata, except the EXIF orientation; None for other formats."""
     if content.startswith(_PNG):
         return _PNG + b"".join(_png_chunks(content))
     if content.startswith(_JPEG):
@@ -70,7 +70,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _png_chunks(content: bytes) -> Iterator[bytes]:
-    """The chunks that are critical, or that change what is seen and are whole."""
+    """The critical chunks, and the complete ones that change the appearance."""
     position = len(_PNG)
     while position + 8 <= len(content):
         (length,) = struct.unpack_from(">I", content, position)
@@ -83,7 +83,7 @@ def _png_chunks(content: bytes) -> Iterator[bytes]:
 
 
 def _jpeg_segments(content: bytes) -> Iterator[bytes]:
-    """The segments before the first scan without comments and applications' own, and the rest as it is."""
+    """The segments before the first scan, without comments and application data, and the unchanged rest."""
     position = 2
     while position + 4 <= len(content) and content[position] == 0xFF:
         marker, length = content[position + 1], struct.unpack_from(">H", content, position + 2)[0]

@@ -17,17 +17,17 @@ from lgcn.images.metadata import load, turn_upright, without_metadata
 from lgcn.images.pixels import to_rgb
 
 MAX_PIXELS = 2**27
-"""Pixels of the largest image that is read unless told otherwise, 134 million; decoding takes up to 1 GB for them."""
+"""Pixels of the largest image that is read by default, 134 million; decoding takes up to 1 GB for them."""
 
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if byteorder == "little" else "L"}
 _pillow_limit = RLock()
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
-    """Reads an image file as 8-bit RGB, turned as its EXIF orientation says.
+    """Reads an image file as 8-bit RGB, with its EXIF orientation applied.
 
-    Grey, palette, CMYK and 1-bit images are converted; transparent ones are laid on black, which is also what lies
-    outside an image in a crop. 16-bit images are scaled to 8 bits; where their values fit into 8, 10, 12 or 14 bits
+    Grey, palette, CMYK and 1-bit images are converted; transparent ones are composited on black, which also
+    fills crops outside the image. 16-bit images are scaled to 8 bits; where their values fit into 8, 10, 12 or 14 bits
     they are stretched, with a :class:`PixelRangeWarning`. The first frame of several is read. Metadata that is
     damaged or too long is ignored.
 
@@ -59,7 +59,7 @@ def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
     except UnidentifiedImageError:
         raise InputFileError(
             f"Expected an image in {name} (Pillow does not recognise the format). "
-            "Check what the file really is, and convert it to JPEG or PNG."
+            "Check the type of the file, and convert it to JPEG or PNG."
         ) from None
     except InputError as error:
         raise InputFileError(f"Cannot use the image {name}. {error}") from None
@@ -76,7 +76,7 @@ def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
 
 
 def _read(source: Path | bytes, name: str, max_pixels: int | None) -> tuple[Tensor, int]:
-    """The pixels as they are stored, and the EXIF orientation they have to be turned by."""
+    """The stored pixels, and the EXIF orientation still to be applied."""
     try:
         image = _open(source, max_pixels)
     except InputError:
@@ -119,7 +119,7 @@ def _open(source: Path | bytes, max_pixels: int | None) -> Image.Image:
 
 @contextmanager
 def _pillow_takes(pixels: int | None) -> Iterator[None]:
-    """Sets Pillow's own limit, which warns of images from 89 million pixels on, aside: ours has been said.
+    """Suspends Pillow's own limit, which warns from 89 million pixels on: ours has been checked already.
 
     The limit is global. It is held for headers, which takes no time, and for the decoding of such large images.
     """
@@ -136,7 +136,7 @@ def _pillow_takes(pixels: int | None) -> Iterator[None]:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """How the pixels are stored, as Pillow calls it: ``RGB;16B``; empty if it does not say."""
+    """Pillow's name of the storage format, such as ``RGB;16B``; empty if unknown."""
     tiles = getattr(image, "tile", None) or [("", (), 0, "")]
     arguments = tiles[0][3]
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -144,7 +144,7 @@ def _rawmode(image: Image.Image) -> str:
 
 
 def _is_dark(image: Image.Image) -> bool:
-    """Whether the high bytes of 16-bit colours may have lost what can be seen: no value needs more than 14 bits."""
+    """Whether the high bytes of 16-bit colours lose visible detail: no value needs more than 14 bits."""
     extremes: Any = image.getextrema()
     return max(most for _, most in extremes[:3]) < 64
 

@@ -101,7 +101,7 @@ def l1_loss(preds: Tensor, target: Tensor, weight: Tensor | None = None) -> Tens
 
 
 def smooth_l1_loss(preds: Tensor, target: Tensor, weight: Tensor | None = None, beta: float = 1.0) -> Tensor:
-    r"""L1 with a rounded tip: the gradient fades out below an error of ``beta`` instead of changing its sign at once.
+    r"""L1 with a rounded tip: the gradient fades out below an error of ``beta`` instead of changing its sign abruptly.
 
     .. math::
         L = \frac{1}{N} \sum_i \sum_{x, y} \begin{cases} d^2 / 2\beta & |d| < \beta \\ |d| - \beta / 2 &

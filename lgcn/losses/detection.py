@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_options, check_shape
 from lgcn.losses.coordinate import COORDINATE_LOSSES, coordinate_loss
-from lgcn.losses.distribution import heatmap_cross_entropy
+from lgcn.losses.cross_entropy import heatmap_cross_entropy
 from lgcn.losses.focal import focal_heatmap_loss
 from lgcn.losses.regression import adaptive_wing_loss, heatmap_mse_loss
 from lgcn.registry import Registry

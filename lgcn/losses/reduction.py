@@ -1,4 +1,4 @@
-"""Helpers of all losses: precision, and the mean over the landmarks that count."""
+"""Shared helpers of losses: precision, and the mean over weighted landmarks."""
 
 import torch
 from torch import Tensor

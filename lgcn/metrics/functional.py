@@ -66,10 +66,10 @@ def normalized_mean_error(
     and left out of every mean by :func:`failure_rate`, :func:`auc_ced` and the metric classes.
 
     Args:
-        preds: as for :func:`landmark_errors`, like the rest.
-        target: as there.
-        normalizer: as there.
-        visibility: as there.
+        preds: [B, K, 2], see :func:`landmark_errors`.
+        target: [B, K, 2], same unit.
+        normalizer: [B], same unit.
+        visibility: [B, K], 0 where a landmark is missing.
 
     Returns:
         [B], fractions (0.034 is an NME of 3.4 %), at least float32.

@@ -15,7 +15,7 @@ from lgcn.typing import Size
 
 
 class ProtocolErrors(NamedTuple):
-    """What :func:`compute_errors` returns, float64 on the CPU."""
+    """Output of :func:`compute_errors`, float64 on the CPU."""
 
     errors: Tensor
     """[B, K], fractions of the normalising distance; NaN where a landmark is not annotated or a face not measurable."""

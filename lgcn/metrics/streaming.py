@@ -55,7 +55,7 @@ class LandmarkMetric(_NormalizedMetric):
     ``update(preds, target, normalizer, visibility=None)`` takes the arguments of
     :func:`~lgcn.metrics.normalized_mean_error`; ``compute()`` is NaN before the first image.
 
-    Override :meth:`per_image` for a metric of your own.
+    Override :meth:`per_image` for your own metric.
 
     Args:
         scheme: name of a landmark scheme, or one. ``update(preds, target, visibility=...)`` then computes the
@@ -134,9 +134,9 @@ class PerLandmarkError(_NormalizedMetric):
 
     Args:
         num_landmarks: K; the scheme's if None.
-        scheme: as for :class:`LandmarkMetric`, like the rest.
-        normalizer: as there.
-        **kwargs: as there.
+        scheme: see :class:`LandmarkMetric`.
+        normalizer: see :class:`LandmarkMetric`.
+        **kwargs: arguments of :class:`torchmetrics.Metric`.
     """
 
     higher_is_better = False
@@ -178,9 +178,9 @@ class ErrorPercentiles(_NormalizedMetric):
 
     Args:
         percents: in 0 ... 100.
-        scheme: as for :class:`LandmarkMetric`, like the rest.
-        normalizer: as there.
-        **kwargs: as there.
+        scheme: see :class:`LandmarkMetric`.
+        normalizer: see :class:`LandmarkMetric`.
+        **kwargs: arguments of :class:`torchmetrics.Metric`.
     """
 
     higher_is_better = False

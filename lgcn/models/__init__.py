@@ -1,4 +1,4 @@
-"""Whole detectors: backbone, codec and refiner composed, their typed options, presets and checkpoints."""
+"""Detectors: backbone, codec and refiner, with typed options, presets and checkpoints."""
 
 from lgcn.models.config import CodecConfig, DetectorConfig
 from lgcn.models.detector import LandmarkDetector, create_detector

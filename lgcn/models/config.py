@@ -1,4 +1,4 @@
-"""Options of a detector as typed dataclasses: what ``config.json``, YAML recipes and the command line hold."""
+"""Options of a detector as dataclasses, for ``config.json``, YAML recipes and the command line."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from lgcn.typing import Size
 Side = Annotated[int, Bounds(1, 2048)]
 
 OWN_BACKBONE = "custom"
-"""What the saved configuration of a detector names as its backbone if it was built around a module of one's own."""
+"""Backbone name in the saved configuration of a detector that was built around a custom module."""
 
 _START_OPTIONS = ("pretrained", "weights")
 
@@ -87,9 +87,9 @@ class DetectorConfig:
         return update(self, options)
 
     def saved(self) -> dict[str, Any]:
-        """Return what a finished model keeps, as plain types: everything but how its training started.
+        """Return the configuration of a finished model as plain types, without its starting weights.
 
-        All values are written out, so that a later change of a preset or of a default leaves saved models alone.
+        All values are written out, so saved models do not depend on later changes of presets and defaults.
         """
         config = self
         topology = self.refiner.connectivity.topology

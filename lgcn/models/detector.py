@@ -31,7 +31,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
 
     Args:
         config: options of all parts.
-        backbone: a network of your own under the contract of :class:`lgcn.backbones.Backbone` (see
+        backbone: your own network, with the interface of :class:`lgcn.backbones.Backbone` (see
             :class:`lgcn.backbones.ModuleBackbone`), used instead of the one that ``config`` names.
             The saved configuration then names the backbone "custom"; pass the network to :meth:`from_pretrained`.
 
@@ -124,13 +124,13 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         Args:
             source: a model shipped with the package (``"lgcn-68"``), a folder of :meth:`save_pretrained`, a
                 ``.ckpt`` file of ``lgcn fit``, or the id ``owner/name`` of a model on the hub.
-            backbone: the network of your own that the detector was built around, if it was.
+            backbone: the custom network that the detector was built around, if any.
             **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
         Raises:
             InputFileError: if there is no such model, its config holds values of a wrong type or out of bounds, or its
                 weights do not fit its config.
-            InputError: if the detector was built around a network of your own and ``backbone`` is None.
+            InputError: if the detector was built around a custom network and ``backbone`` is None.
         """
         config, weights = load_pretrained(source, **download)
         if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
@@ -142,8 +142,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_text(save_directory / CONFIG_NAME, json.dumps(self.config.saved(), indent=2) + "\n")
-        with replace_when_done(save_directory / WEIGHTS_NAME) as beside:
-            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, beside)
+        with replace_when_done(save_directory / WEIGHTS_NAME) as temporary:
+            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
 
 
 def create_detector(config: str | DetectorConfig = "paper", **options: Any) -> LandmarkDetector:
@@ -161,7 +161,7 @@ def create_detector(config: str | DetectorConfig = "paper", **options: Any) -> L
     """
     if isinstance(options.get("backbone"), nn.Module):
         raise InputError(
-            f"Expected 'backbone' to be a name (got {type(options['backbone']).__name__}). A network of your own goes "
+            f"Expected 'backbone' to be a name (got {type(options['backbone']).__name__}). Pass your own network "
             "to LandmarkDetector(config, backbone=...)."
         )
     return LandmarkDetector((PRESETS[config] if isinstance(config, str) else config).with_options(**options))
@@ -179,7 +179,7 @@ def _check_backbone(source: str | Path, config: DetectorConfig, weights: dict[st
 def _build_backbone(config: DetectorConfig, num_landmarks: int) -> Backbone:
     if config.backbone == OWN_BACKBONE:
         raise InputError(
-            "Expected 'backbone', the module of your own that this detector was built around (got none). Pass it: "
+            "Expected 'backbone', the custom module that this detector was built around (got none). Pass it: "
             "LandmarkDetector.from_pretrained(source, backbone=...)."
         )
     options = dict(config.backbone_options)

@@ -17,7 +17,7 @@ from lgcn.models.saved_config import read_config
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-# A hub id may hold a dot as well ("owner/faces-v1.0").
+# A hub id may contain a dot ("owner/faces-v1.0").
 _FILE_SUFFIXES = (".ckpt", ".json", ".pt", ".pth", ".safetensors")
 _HUB_TIMEOUT = 3.0  # seconds
 _SHIPPED = Path(__file__).parent / "pretrained"
@@ -66,7 +66,7 @@ def shipped_model(scheme: str) -> str:
             return name
     shipped = ", ".join(f"{name} ({own})" for name, own in schemes.items()) or "none"
     raise InputError(
-        f"Expected a model of the scheme '{scheme}' (none is shipped; shipped are: {shipped}). Give one of your own."
+        f"Expected a model of the scheme '{scheme}' (none is shipped; shipped are: {shipped}). Give your own model."
     )
 
 
@@ -85,7 +85,7 @@ def check_weights(source: str | Path, expected: dict[str, Tensor], weights: dict
     if found:
         raise InputFileError(
             f"Expected weights in '{source}' that fit its configuration ({'; '.join(found)}). "
-            "A backbone, connectivity or refiner of your own has to be the one that the weights were saved with."
+            "Custom backbones, connectivities and refiners must be those that the weights were saved with."
         )
 
 

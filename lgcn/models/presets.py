@@ -1,4 +1,4 @@
-"""Presets: named answers to what the paper leaves open (see ``docs/presets.md``)."""
+"""Presets: complete configurations that settle what the paper leaves open (see ``docs/presets.md``)."""
 
 from lgcn.models.config import CodecConfig, DetectorConfig
 from lgcn.models.refiner_config import ConnectivityConfig, LearnableConfig, RefinerConfig

@@ -1,4 +1,4 @@
-"""Options of the refiner and of the connectivity of its graph, and the registries of both by name."""
+"""Options of the refiner and of its connectivity, and the registries of both."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -39,7 +39,7 @@ REFINERS.register("lgcn", LandmarkRefiner)
 BUILT_IN = {*CONNECTIVITIES.names(), *REFINERS.names()}
 
 NO_REFINER = "none"
-"""The name that leaves the refiner out: the heatmap network alone."""
+"""Name of the refiner that leaves the graph out: the heatmap network alone."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ class ConnectivityConfig:
     """Options of the connectivity: where the edge weights e_ij come from.
 
     Args:
-        name: learnable (the paper), adjacency, topology, uniform, or a registered one of your own.
+        name: learnable (the paper), adjacency, topology, uniform, or your own registered one.
         normalization: What turns scores into weights.
         self_loops: Whether a landmark is its own neighbour; zero gives it a score of zero (released code).
         symmetric: Whether scores are averaged over both directions.
         learnable: Options of the connectivity "learnable".
         topology: Options of the connectivity "topology".
-        options: Further arguments of a connectivity of your own.
+        options: Further arguments of your own connectivity.
     """
 
     name: str = "learnable"
@@ -143,7 +143,7 @@ class RefinerConfig:
     """Options of the refiner, by default :class:`lgcn.nn.LandmarkRefiner`.
 
     Args:
-        name: lgcn (the paper), none (the heatmap network alone), or a registered one of your own.
+        name: lgcn (the paper), none (the heatmap network alone), or your own registered one.
         visual_channels: Widths of the layers of the visual MLP; the last is that of f_i in eq. 2.
         visual_norm: batch_norm after the activation of the visual MLP's hidden layers, or null.
         visual_act_last: Whether an activation follows the visual MLP's last layer too (released code).
@@ -153,7 +153,7 @@ class RefinerConfig:
         coordinates: Origin of positions as node features; pixel is the border of the input, cell (released code)
             the centre of the first heatmap cell.
         act: Activation between the graph layers, or null.
-        shape_features: Whether q_ij of eq. 4 enters the graph layers, or a list with one flag a layer.
+        shape_features: Whether q_ij of eq. 4 enters the graph layers, or a list with one flag per layer.
         bias: Whether the graph layers have a bias.
         norm: Normalisation between the graph layers, or null.
         dropout: Dropout probability between the graph layers.
@@ -162,7 +162,7 @@ class RefinerConfig:
         confidence_feature: Whether a landmark's confidence is one of its node features.
         num_steps: Number of refinement steps; each reads the features where the one before moved the landmarks to.
         share_steps: Whether all steps share their parameters.
-        options: Arguments of a refiner of your own.
+        options: Arguments of your own refiner.
     """
 
     name: str = "lgcn"
@@ -228,7 +228,7 @@ def _create(
 ) -> Any:
     if own and name in BUILT_IN:
         raise InputError(
-            f"Expected no '{kind}.options' for the {kind} '{name}', whose options have names of their own "
+            f"Expected no '{kind}.options' for the {kind} '{name}', whose options are separate fields "
             f"(got {', '.join(own)})."
         )
     check_options(f"{kind}.options", own, create, given)

@@ -1,4 +1,4 @@
-"""Read the configuration of a saved model, in its present form and in the first one."""
+"""Read the configuration of a saved model, in the current and in the first format."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,7 +12,7 @@ from lgcn.options import update
 
 
 def read_config(saved: Any) -> DetectorConfig:
-    """Read what :meth:`DetectorConfig.saved` returned, or what somebody else's ``config.json`` holds.
+    """Read the output of :meth:`DetectorConfig.saved`, or an untrusted ``config.json``.
 
     Args:
         saved: a mapping of plain types.

@@ -1,7 +1,7 @@
-"""Modules for inference: what the parameters determine is computed once and held in buffers.
+"""Modules for inference: everything that depends only on parameters is precomputed and held in buffers.
 
 ``for_inference()`` of connectivities, layers, stacks and refiners makes them. They have the same ``forward`` as the
-modules that they replace, and a state dict of their own: load weights before, not after. Later changes of the replaced
+modules that they replace, and their own state dict: load weights before, not after. Later changes of the replaced
 module do not reach them.
 """
 
@@ -22,7 +22,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def for_inference(module: Module) -> Module:
-    """A copy in eval mode and without gradients, whose connectivities and dense layers are those of this file."""
+    """A copy in eval mode, without gradients, with the connectivities and dense layers of this module."""
     copied = copy.deepcopy(module).eval().requires_grad_(False)
     for parent in list(copied.modules()):
         for name, child in list(parent.named_children()):
@@ -36,7 +36,7 @@ def for_inference(module: Module) -> Module:
 class PrecomputedConnectivity(TableConnectivity):
     """A :class:`lgcn.nn.LearnableConnectivity` whose table is computed once.
 
-    At K = 98 that saves 1.2 ms a call, which is more than all the rest for a single image.
+    At K = 98 that saves 1.2 ms a call, more than the rest of the network takes for a single image.
 
     Args:
         source: the connectivity, of which this is a copy.

@@ -1,4 +1,4 @@
-"""Read face boxes from files, and find those of an image."""
+"""Read face boxes from files and look up those of an image."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ _FORMS = (
 )
 
 _Rows = Iterable[tuple[str, list[float] | None]]
-"""Names and boxes; None for an image without boxes, so that its name is known all the same."""
+"""Names and boxes; None for an image without boxes, whose name is still known."""
 
 
 def read_boxes(path: str | os.PathLike[str]) -> "BoxTable":
@@ -34,7 +34,7 @@ def read_boxes(path: str | os.PathLike[str]) -> "BoxTable":
     and among other columns if its first row names them, else in this order.
 
     Raises:
-        InputFileError: naming the file, and the line or the image where something else stands.
+        InputFileError: naming the file and the faulty line or image.
     """
     path = Path(path)
     try:
@@ -63,16 +63,16 @@ def read_boxes(path: str | os.PathLike[str]) -> "BoxTable":
 
 
 class BoxTable:
-    r"""The boxes of images, by the names that a file has for them.
+    r"""Boxes of images, by their names in a file.
 
-    A name stands for the image at that path, relative to the working folder or to the folder of the file, or else for
-    the image whose path ends with it.
+    A name denotes the image at that path, relative to the working folder or to the folder of the file, or else the
+    image whose path ends with it.
 
     Args:
         path: the file, for messages and relative names.
         boxes: name -> boxes [F, 4].
         escaped: whether names may hold escape sequences such as ``\x0a``, as in CSV written by
-            :func:`lgcn.predict.to_csv`. A name that is a file's as it stands is found too.
+            :func:`lgcn.predict.to_csv`. Unescaped names are found, too.
     """
 
     def __init__(self, path: Path, boxes: dict[str, Tensor], *, escaped: bool = False) -> None:
@@ -87,7 +87,7 @@ class BoxTable:
             self._endings |= {Path(read(name)).parts: name for name in boxes if not Path(read(name)).is_absolute()}
 
     def name_of(self, image: str | os.PathLike[str]) -> str | None:
-        """The name under which the file has boxes of the image at a path, None if it has none."""
+        """The name of the image at a path in the file; None if it has no boxes for it."""
         place = _place(image)
         if place in self._exact:
             return self._exact[place]
@@ -128,7 +128,7 @@ def _json_rows(path: Path, text: str) -> _Rows:
 
 def _json_lines_rows(path: Path, text: str) -> _Rows:
     lines = text.split("\n")
-    # After the last line break is nothing, or what was being written when the program was killed.
+    # The last line is empty, or unfinished if the program was killed.
     records = [_parse(path, line, number) for number, line in enumerate(lines[:-1], start=1) if line.strip()]
     return _entries(path, _records(path, records))
 

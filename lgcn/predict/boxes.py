@@ -23,13 +23,13 @@ def check_boxes(boxes: BoxesLike, image: Tensor, name: str) -> Tensor:
     Args:
         boxes: [F, 4], or [4] for one.
         image: [3, H, W].
-        name: what the message calls the image.
+        name: name of the image in messages.
 
     Raises:
-        InputError: naming the image, the box and what is wrong with it; also for boxes in fractions of the image.
+        InputError: naming the image, the box and its fault; also for boxes in fractions of the image.
     """
     try:
-        # As an array of our own: torch warns of one that may not be written to, and refuses foreign byte orders.
+        # A copy: torch warns about read-only arrays and refuses foreign byte orders.
         own = boxes.detach().cpu() if isinstance(boxes, Tensor) else torch.from_numpy(np.array(boxes, dtype=np.float64))
         found = own.to(torch.float32)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -52,7 +52,7 @@ def check_boxes(boxes: BoxesLike, image: Tensor, name: str) -> Tensor:
 
 
 def _problem(box: Tensor, height: int, width: int) -> str | None:
-    """What is wrong with a box [4], with the remedy; None if nothing is."""
+    """The fault of a box [4] and its remedy; None if it has none."""
     x0, y0, x1, y1 = box.tolist()
     if not torch.isfinite(box).all():
         return "it is not finite"

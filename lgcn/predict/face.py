@@ -12,7 +12,7 @@ class NoFaceWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Landmarks of one face, in pixels of the image as it is seen (EXIF orientation applied); on the CPU.
+    """Landmarks of one face, in pixels of the upright image (EXIF orientation applied); on the CPU.
 
     Pixel centres lie at integers, the first at 0. Landmarks can lie outside the image.
     """

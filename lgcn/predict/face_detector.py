@@ -1,4 +1,4 @@
-"""Face detection: the interface of a detector, and one that comes without weights."""
+"""Face detection: the interface, and scikit-image's cascade, which needs no weights."""
 
 from typing import Any, Protocol
 

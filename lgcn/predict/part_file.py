@@ -1,4 +1,4 @@
-"""Results on the disk as they are made, so that a run that is stopped loses none of them."""
+"""Incremental results on disk, which an interrupted run does not lose."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from lgcn.predict.output import csv_header, csv_rows, json_line, to_record
 
 
 class PartFile:
-    """JSON Lines next to the file that they become at the end.
+    """A JSON Lines file that becomes the final file at the end.
 
     Each line is the record of one image, ``{"image": ..., "faces": [...]}``, and reaches the operating system before
     the next image is predicted: after ``kill -9`` all lines are whole but perhaps the last.

@@ -28,7 +28,7 @@ class PreparedImage(NamedTuple):
     """An image with the boxes of its faces, ready to be predicted."""
 
     name: str
-    """What messages call it."""
+    """Name in messages."""
     image: Tensor
     """uint8 [3, H, W]."""
     boxes: Tensor
@@ -44,13 +44,13 @@ class LandmarkPredictor:
     >>> for face in predictor("photo.jpg"):
     ...     print(face.landmarks)
 
-    With two passes, the second crop is cut around the landmarks of the first. Face detectors disagree on what the box
-    of a face is; the second crop is the one that the network was trained with, whatever the first box was. NME of
+    With two passes, the second crop is cut around the landmarks of the first. Face detectors disagree on the box of
+    a face; the second crop is like those in training, whatever the first box was. NME of
     ``lgcn-68`` on every other face of LFPW test with one, two and three passes: 3.55, 3.14, 3.12 % from the boxes of
     the cascade, 3.13, 3.11, 3.12 % from the annotated boxes.
 
     Args:
-        detector: its form for inference is used, as it is now, on the device where it is.
+        detector: a copy for inference is made of it now, on its device.
         face_detector: detects the faces in images without given boxes; scikit-image's cascade if None.
         passes: how often a face is cropped and predicted, 1 or more.
         batch_size: faces in a batch.
@@ -105,7 +105,7 @@ class LandmarkPredictor:
         Args:
             source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub.
             device: where the network runs.
-            face_detector: this and the rest are those of the constructor.
+            face_detector: as in the constructor, like the arguments below.
             passes: how often a face is cropped and predicted.
             batch_size: faces in a batch.
             min_confidence: below which a detected face is a false positive; the model's own if None.
@@ -179,7 +179,7 @@ class LandmarkPredictor:
         Args:
             image: as in a call.
             boxes: [F, 4] or [4]; None detects the faces.
-            name: what messages call the image; its path or ``image`` if None.
+            name: name of the image in messages; its path or ``image`` if None.
 
         Raises:
             InputError: as in a call.
@@ -193,7 +193,7 @@ class LandmarkPredictor:
         return PreparedImage(name, pixels, check_boxes(self._face_detector(pixels), pixels, name), detected=True)
 
     def grouped(self, images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:
-        """Groups images such that the faces of each fill a batch, or its pixels the memory they may take."""
+        """Groups images until their faces fill a batch or their pixels reach the memory limit."""
         group: list[PreparedImage] = []
         for image in images:
             group.append(image)
@@ -252,7 +252,7 @@ class LandmarkPredictor:
     def _run(
         self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Crops, runs the network once, and maps what it returns to pixels of the images, on the CPU."""
+        """Crops, runs the network once, and maps its output to pixels of the images, on the CPU."""
         crop = CropToInput(self.detector.input_size, **self.detector.protocol.crop_options)
         faces = [
             crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0)))

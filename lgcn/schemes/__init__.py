@@ -1,7 +1,7 @@
 """Landmark definitions as data: names, flip pairs, contours, normalisers."""
 
-from lgcn.schemes.catalogue import SCHEMES, get_scheme
 from lgcn.schemes.normalizers import normalizing_distance
+from lgcn.schemes.registry import SCHEMES, get_scheme
 from lgcn.schemes.scheme import BOX_NORMALIZER, Contour, LandmarkScheme
 
 __all__ = [

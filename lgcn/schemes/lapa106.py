@@ -1,8 +1,8 @@
 """The 106 landmarks of LaPa (Liu et al. 2020), which are those of JD-landmark.
 
 Jaw, brows and mouth are numbered as in WFLW, with 33, 9 + 9 and 12 + 8 landmarks; the nose has two more
-along each side and each eye a centre of its own. In LaPa's files the centres 74 and 83 lie where the
-pupils 104 and 105 do.
+along each side and each eye has a centre. In LaPa's files the centres 74 and 83 coincide with the pupils
+104 and 105.
 """
 
 from lgcn.schemes.scheme import Contour, LandmarkScheme

@@ -1,10 +1,10 @@
-"""The length that a landmark error is divided by."""
+"""Normalising distances of landmark errors."""
 
 import torch
 from torch import Tensor
 
 from lgcn.checks import check_choice, check_shape
-from lgcn.schemes.catalogue import get_scheme
+from lgcn.schemes.registry import get_scheme
 from lgcn.schemes.scheme import BOX_NORMALIZER, LandmarkScheme
 
 

@@ -42,7 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             with part_file.open("wb") as file:
                 torch.save(checkpoint, file)
-                # On disk before it is renamed, so that a power cut leaves the old or the new file as well.
+                # Flushed before it is renamed: a power cut, too, leaves the old or the new file.
                 file.flush()
                 os.fsync(file.fileno())
             part_file.replace(path)
@@ -50,7 +50,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part_file.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: _PATH, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Raises :class:`InputFileError` for a file that is no checkpoint of ``lgcn fit``."""
+        """Raises :class:`InputFileError` if a file is not a checkpoint of ``lgcn fit``."""
         try:
             checkpoint = super().load_checkpoint(path, *arguments, **options)
         except Exception as error:
@@ -115,7 +115,7 @@ class ExportBestModel(Callback):
 def default_callbacks() -> list[Callback]:
     """Best and last checkpoint, export of the best model, report of skipped images, log of the learning rates.
 
-    ``last.ckpt`` has a callback of its own because Lightning's ``save_last`` skips epochs whose metric is not among
+    ``last.ckpt`` has a separate callback because Lightning's ``save_last`` skips epochs whose metric is not among
     the best.
     """
     return [

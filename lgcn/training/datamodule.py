@@ -25,8 +25,8 @@ from lgcn.typing import Size
 class LandmarkDataModule(LightningDataModule):
     """Batches of training, validation and test faces.
 
-    What a training batch holds is a function of (``seed``, epoch, position) alone, whatever the number of workers, so
-    that a resumed run sees the batches of an uninterrupted one. Any Lightning trainer can be used.
+    A training batch depends only on ``seed``, epoch and position, not on the number of workers, so a resumed run sees
+    the same batches as an uninterrupted one. Any Lightning trainer can be used.
 
     Several processes (DDP) share the faces: their n-th batches together are the n-th batch of a single process with
     as many times the ``batch_size``, and every validation face counts once.
@@ -35,12 +35,12 @@ class LandmarkDataModule(LightningDataModule):
         root: folder of the dataset.
         dataset: name in :data:`lgcn.datasets.DATASETS`.
         train_split: split to train on.
-        val_split: split to validate on. None holds out ``val_fraction`` of the training split, so that nothing is
-            selected on a test split.
+        val_split: split to validate on. None holds out ``val_fraction`` of the training split, so no
+            choice depends on a test split.
         test_split: split for ``trainer.test`` and ``trainer.predict``; not used in training.
         val_fraction: fraction of the training faces that is held out if there is no ``val_split``.
-        val_seed: seed that decides which faces are held out; independent of ``seed``, so that runs with several
-            seeds are validated on the same faces.
+        val_seed: seed that decides which faces are held out; independent of ``seed``, so runs with several
+            seeds share their validation faces.
         batch_size: faces in a batch of one process.
         num_workers: processes that read and augment images; 0 does it in the main process.
         augmentation: augmentation of the training faces.
@@ -167,7 +167,7 @@ class LandmarkDataModule(LightningDataModule):
         return self._ordered_loader(self._readable(self.test_faces))
 
     def predict_dataloader(self) -> DataLoader:
-        # Every face needs a prediction of its own, so an image that cannot be read is always an error.
+        # Every face needs its own prediction, so an unreadable image is always an error.
         return self._ordered_loader(self.test_faces)
 
     def _readable(self, faces: Any) -> Any:

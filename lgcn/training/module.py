@@ -20,7 +20,7 @@ from lgcn.typing import DetectorOutput
 
 
 class LandmarkPredictions(NamedTuple):
-    """What :meth:`LandmarkModule.predict_step` returns for a batch, float32 on the CPU."""
+    """Output of :meth:`LandmarkModule.predict_step` for a batch, float32 on the CPU."""
 
     image_id: list[str]
     """B paths of images, relative to the root of the dataset."""
@@ -237,7 +237,7 @@ class LandmarkModule(LightningModule):
         B, K = batch.num_graphs, self.detector.scheme.num_landmarks
         visibility = batch.visibility.view(B, K)
         mask = None
-        # In training the graph leaves out landmarks that are not annotated; later nobody knows which these are.
+        # In training the graph leaves out landmarks that are not annotated; at inference these are unknown.
         if self.training and not bool((visibility > 0).all()):
             mask = visibility > 0
         output: DetectorOutput = self(batch.image, mask)

@@ -1,4 +1,4 @@
-"""Deterministic samplers: what a batch holds is a function of seed, epoch and position."""
+"""Deterministic samplers: batches depend only on seed, epoch and position."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -113,8 +113,8 @@ class PaddedDataset(Dataset[Data]):
     """Faces in a number that processes share evenly, without counting any face twice.
 
     All processes must run the same number of batches, because they wait for each other. torch's own sampler repeats
-    the first faces, which would count them twice in every mean. Here the repeated faces have ``visibility`` 0, so
-    that no metric counts them.
+    the first faces, which would count them twice in every mean. Here the repeated faces have ``visibility`` 0 and no
+    metric counts them.
 
     Args:
         faces: N items.

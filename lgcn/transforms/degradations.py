@@ -1,4 +1,4 @@
-"""Degradations that make faces harder to read, with draws that depend on the seed and the face only."""
+"""Degradations of face images, with draws that depend only on the seed and the face."""
 
 import hashlib
 import io
@@ -22,8 +22,8 @@ class Degradation(BaseTransform):
     Args:
         low: smallest strength, in the unit of the subclass.
         high: largest strength; each face draws its own, uniformly. Default: ``low``.
-        seed: of the draws, which then depend only on the seed, ``image_id`` and ``bbox`` of the face, whatever the
-            order and the process. Default: draws from torch's global generator.
+        seed: of the draws, which then depend only on the seed, ``image_id`` and ``bbox`` of the face, not on the
+            order or the process. Default: draws from torch's global generator.
 
     Raises:
         InputError: unless ``limits[0] <= low <= high <= limits[1]``.
@@ -65,8 +65,8 @@ class Degradation(BaseTransform):
 class FacePatch(Degradation):
     """Covers a rectangle within the tight box of the landmarks of a crop, ``image`` uint8 [1, 3, h, w].
 
-    In contrast to :class:`RandomOcclusion`, which covers a fraction of the crop, the strength tells how much of the
-    face is covered. The height is a fraction of the box between 1 / sqrt(2) and sqrt(2) times the width's. Landmarks
+    In contrast to :class:`RandomOcclusion`, which covers a fraction of the crop, the strength is the covered fraction
+    of the face. The height is a fraction of the box between 1 / sqrt(2) and sqrt(2) times the width's. Landmarks
     and ``visibility`` are unchanged.
 
     Args:

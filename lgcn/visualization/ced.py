@@ -11,7 +11,7 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 from torch import Tensor
 
 from lgcn.checks import InputError, check_shape
-from lgcn.evaluation.formatting import threshold_title
+from lgcn.evaluation.text_tables import threshold_title
 from lgcn.files import escape_name, printable, replace_when_done, write_from_memory
 from lgcn.metrics import auc_ced, check_threshold, cumulative_error_distribution, failure_rate
 from lgcn.visualization.layout import fit_text, shorten_paths
@@ -30,17 +30,17 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 def plot_ced(
     results: Mapping[str, Tensor], threshold: float = 0.10, path: str | Path | None = None, *, title: str = ""
 ) -> Figure:
-    """A figure with a curve for each of several models or subsets.
+    """A plot with one curve for each model or subset.
 
     The curves are exact steps. The legend gives AUC and failure rate at the threshold. Long paths in names and title
-    are cut from the left, and what is too long for a line goes on in the next.
+    are cut from the left, and long lines wrap.
 
     Args:
         results: name -> errors [N], fractions, as :func:`lgcn.metrics.normalized_mean_error` gives them; NaN entries
             are left out. Drawn and listed in this order.
-        threshold: where the figure ends, a fraction.
-        path: also written there, whole or not at all; the suffix (``.png``, ``.pdf``, ``.svg``) says the format.
-        title: over the figure, for instance dataset and protocol.
+        threshold: upper end of the x axis, a fraction.
+        path: file that the plot is written to, atomically; the suffix (``.png``, ``.pdf``, ``.svg``) says the format.
+        title: above the plot, for instance dataset and protocol.
 
     Raises:
         InputError: for no curve, a curve without errors, or a threshold that is not a fraction.

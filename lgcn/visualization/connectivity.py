@@ -17,7 +17,7 @@ from lgcn.visualization.heat_maps import HeatMaps
 from lgcn.visualization.layout import LINE, Page
 
 MOST_FACES = 16
-"""Faces in one figure; more would not be legible on a page."""
+"""Faces in one plot; more would not be legible on a page."""
 
 
 def draw_connectivity(
@@ -30,7 +30,7 @@ def draw_connectivity(
     heat_map: bool = True,
     titles: Sequence[str] | None = None,
 ) -> Figure:
-    r"""A figure of the edge weights :math:`e_{ij}` that a detector has computed for one or several images.
+    r"""Plot the edge weights :math:`e_{ij}` that a detector has computed for one or several images.
 
     Top, as in the paper's figure 3: a row for each image and a column for each chosen landmark i (blue): the
     strongest edges into it, from its neighbours j (yellow), as wide and as opaque as :math:`e_{ij}` is large.
@@ -48,10 +48,10 @@ def draw_connectivity(
         images: one image, or a list of them: path, Pillow image, uint8 array [H, W, 3] or tensor [3, H, W], RGB.
         faces: one face of each image, as :class:`lgcn.predict.LandmarkPredictor` returns them if called with
             ``return_connectivity=True``; repeat an image to draw several of its faces.
-        scheme: whose landmarks they are.
+        scheme: landmark scheme or its name.
         landmarks: names in the scheme, or numbers from 0; none for heat maps alone.
         strongest: edges into each of them, n; all K - 1 if that is fewer; 0 for heat maps alone, in which the
-            landmarks are marked. An edge of weight 0 is none.
+            landmarks are marked. Edges of weight 0 are not drawn.
         heat_map: False to draw the edges alone.
         titles: of the images; names of files, or "image 1" and so on, if None.
 

@@ -1,4 +1,4 @@
-"""Contact sheets: many faces in one figure, with predicted and true landmarks."""
+"""Contact sheets: many faces in one plot, with predicted and true landmarks."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _CAPTION = 0.34
 _HEAD, _LINE = 0.42, 0.17
 """Inches: the head without and with one line, and a further line of the title."""
 _LEAST_WIDTH = 2 * _TILE
-"""Inches: of a sheet, so that its head can be read over a single tile as well."""
+"""Inches: of a sheet, so that its head stays legible over a single tile."""
 _TITLE_FONT, _LEGEND_FONT = 9.0, 8.0
 _DPI = 150
 
@@ -44,7 +44,7 @@ class Tile:
         landmarks: [K, 2] that were found, pixels of ``image``; not drawn where NaN. None: none are.
         target: [K, 2] that are true, likewise.
         caption: one or two lines beneath.
-        scheme: whose landmarks they are. Draws the true ones along its contours, the person's right and left in two
+        scheme: landmark scheme. Draws the true ones along its contours, the person's right and left in two
             colours, so that landmarks in a wrong order show.
         occlusion: [K], 1 where a true landmark is covered; drawn hollow, with ``scheme`` only.
     """
@@ -97,7 +97,7 @@ def cut_tile(
 
 
 def draw_contact_sheet(tiles: Sequence[Tile], *, columns: int = 4, title: str = "") -> Figure:
-    """A figure of all tiles, row by row.
+    """Plot all tiles, row by row.
 
     Found landmarks are light blue dots, true ones orange rings, and a thin line joins the two. With a scheme the true
     ones are dots on their contours, in orange on the person's right and in green on the left.
@@ -119,9 +119,9 @@ def draw_contact_sheet(tiles: Sequence[Tile], *, columns: int = 4, title: str = 
     marks = _marks(tiles)
     legend = sum(0.45 + text_width(str(mark.get_label()), _LEGEND_FONT) for mark in marks)
     (title,) = shorten_paths([printable(title)])
-    beside = text_width(title, _TITLE_FONT) <= width - 0.15 - legend
+    one_line = text_width(title, _TITLE_FONT) <= width - 0.15 - legend
     lines, size = fit_text(title, width - 0.1, _TITLE_FONT)
-    head = _HEAD if beside or not title else _HEAD + _LINE * (len(lines) - (not marks))
+    head = _HEAD if one_line or not title else _HEAD + _LINE * (len(lines) - (not marks))
     height = rows * (_TILE + _CAPTION) + head
     figure = Figure(figsize=(width, height), dpi=_DPI)
     left = (width - columns * _TILE) / 2
@@ -132,11 +132,11 @@ def draw_contact_sheet(tiles: Sequence[Tile], *, columns: int = 4, title: str = 
         axes = figure.add_axes((*place, 0.98 * _TILE / width, 0.98 * _TILE / height))
         _draw_tile(axes, tile)
     if title:
-        top = 1 - _HEAD / 2 / height if beside else 1 - 0.08 / height
-        text = title if beside else "\n".join(lines)
-        figure.text(0.05 / width, top, text, va="center" if beside else "top", fontsize=size, parse_math=False)
+        top = 1 - _HEAD / 2 / height if one_line else 1 - 0.08 / height
+        text = title if one_line else "\n".join(lines)
+        figure.text(0.05 / width, top, text, va="center" if one_line else "top", fontsize=size, parse_math=False)
     if marks:
-        # In a line of its own where the title leaves no room beside it.
+        # On a separate line if the title leaves no room next to it.
         place = (1, 1 - (head - _HEAD / 2) / height)
         figure.legend(
             handles=marks,
@@ -158,7 +158,7 @@ def save_contact_sheet(path: str | Path, tiles: Sequence[Tile], *, columns: int 
 
 
 def _marks(tiles: Sequence[Tile]) -> list[Line2D]:
-    """What the legend shows."""
+    """Entries of the legend."""
     drawn = [tile for tile in tiles if tile.target is not None]
     with_sides = [tile for tile in drawn if tile.scheme is not None and tile.scheme.flip_pairs]
     looks: dict[str, dict[str, Any]] = {}
@@ -198,7 +198,7 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
 
 
 def _draw_annotation(axes: Axes, pos: Tensor, scheme: LandmarkScheme, occlusion: Tensor | None) -> None:
-    """True landmarks on their contours, each side of the face in a colour of its own."""
+    """True landmarks on their contours, with one colour for each side of the face."""
     check_shape("target of a tile", pos, "K 2", K=scheme.num_landmarks)
     colours = _side_colours(scheme)
     edges = [edge for contour in scheme.contours for edge in contour.edges]

@@ -1,4 +1,4 @@
-"""Grid of the paper's figure 3: a row for each image, a column for each chosen landmark, with its strongest edges."""
+"""Grid as in figure 3 of the paper: rows are images, columns are landmarks with their strongest edges."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -89,7 +89,7 @@ class EdgeGrid:
         axes.scatter(x[i], y[i], s=(0.06 * points) ** 2, facecolors=_RECEIVING, **dots)
 
     def _draw_legend(self, axes: Axes) -> None:
-        """Lines of a few widths and what they stand for: multiples of the uniform weight, or weights of both signs."""
+        """Lines of a few widths and their meaning: multiples of the uniform weight, or weights of both signs."""
         axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), facecolor=_DARK)
         axes.spines[:].set_visible(False)
         unit = 1.0 if self.signed else self.uniform

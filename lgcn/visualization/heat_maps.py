@@ -1,4 +1,4 @@
-"""Edge weights as heat maps, side by side, that share their colours."""
+"""Heat maps of edge weights, side by side, with shared colours."""
 
 import math
 from collections.abc import Sequence
@@ -110,12 +110,12 @@ class HeatMaps:
         bar.ax.set_title("$e_{ij}$", fontsize=FONT, pad=4, color=TEXT)
 
     def _name_weights(self, bar: Colorbar) -> None:
-        """Round weights of both signs beside the bar."""
+        """Round weights of both signs next to the bar."""
         bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
         bar.ax.yaxis.set_minor_locator(NullLocator())
 
     def _name_multiples(self, bar: Colorbar) -> None:
-        """Multiples and fractions of the uniform weight beside the bar."""
+        """Multiples and fractions of the uniform weight next to the bar."""
         steps = [factor * 10.0**power for power in range(6) for factor in (1, 3)] if self.reach >= 3 else [1.0, 2.0]
         steps = [step for step in steps if step <= self.reach * 1.001]
         multiples = sorted({1 / step for step in steps} | set(steps))
@@ -144,7 +144,7 @@ def _regions(scheme: LandmarkScheme, most: int) -> list[Contour]:
 
 
 def _spread(places: list[float], gap: float, last: float) -> list[float]:
-    """Places in ascending order, moved by as much as it takes for ``gap`` between them, all in 0 to ``last``."""
+    """Places in ascending order, moved apart to keep ``gap`` between them, all in 0 to ``last``."""
     gap = min(gap, last / max(1, len(places) - 1))
     moved: list[float] = []
     for place in places:

@@ -1,4 +1,4 @@
-"""Page layout in inches: common sizes and colours, and text that is fitted into its room."""
+"""Page layout in inches: common sizes and colours, and text fitting."""
 
 import re
 import textwrap
@@ -53,7 +53,7 @@ def _cut(path: str) -> str:
 
 
 class Page:
-    """A figure whose parts are placed in inches from its upper left corner."""
+    """A matplotlib figure whose parts are placed in inches from its upper left corner."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width + 2 * _MARGIN, height + 2 * _MARGIN
@@ -64,7 +64,7 @@ class Page:
         return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
 
     def text(self, x: float, y: float, text: str, room: float, rotation: float = 0) -> None:
-        """Centred at (x, y), as small as it must be to be at most ``room`` inches long."""
+        """Draw centred text, shrunk to at most ``room`` inches."""
         text = printable(text)
         # 0.58 of its size is the mean width of a letter.
         size = min(FONT, 72 * room / (0.58 * max(1, len(text))))

@@ -28,7 +28,7 @@ _CONTOUR = "#ffffff"
 _EDGE = "#ffe14d"
 
 _LEGIBLE_FACE = 320
-"""Pixels: images are enlarged until the shorter side of their smallest face has so many, or they get too large."""
+"""Pixels: images are enlarged until the shorter side of their smallest face has this many, up to a maximum size."""
 _LARGEST_UPSCALED = 1600
 _TILE = 1024
 """Pixels: the side of the parts in which marks are drawn, which bounds the memory."""
@@ -58,7 +58,7 @@ def draw_landmarks(
         initial: draw the landmarks before refinement too, as larger orange dots underneath.
         edges: draw this many of the strongest edges e_ij, each as opaque as it is strong; needs faces that were
             predicted with ``return_connectivity=True``.
-        boxes: draw the box in which each face was looked for.
+        boxes: draw the box of each face, too.
         upscale: whole factor, 1 or more; None enlarges images whose faces are too small for the dots.
 
     Returns:
@@ -101,8 +101,8 @@ def save_overlay(
 
     Args:
         path: its suffix (``.png``, ``.jpg``, ``.webp``, ``.tif``) says the format.
-        image: as for :func:`draw_landmarks`, like the rest.
-        faces: what to draw.
+        image: see :func:`draw_landmarks`.
+        faces: see :func:`draw_landmarks`.
         scheme: of the landmarks.
         **options: keyword arguments of :func:`draw_landmarks`.
 

@@ -119,7 +119,7 @@ def test_every_layout_gives_the_outputs_of_the_public_network(
     assert_same_outputs(backbone, public)
 
 
-def test_fused_branches_are_upsampled_as_there(public: PublicHRNet, state: State) -> None:
+def test_fused_branches_are_upsampled_as_in_the_public_network(public: PublicHRNet, state: State) -> None:
     nearest = TimmBackbone("hrnet_w18", 98, weights=state, upsampling="nearest").eval()
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -169,7 +169,9 @@ def test_a_detector_starts_from_a_file(
     assert_same_outputs(detector.backbone, other)
 
 
-def test_a_converted_file_is_safetensors_of_our_own(public: PublicHRNet, state: State, tmp_path: Path) -> None:
+def test_a_converted_file_is_a_safetensors_file_in_the_native_layout(
+    public: PublicHRNet, state: State, tmp_path: Path
+) -> None:
     torch.save(as_mmpose_0(state), path := tmp_path / "theirs.pth")
     save_file(load_hrnet_checkpoint(path, 98), ours := tmp_path / "ours.safetensors")
     assert_same_outputs(create_backbone("hrnet_w18", 98, weights=ours), public)
@@ -291,7 +293,7 @@ def test_files_without_a_state_dict_are_refused(held: object, tmp_path: Path) ->
 
 @pytest.mark.parametrize("content", [b"", b"not at all", b"PK\x03\x04 and so on", b"\x80\x02}q\x00."])
 @pytest.mark.parametrize("weights_only", [True, False])
-def test_files_that_are_none(content: bytes, weights_only: bool, tmp_path: Path) -> None:
+def test_invalid_files_are_refused(content: bytes, weights_only: bool, tmp_path: Path) -> None:
     (path := tmp_path / "broken.pth").write_bytes(content)
     with pytest.raises(InputFileError, match=r"broken\.pth") as raised:
         read_weights(path, weights_only)

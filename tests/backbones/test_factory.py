@@ -27,7 +27,7 @@ def test_any_timm_network_by_its_name() -> None:
     assert (backbone.num_landmarks, backbone.feature_channels) == (7, 16)
 
 
-def test_a_registered_backbone_of_ones_own(mine: str) -> None:
+def test_a_custom_backbone_can_be_registered(mine: str) -> None:
     backbone = create_backbone(mine, 7, depth=2)
     assert backbone.num_landmarks == 7
     assert len(backbone.module) == 3
@@ -50,7 +50,7 @@ def test_unknown_names_list_the_choices_and_the_nearest() -> None:
         assert word in str(error.value)
 
 
-def test_names_like_nothing() -> None:
+def test_names_without_a_near_match() -> None:
     with pytest.raises(
         InputError, match=r"resnet18.*\(got 'zzzzzzzzzzzzz'\)\. Register your own with BACKBONES\.register\.$"
     ):
@@ -69,6 +69,6 @@ def test_values_that_do_not_suit(mine: str) -> None:
         create_backbone(mine, 7, depth="two")
 
 
-def test_a_module_is_no_name() -> None:
+def test_a_module_is_refused_as_a_name() -> None:
     with pytest.raises(InputError, match=r"'backbone' to be a name \(got Conv2d\).*LandmarkDetector\(config, backbone"):
         create_backbone(nn.Conv2d(3, 3, 1), 7)

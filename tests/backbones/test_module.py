@@ -85,7 +85,7 @@ def test_other_returns_are_refused(value: Any) -> None:
         ((1, 5, 8, 8), (1, 7, 8, 8), "'features' to have shape .* with B=1, C=6"),
     ],
 )
-def test_what_was_promised_is_checked(heatmaps: tuple[int, ...], features: tuple[int, ...], message: str) -> None:
+def test_the_declared_shapes_are_checked(heatmaps: tuple[int, ...], features: tuple[int, ...], message: str) -> None:
     module = Returns((torch.zeros(heatmaps), torch.zeros(features)))
     with pytest.raises(InputError, match=message):
         ModuleBackbone(module, num_landmarks=5, feature_channels=6, stride=4)(torch.zeros(1, 3, 32, 32))

@@ -173,14 +173,14 @@ class TestWeights:
             ):
                 self.build(weights=path)
 
-    def test_files_that_are_none(self, tmp_path: Path) -> None:
+    def test_invalid_files_are_refused(self, tmp_path: Path) -> None:
         (path := tmp_path / "weights.safetensors").write_bytes(b"not at all")
         with pytest.raises(InputFileError, match=r"to be a \.safetensors file .*weights\.safetensors"):
             self.build(weights=path)
         with pytest.raises(InputFileError, match=r"'weights' to be a file of weights.* \(no file .*nothing"):
             self.build(weights=tmp_path / "nothing")
 
-    def test_no_network_no_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pretrained_weights_without_a_network_are_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def offline(*args: object, **options: object) -> None:
             raise OSError("no connection")
 

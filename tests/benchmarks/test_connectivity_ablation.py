@@ -109,7 +109,7 @@ def test_variants_of_a_seed_start_alike_where_the_landmarks_are() -> None:
     assert not torch.equal(other.visual_mlp.lins[0].weight, built["isolated"].visual_mlp.lins[0].weight)
 
 
-def test_without_edges_a_landmark_is_refined_by_itself() -> None:
+def test_without_edges_landmarks_are_refined_independently() -> None:
     def moved(name: str) -> torch.Tensor:
         refiner = build(VARIANTS[name], IBUG68, 6, SIZE, torch.rand(68, 2), 0)
         for parameter in refiner.lgcn.convs[-1].parameters():
@@ -235,7 +235,7 @@ def mean_error(pos: Tensor, outputs: Outputs) -> float:
     return outputs.errors(pos).mean().item()
 
 
-def test_a_shape_model_gains_most_where_it_knows_most() -> None:
+def test_a_shape_model_gains_most_with_the_most_information() -> None:
     torch.manual_seed(0)
     outputs = drawn_shapes(torch.tensor([0.1, 0.1, 0.1, 0.1, 0.1, 1.0]))
     model = ShapeModel(outputs, "softargmax")
@@ -246,7 +246,7 @@ def test_a_shape_model_gains_most_where_it_knows_most() -> None:
     assert by["oracle"] < by["confidence"] < by["type"] < 0.8 * initial
 
 
-def test_a_shape_model_turns_with_the_face_and_leaves_what_is_exact() -> None:
+def test_a_shape_model_is_rotation_equivariant_and_keeps_exact_landmarks() -> None:
     torch.manual_seed(0)
     outputs = drawn_shapes(torch.full((6,), 0.2))
     model = ShapeModel(outputs, "softargmax")
@@ -278,7 +278,7 @@ def test_the_error_of_a_face_is_the_mean_over_its_crops() -> None:
     assert per_face(outputs, outputs.pos["dark"]) == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def test_outputs_are_made_once_and_are_what_evaluation_sees(faces: Path, model: Path, tmp_path: Path) -> None:
+def test_outputs_are_cached_and_equal_those_of_evaluation(faces: Path, model: Path, tmp_path: Path) -> None:
     settings = Extraction(str(faces), str(model), rounds=1, draws=1)
     extract(settings, tmp_path)
     made = {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
@@ -303,7 +303,7 @@ def test_outputs_are_made_once_and_are_what_evaluation_sees(faces: Path, model: 
         extract(Extraction(str(faces), str(model), rounds=1, draws=1, seed=1), tmp_path)
 
 
-def test_the_command_goes_on_where_it_was_stopped(
+def test_an_interrupted_command_resumes(
     faces: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work, output = tmp_path / "work", tmp_path / "out" / "connectivity_ablation.json"

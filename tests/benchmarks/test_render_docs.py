@@ -105,7 +105,7 @@ def figures() -> dict[str, Any]:
     }
 
 
-def test_targets_are_compared_with_the_figures(figures: dict[str, Any]) -> None:
+def test_targets_are_compared_with_measurements(figures: dict[str, Any]) -> None:
     targets = {target.title: target for target in compare_with_targets(figures["layer_runtime"])}
     single = targets["literal / eager, inference, K = 98, B = 1"]
     assert (single.measured, single.candidate, single.verdict) == (25, "DenseLGCN", "reached")
@@ -147,7 +147,7 @@ def cells(page: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
 
 
-def test_tables_show_losses_and_what_was_left_out(figures: dict[str, Any]) -> None:
+def test_tables_show_losses_and_skipped_candidates(figures: dict[str, Any]) -> None:
     page = benchmark_tables(figures)
     assert "A processor" in page and "`0123456789`" in page and "2026-01-02" in page
     assert "Placeholders" not in page and "Incomplete" not in page
@@ -209,7 +209,7 @@ def test_targets_come_from_the_run_for_targets(figures: dict[str, Any]) -> None:
     assert "`fedcba9876`" not in benchmark_tables({**figures, "targets": newer})
 
 
-def test_render_needs_figures_and_markers(tmp_path: Path) -> None:
+def test_render_needs_results_and_markers(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="layer_runtime.json"):
         read(tmp_path)
     with pytest.raises(SystemExit, match="Begin of what"):

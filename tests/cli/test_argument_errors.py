@@ -72,7 +72,7 @@ GOOD = "model: {detector: {backbone: test_efficientnet}}"
         (["--data.augmentation.rotations=3"], "(got 'rotations'). Did you mean 'rotation'?"),
     ],
 )
-def test_what_the_parser_refuses_is_one_line_on_stderr(
+def test_parser_errors_are_one_line_on_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], expected: str
 ) -> None:
     config = tmp_path / "good.yaml"
@@ -83,7 +83,7 @@ def test_what_the_parser_refuses_is_one_line_on_stderr(
     assert expected in line
 
 
-def test_a_configuration_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_yaml_is_reported_with_the_file_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.yaml").write_text(GOOD)
     (tmp_path / "bad.yaml").write_text("model: [1,2")
     argv = ["--config", str(tmp_path / "good.yaml"), f"--config={tmp_path / 'bad.yaml'}", "--data.root", "x"]

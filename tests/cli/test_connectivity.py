@@ -50,7 +50,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_both_figures_are_written_and_the_weights_are_printed(
+def test_both_plots_are_written_and_the_weights_are_printed(
     connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -100,7 +100,7 @@ def test_a_graph_of_negative_weights_is_drawn_and_described(
 
 
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_without_landmarks_there_is_the_heat_map_alone(
+def test_without_landmarks_only_the_heat_map_is_drawn(
     ending: str, start: bytes, connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert connectivity(photos / "b.JPG", "--output", tmp_path / "out", "--format", ending) == 0
@@ -109,7 +109,7 @@ def test_without_landmarks_there_is_the_heat_map_alone(
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_images_of_the_same_name_are_told_apart(
+def test_images_with_the_same_name_get_distinct_titles(
     connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -155,7 +155,7 @@ def test_bad_input_is_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("many").mkdir()
-    Path("text.jpg").write_text("not a image at all")
+    Path("text.jpg").write_text("not an image at all")
     for name in ["a", "b", "none", "many", "connectivity_heat_map", *(f"many/{number}" for number in range(17))]:
         Image.new("RGB", (60, 50), "grey").save(f"{name}.png")
     box = [5, 5, 40, 40]

@@ -39,8 +39,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     for number in range(NUM_FACES):
-        picture = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(folder / f"image_{number}.png")
+        image = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / f"image_{number}.png")
         write_pts(folder / f"image_{number}.pts", torch.from_numpy(generator.uniform(20, 80, size=(68, 2))))
     return root
 
@@ -168,7 +168,7 @@ def test_on_request_a_broken_image_is_left_out_and_named_everywhere(
 ) -> None:
     folder = tmp_path / "lfpw" / "testset"
     shutil.copytree(root / "lfpw" / "testset", folder)
-    (folder / "image_0.png").write_bytes(b"no picture")
+    (folder / "image_0.png").write_bytes(b"no image")
     out = tmp_path / "out"
     options = ["--on-corrupt", "skip", "--output", str(out), "--json", str(tmp_path / "figures.json")]
     assert evaluate(model, tmp_path, *options, split="lfpw/testset") == 0
@@ -201,8 +201,8 @@ def write_wflw(root: Path) -> None:
     rows = []
     for number in range(4):
         name = f"0--Parade/{number}.png"
-        picture = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(root / "WFLW_images" / name)
+        image = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
+        Image.fromarray(image).save(root / "WFLW_images" / name)
         points = generator.uniform(20, 80, size=196).round(3).tolist()
         flags = [int(number == column) for column in range(5)] + [0]
         flags[4] = 1
@@ -210,7 +210,7 @@ def write_wflw(root: Path) -> None:
     (lists / "list_98pt_rect_attr_test.txt").write_text("\n".join(rows) + "\n")
 
 
-def test_one_run_prints_the_seven_columns_of_wflw_beside_published_figures(
+def test_one_run_prints_the_seven_columns_of_wflw_next_to_published_results(
     wflw_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_wflw(tmp_path)
@@ -253,8 +253,8 @@ def write_300w(root: Path) -> None:
     for place in ("helen/testset", "lfpw/testset", "ibug", "300W/01_Indoor", "300W/02_Outdoor"):
         (root / place).mkdir(parents=True)
         for number in range(2):
-            picture = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
-            Image.fromarray(picture).save(root / place / f"{number}.png")
+            image = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
+            Image.fromarray(image).save(root / place / f"{number}.png")
             write_pts(root / place / f"{number}.pts", torch.from_numpy(generator.uniform(20, 80, size=(68, 2))))
 
 
@@ -308,13 +308,13 @@ def test_the_folder_holds_everything_of_several_models_and_splits(
     page = (out / "evaluation.md").read_text()
     headings = re.findall("^## .*", page, flags=re.MULTILINE)
     assert len(set(headings)) == len(headings)
-    pictures = re.findall(r"!\[.*\]\((.*)\)", page)
-    assert len(pictures) == 1 + 4 + 4
-    for name in pictures:
+    images = re.findall(r"!\[.*\]\((.*)\)", page)
+    assert len(images) == 1 + 4 + 4
+    for name in images:
         assert Image.open(out / name).size[0] > 200
     assert {path.name for path in out.iterdir()} == {
-        *pictures,
-        *(name.replace(".png", ".csv") for name in pictures if name.startswith("ced")),
+        *images,
+        *(name.replace(".png", ".csv") for name in images if name.startswith("ced")),
         *("evaluation.json", "evaluation.csv", "evaluation.md", "faces.csv", "landmarks.csv"),
     }
 
@@ -327,7 +327,7 @@ def test_the_boxes_of_the_face_detector_are_a_protocol(
     assert "missed 3 of 3 faces; these are cropped by their landmarks" in capsys.readouterr().out
 
 
-def test_published_figures_that_nobody_knows(model: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_without_published_results(model: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--dataset", "pts", "--root", str(root), "--split", "all", "--published"]
     assert main(["evaluate", "--model", model, *options]) == 0
     assert "No published results on 'pts' are known here." in capsys.readouterr().out
@@ -335,7 +335,7 @@ def test_published_figures_that_nobody_knows(model: str, root: Path, capsys: pyt
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that nobody can write to")
 @pytest.mark.parametrize("option", ["--json", "--output"])
-def test_outputs_that_cannot_be_written_are_noticed_before_the_work(
+def test_unwritable_outputs_are_reported_before_the_work(
     model: str, root: Path, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*args: object, **options: object) -> None:
@@ -352,8 +352,8 @@ def write_csv(file: Path, columns: int, num_landmarks: int) -> None:
     generator = np.random.default_rng(0)
     lines = [",".join(f"column_{number}" for number in range(1 + columns + 2 * num_landmarks))]
     for number in range(2):
-        picture = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(file.parent / "images" / f"{number}.png")
+        image = generator.integers(0, 255, size=(90, 110, 3), dtype=np.uint8)
+        Image.fromarray(image).save(file.parent / "images" / f"{number}.png")
         points = generator.uniform(20, 80, size=2 * num_landmarks).round(3).tolist()
         lines.append(",".join(map(str, [f"{number}.png", 0.3, *([60.0] if columns == 4 else []), 50, 50, *points])))
     file.write_text("\n".join(lines) + "\n")
@@ -368,7 +368,7 @@ def write_csv(file: Path, columns: int, num_landmarks: int) -> None:
         ("cofw29", "hrnet", "inter_ocular"),
     ],
 )
-def test_the_protocol_knows_the_normalizer_of_a_scheme(
+def test_the_normalizer_of_a_scheme_follows_the_protocol(
     scheme: str, protocol: str, normalizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     create_detector(scheme=scheme, backbone="test_efficientnet", input_size=(64, 64)).save_pretrained(tmp_path / "m")
@@ -406,7 +406,7 @@ def test_a_public_hrnet_is_evaluated_as_its_own_code_does(tmp_path: Path, capsys
     assert "FR@0.10 %" in printed and "FR@0.08 %" in printed
 
 
-def test_a_csv_of_the_public_hrnet_code_is_known_by_its_name(
+def test_a_csv_file_of_the_public_hrnet_code_is_recognised_by_name(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_csv(tmp_path / "face_landmarks_300w_valid.csv", 3, 68)

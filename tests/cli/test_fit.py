@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> str:
 
 
 def faces(root: Path) -> str:
-    """Five pictures of noise in 300-W's layout."""
+    """Five images of noise in 300-W's layout."""
     (root / "afw").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(5):
@@ -85,7 +85,7 @@ def test_a_run_leaves_checkpoints_log_configuration_and_model(
     assert torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
-def test_averaged_weights_are_kept_exported_and_gone_on_with(tmp_path: Path, config: str) -> None:
+def test_averaged_weights_are_saved_exported_and_resumed(tmp_path: Path, config: str) -> None:
     runs = tmp_path / "runs"
     averaging = ["--trainer.callbacks+=lightning.pytorch.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay=0.5"]
     command = ["fit", "--config", config, "--data.root", faces(tmp_path / "300w"), *averaging]
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_another_scheme_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
-def test_a_file_that_is_no_checkpoint_is_refused(
+def test_a_file_other_than_a_checkpoint_is_refused(
     tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str], content: bytes | None
 ) -> None:
     path = tmp_path / "x.ckpt"
@@ -208,9 +208,7 @@ def test_a_damaged_image_met_by_a_worker_is_one_message(
     assert main(["fit", "--config", config, *places, "--data.num_workers", "1"]) == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err
-    assert re.search(
-        r"^lgcn: error: Expected a whole (picture|image) in '.*\.png' \(decoding failed", err, re.MULTILINE
-    )
+    assert re.search(r"^lgcn: error: Expected a whole image in '.*\.png' \(Pillow cannot decode it", err, re.MULTILINE)
 
 
 def test_a_folder_that_cannot_be_written_is_named(
@@ -236,14 +234,14 @@ def trainer_of(world_size: int, killed: list[int] | None = None) -> Any:
     return SimpleNamespace(world_size=world_size, strategy=SimpleNamespace(launcher=launcher))
 
 
-def test_the_process_that_starts_the_others_ends_them() -> None:
+def test_the_launching_process_ends_the_others() -> None:
     killed: list[int] = []
     with pytest.raises(InputError, match="cut off"), single_error(trainer_of(2, killed)):
         raise InputError("cut off")
     assert len(killed) == 1
 
 
-def test_a_process_that_others_leave_says_no_more_than_that() -> None:
+def test_a_process_left_by_the_others_prints_one_line() -> None:
     with pytest.raises(InputError, match="another process of this run"), single_error(trainer_of(2)):
         raise RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:5523.")
 

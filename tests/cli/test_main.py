@@ -81,7 +81,7 @@ def test_errors_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -
         cli.main(["evaluate"])
 
 
-def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     code = (
         "import sys; from types import SimpleNamespace; from lgcn.cli import main as cli\n"
         "run = lambda arguments: [print('x' * 100) for _ in range(10000)] and None\n"

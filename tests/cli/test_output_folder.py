@@ -7,7 +7,7 @@ from lgcn.cli.output_folder import OutputFolder, unique_stems
 from lgcn.cli.writable import check_not_replaced, writing_to
 
 
-def test_stems_are_unique_whatever_the_folder_suffix_or_case() -> None:
+def test_stems_are_unique_across_folders_suffixes_and_case() -> None:
     names = ["x/photo.jpg", "y/photo.jpg", "x/Photo.png", "photo-2.jpg", "other.jpg"]
     assert unique_stems([Path(name) for name in names]) == ["photo", "photo-2", "Photo-3", "photo-2-2", "other"]
 

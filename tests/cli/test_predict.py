@@ -52,7 +52,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_json_is_printed_where_there_is_no_output(predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_printed_without_output(predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = names(photos.parent)
     assert predict(photos, "--boxes", photos.parent / "boxes.json") == 0
     printed = capsys.readouterr()
@@ -131,7 +131,7 @@ def test_an_ambiguous_name_of_boxes_is_refused(
     assert "one image for the name 'a.png'" in capsys.readouterr().err
 
 
-def test_bad_images_do_not_cost_the_results_of_the_others(
+def test_bad_images_do_not_affect_the_results_of_others(
     predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "text.jpg").write_text("not an image at all")
@@ -159,7 +159,7 @@ def test_only_bad_images_write_nothing(predict, tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "out").exists()
 
 
-def test_a_long_list_goes_through_a_few_images_at_a_time(
+def test_a_long_list_is_processed_in_small_groups(
     predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lgcn.predict import LandmarkPredictor
@@ -209,7 +209,7 @@ def test_no_face_is_an_empty_list_and_a_warning(predict, tmp_path: Path, capsys:
         assert printed.err.count("\n") == 1
 
 
-def test_faces_are_found_in_a_photo(predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faces_are_detected_in_a_photo(predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(ASTRONAUT, "--output", tmp_path, "--overlay") == 0
     boxes = torch.tensor([face["box"] for face in json.loads((tmp_path / "landmarks.json").read_text())[0]["faces"]])
     assert ((boxes - torch.tensor(FACE)).abs().amax(dim=1) < 20).any()

@@ -42,6 +42,6 @@ def test_unknown_names_list_the_choices(capsys: pytest.CaptureFixture[str]) -> N
     assert "Did you mean 'hrnet'?" in capsys.readouterr().err
 
 
-def test_the_table_of_the_documentation_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_in_the_documentation_is_the_output_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
     assert printed(capsys, "--markdown") in page.read_text(encoding="utf-8")

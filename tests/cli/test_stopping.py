@@ -80,7 +80,7 @@ DONE = [f"{number}.png" for number in range(STOP)]
     ("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
 )
 @pytest.mark.parametrize("file_format", ["json", "csv", "pts", "printed"])
-def test_a_signal_leaves_what_is_done(  # type: ignore[no-untyped-def]
+def test_finished_results_survive_a_signal(  # type: ignore[no-untyped-def]
     number: signal.Signals,
     said: str,
     file_format: str,
@@ -151,7 +151,7 @@ def test_a_signal_with_no_room_for_the_final_file_leaves_the_part_file(  # type:
     assert names([json.loads(line) for line in part.read_text().splitlines()]) == DONE
 
 
-def test_an_error_in_the_middle_leaves_what_is_done(  # type: ignore[no-untyped-def]
+def test_finished_results_survive_an_error(  # type: ignore[no-untyped-def]
     words: list[str], act_at_stop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -189,7 +189,7 @@ def test_a_disk_that_fills_up_leaves_whole_files(
             assert path.read_text().endswith("}\n")
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(
+def test_an_unwritable_folder_is_reported_before_the_work(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(**options: object) -> None:

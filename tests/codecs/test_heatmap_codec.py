@@ -24,7 +24,7 @@ SUBPIXEL_ERROR = {"argmax": 0.5, "quarter": 0.25, "dark": 0.003, "hrnet": 0.25, 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("target", ["integer", "subpixel"])
 @pytest.mark.parametrize("decode", DECODERS)
-def test_what_is_encoded_is_decoded(decode: str, target: str, activation: str) -> None:
+def test_decoding_inverts_encoding(decode: str, target: str, activation: str) -> None:
     codec = HeatmapCodec(**SIZES, decode=decode, target=target, activation=activation)
     pos = torch.rand(4, 40, 2, dtype=torch.float64) * torch.tensor([48.0, 80.0]) + 24
     heatmaps, weight = codec.encode(pos)
@@ -51,7 +51,7 @@ def test_landmarks_at_the_border_are_decoded_to_half_a_cell(decode: str) -> None
     torch.testing.assert_close(decoded[0] + decoded[1], torch.tensor([95.0, 127.0]).expand_as(low), atol=1e-3, rtol=0)
 
 
-def test_soft_argmax_at_the_border_leans_inwards_by_what_the_map_cannot_hold() -> None:
+def test_soft_argmax_at_the_border_is_biased_inwards_by_the_truncated_mass() -> None:
     codec = HeatmapCodec(**SIZES, sigma=1.0, decode="softargmax", target="subpixel", activation="clamp")
     pos = torch.tensor([[[1.5, 60.0]]])
     decoded = codec.decode(codec.encode(pos)[0]).pos[0, 0]
@@ -63,7 +63,7 @@ def test_soft_argmax_at_the_border_leans_inwards_by_what_the_map_cannot_hold() -
     assert decoded[1].item() == pytest.approx(60.0, abs=1e-3)
 
 
-def test_a_cell_stands_for_its_centre_or_for_its_corner() -> None:
+def test_alignment_at_the_centre_or_the_corner_of_cells() -> None:
     outputs = torch.zeros(1, 1, 32, 24)
     outputs[..., 7, 5] = 1.0
     for align, (x, y) in {"center": (21.5, 29.5), "corner": (20.0, 28.0)}.items():
@@ -75,7 +75,7 @@ def test_a_cell_stands_for_its_centre_or_for_its_corner() -> None:
 
 
 @pytest.mark.parametrize("align", ["center", "corner"])
-def test_what_is_encoded_is_decoded_wherever_a_cell_lies(align: str) -> None:
+def test_decoding_inverts_encoding_for_every_alignment(align: str) -> None:
     codec = HeatmapCodec(**SIZES, decode="dark", activation="clamp", target="subpixel", align=align)
     pos = torch.rand(2, 40, 2) * torch.tensor([48.0, 80.0]) + 24
     torch.testing.assert_close(codec.decode(codec.encode(pos)[0]).pos, pos, atol=0.02, rtol=0)
@@ -247,7 +247,7 @@ def test_heatmaps_have_the_proportions_of_the_input() -> None:
         ("align", ["center", "corner"]),
     ],
 )
-def test_unknown_ways_list_the_choices(option: str, choices: list[str]) -> None:
+def test_unknown_options_list_the_choices(option: str, choices: list[str]) -> None:
     with pytest.raises(InputError, match=f"'{option}' to be one of {', '.join(choices)} .got 'none'"):
         HeatmapCodec(**SIZES, **{option: "none"})
 
@@ -264,7 +264,7 @@ def test_shapes_are_checked() -> None:
         codec.decode(torch.zeros(2, 68, 24, 32))
 
 
-def test_it_says_what_it_is() -> None:
+def test_repr_shows_the_options() -> None:
     codec = HeatmapCodec((128, 96), (32, 24), sigma=2.0, decode="quarter")
     assert repr(codec) == (
         "HeatmapCodec((128, 96) -> (32, 24), sigma=2.0, decode=quarter, activation=sigmoid, target=integer, "

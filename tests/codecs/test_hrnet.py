@@ -101,7 +101,7 @@ def test_by_hand() -> None:
     assert in_image.tolist() == [[[-11.0, 133.0], [-14.0, -264.0], [-224.0, -274.0]]]
 
 
-def test_a_mark_of_nothing_seen_and_its_confidence() -> None:
+def test_a_map_without_a_positive_value() -> None:
     decoded = CODEC.decode(torch.full((1, 1, 64, 64), -0.5))
     assert decoded.pos.tolist() == [[[-2.5, -2.5]]]
     assert decoded.confidence.item() == 0

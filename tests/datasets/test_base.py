@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_items_hold_what_is_promised(root: Path) -> None:
+def test_items_have_the_documented_keys(root: Path) -> None:
     dataset = LandmarkDataset(root, ["0.png", "1.png"], POS, SCHEME)
     data = dataset[1]
     assert data.image.dtype == torch.uint8
@@ -50,13 +50,13 @@ def test_items_do_not_share_memory_with_the_annotations(root: Path) -> None:
     assert dataset[0].visibility.all()
 
 
-def test_a_image_may_come_several_times(root: Path) -> None:
+def test_an_image_may_come_several_times(root: Path) -> None:
     dataset = LandmarkDataset(root, ["0.png", "0.png"], POS, SCHEME)
     assert dataset[0].image_id == dataset[1].image_id
     assert not torch.equal(dataset[0].y, dataset[1].y)
 
 
-def test_missing_landmarks_count_for_nothing(root: Path) -> None:
+def test_missing_landmarks_are_ignored(root: Path) -> None:
     pos = POS.clone()
     pos[0, 2] = torch.nan
     visibility = torch.tensor([[1, 1, 0], [1, 1, 1]])
@@ -111,7 +111,7 @@ def test_a_face_without_normalizer_stays_and_one_without_extent_is_left_out(root
         LandmarkDataset(root, ["0.png"], POS, SCHEME)
 
 
-def test_what_the_annotation_brings_along(root: Path) -> None:
+def test_rectangles_and_occlusion_of_the_annotation(root: Path) -> None:
     boxes = torch.tensor([[0.0, 1.0, 20.0, 30.0], [5.0, 5.0, 5.0, 9.0]])
     dataset = LandmarkDataset(
         root,
@@ -162,7 +162,7 @@ def test_missing_images_are_found_without_reading(root: Path) -> None:
         dataset[1]
 
 
-def test_the_protocol_knows_the_normalizer_of_a_scheme(tmp_path: Path) -> None:
+def test_the_normalizer_of_a_scheme_follows_the_protocol(tmp_path: Path) -> None:
     pos = torch.rand(2, 29, 2)
     names = {
         protocol: LandmarkDataset(tmp_path, ["a", "b"], pos, "cofw29", protocol=protocol).normalizer_name

@@ -123,7 +123,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, value: object, message: str) ->
     assert "val2017.json" in str(caught.value)
 
 
-def test_no_json(tmp_path: Path) -> None:
+def test_invalid_json_is_refused(tmp_path: Path) -> None:
     root = make_root(tmp_path, 0)
     for text in ("", "{", "[" * 100_000, "1" * 5000, '{"images": NaNa}'):
         (root / FILE).write_text(text)
@@ -238,7 +238,7 @@ def test_iscrowd_as_text(tmp_path: Path, iscrowd: object, count: int) -> None:
     ("file", "folder"),
     [("mine.json", "."), ("sub/mine.json", "sub"), ("annotations/mine.json", "mine"), ("sub/mine.json", "sub/images")],
 )
-def test_where_the_images_are(tmp_path: Path, name: str, file: str, folder: str) -> None:
+def test_the_folder_of_the_images_is_found(tmp_path: Path, name: str, file: str, folder: str) -> None:
     value = {"images": [{"id": 7, "file_name": name}], "annotations": [annotation()]}
     dataset = COCOKeypoints(make_root(tmp_path, value, file, folder), file)
     assert dataset.image_ids == [(Path(folder) / "a.jpg").as_posix()]
@@ -278,7 +278,7 @@ def test_names_of_keypoints(tmp_path: Path) -> None:
         COCOKeypoints(make_root(tmp_path, named(*COCO_NAMES[:16])))
 
 
-def test_an_id_that_stands_twice(tmp_path: Path) -> None:
+def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
     value = content(annotation())
     value["images"][1]["id"] = 7
     with pytest.raises(

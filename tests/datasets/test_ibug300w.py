@@ -106,7 +106,7 @@ def test_subsets_of_the_full_and_the_private_set(make_folder) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "300W_test", "300w_cropped", "test"])
-def test_the_private_set_where_trees_in_the_wild_keep_it(make_folder, place: str) -> None:
+def test_the_private_set_in_its_usual_places(make_folder, place: str) -> None:
     for folder in ("01_Indoor", "02_Outdoor"):
         root = make_folder(f"{place}/{folder}".lstrip("/"), count=2)
     dataset = IBUG300W(root, "private")
@@ -117,7 +117,7 @@ def test_the_private_set_where_trees_in_the_wild_keep_it(make_folder, place: str
     )
 
 
-def test_a_image_without_points(make_folder) -> None:
+def test_an_image_without_points(make_folder) -> None:
     root = make_folder("afw", count=5)
     for path in sorted(root.glob("afw/*.pts"))[1:]:
         path.unlink()
@@ -143,7 +143,7 @@ def test_a_truncated_image_is_named_on_access(make_folder) -> None:
         dataset[0]
 
 
-def test_a_missing_root_says_what_goes_there(tmp_path: Path) -> None:
+def test_a_missing_root_describes_the_layout(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match=r"(?s)nowhere.*'afw', 'helen/trainset', 'lfpw/trainset'.*'ibug'"):
         IBUG300W(tmp_path / "nowhere")
 

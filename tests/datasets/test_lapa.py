@@ -33,7 +33,7 @@ def test_faces_in_the_order_of_their_names(tmp_path: Path) -> None:
     assert LaPa(root / "LaPa", "val").image_ids == ["val/images/a.jpg", "val/images/b.jpg"]
 
 
-def test_a_image_or_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_an_image_or_a_folder_that_is_missing(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     (root / "LaPa/val/images/b.jpg").unlink()
     assert LaPa(root, "val").missing_images() == ["LaPa/val/images/b.jpg"]

@@ -60,7 +60,7 @@ def test_text_in_other_encodings(tmp_path: Path) -> None:
         read_text(tmp_path / "no\0ne", "a file")
 
 
-def test_messages_escape_what_they_quote(tmp_path: Path) -> None:
+def test_messages_escape_quoted_text(tmp_path: Path) -> None:
     with pytest.raises(InputFileError) as caught:
         read_text(tmp_path / "a\x1b[31m\n.txt", "a file")
     assert "a\\x1b[31m\\x0a.txt" in str(caught.value)

@@ -23,7 +23,7 @@ POINTS = [[97.0648, 120.4006], [-3.5, 0.0], [1e2, 7.25]]
         "n_points: 3\nimage_size_x: 640\n{97.0648 120.4006\n-3.5 0\n1e2 7.25}\nanything",
     ],
 )
-def test_forms_found_in_the_wild(tmp_path: Path, text: str) -> None:
+def test_common_forms_of_pts_files(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.pts"
     path.write_bytes(text.encode("utf-8"))
     assert read_pts(path, 3).tolist() == torch.tensor(POINTS).tolist()
@@ -53,7 +53,7 @@ def test_write_then_read(tmp_path: Path) -> None:
         ("{}", "got 0"),
     ],
 )
-def test_malformed_files_are_named_with_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+def test_malformed_files_are_reported_with_their_fault(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "broken.pts"
     path.write_text(text)
     with pytest.raises(InputFileError, match=f"(?s){message}") as caught:
@@ -126,7 +126,7 @@ def test_any_bytes_give_finite_points_or_an_input_error(
         ("VERSION : 1\n", None),
     ],
 )
-def test_the_header_is_believed(tmp_path: Path, header: str, message: str | None) -> None:
+def test_the_header_is_checked(tmp_path: Path, header: str, message: str | None) -> None:
     path = tmp_path / "a.pts"
     path.write_text(f"{header}{{\n1 2\n3 4\n}}\n")
     if message is None:

@@ -29,7 +29,7 @@ def test_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_root_that_is_not_there_or_empty_says_which_files_go_where(name: str, tmp_path: Path) -> None:
+def test_a_missing_or_empty_root_describes_the_layout(name: str, tmp_path: Path) -> None:
     dataset = DATASETS[name]
     for root in (tmp_path, tmp_path / "nowhere", str(tmp_path)):
         for split in dataset.splits or ["train"]:

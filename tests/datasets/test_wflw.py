@@ -82,7 +82,7 @@ def test_images_that_are_missing(tmp_path: Path) -> None:
         dataset[1]
 
 
-def test_an_incomplete_root_says_which_files_go_where(tmp_path: Path) -> None:
+def test_an_incomplete_root_describes_the_layout(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match=r"list_98pt_rect_attr_test\.txt.*WFLW_annotations\.tar\.gz"):
         WFLW(tmp_path, "test")
     make_root(tmp_path, [row("a.jpg")], "train")
@@ -153,7 +153,7 @@ def test_any_row_gives_a_face_or_an_input_error(fuzz_root: Path, content: bytes)
     assert_sound_or_refused(lambda: WFLW(fuzz_root, "test"))
 
 
-def test_the_stand_in(shared: Path) -> None:
+def test_the_wflw_stand_in(shared: Path) -> None:
     root = shared / "data" / "wflw_standin"
     train, test = DATASETS["wflw"](root, "train"), WFLW(root, "test")
     assert (len(train), len(test)) == (253, 56)

@@ -11,7 +11,6 @@ from lgcn.datasets import DATASETS
 from lgcn.datasets.hrnet_csv import PUBLISHED as HRNET_CSV
 from lgcn.datasets.hrnet_csv import SUBSET_NAMES
 from lgcn.evaluation import PublishedResult, comparison_tables, published_results, report_markdown
-from lgcn.evaluation.formatting import NOTE
 from lgcn.evaluation.literature import all_published_results, published_results_of_csv
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 from lgcn.evaluation.serialization import (
@@ -21,6 +20,7 @@ from lgcn.evaluation.serialization import (
     result_to_dict,
     result_to_rows,
 )
+from lgcn.evaluation.text_tables import PUBLISHED_NOTE
 from lgcn.protocols import PROTOCOLS, get_protocol
 
 WFLW_COLUMNS = ("test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
@@ -113,7 +113,7 @@ def test_the_columns_of_300w_put_full_last_and_splits_side_by_side() -> None:
     assert cells(nme.as_text(), "initial (heatmap)") == ["hrnet", "2.750", "9.000", "8.100", "8.100"]
 
 
-def test_subsets_of_one_name_are_told_apart() -> None:
+def test_subsets_with_the_same_name_get_distinct_columns() -> None:
     results = [make_result(split=split, masks={"pose": mask(0)}) for split in ("train", "test")]
     assert comparison_tables(results)[0].columns == ("train", "Pose", "Test", "test/pose")
 
@@ -171,7 +171,7 @@ def test_literature_is_plausible_and_names_known_datasets_and_protocols() -> Non
     assert not published_results("coco_keypoints")
 
 
-def test_files_of_the_public_hrnet_code_have_the_published_figures_of_what_is_in_them() -> None:
+def test_csv_files_of_the_public_hrnet_code_get_the_published_results_of_their_dataset() -> None:
     splits = {"face_landmarks_300w_valid.csv": "valid", "face_landmarks_300w_test.csv": "test", "mine.csv": "mine"}
     own = next(each for each in published_results_of_csv(splits) if each.system.startswith("LGCN"))
     assert own.nme_percent == {"valid": 3.38, "common": 2.95, "challenging": 5.15}
@@ -189,7 +189,7 @@ def test_files_of_the_public_hrnet_code_have_the_published_figures_of_what_is_in
             assert all(each.dataset == dataset for each in published_results_of_csv({f"{name}.csv": "x"}))
 
 
-def test_the_papers_own_figures_are_there_with_all_their_columns() -> None:
+def test_the_results_of_the_paper_are_complete() -> None:
     own = next(each for each in published_results("wflw") if each.system.startswith("LGCN"))
     for figures, whole in ((own.nme_percent, 4.24), (own.fr_percent, 2.68), (own.auc, 0.5892)):
         assert tuple(figures) == WFLW_COLUMNS
@@ -257,12 +257,12 @@ def test_the_page_holds_tables_warnings_images_and_sources() -> None:
     (row, *_) = (line for line in page.splitlines() if line.startswith("| initial (heatmap)"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["initial (heatmap)", "hrnet", "8.100", "1.500"]
     assert "![Curves](ced.png)" in page
-    assert NOTE in page
+    assert PUBLISHED_NOTE in page
     assert all(each.source in page for each in published)
     for block in page.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
-    assert NOTE not in report_markdown([result], comparison_tables([result]))
+    assert PUBLISHED_NOTE not in report_markdown([result], comparison_tables([result]))
 
 
 def test_published_results_are_plain_values() -> None:

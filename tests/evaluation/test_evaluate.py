@@ -27,9 +27,9 @@ INPUT_SIZE = (32, 32)
 
 
 class FakeDetector(nn.Module):
-    """Knows the truth, and is wrong by a known number of pixels of the original picture.
+    """Knows the truth, and is wrong by a known number of pixels of the original image.
 
-    Each picture is filled with the number of its face.
+    Each image is filled with the number of its face.
     """
 
     def __init__(self, dataset: LandmarkDataset, initial: Tensor, refined: Tensor | None) -> None:
@@ -92,7 +92,7 @@ def test_evaluate_measures_in_pixels_of_the_original_image(
         assert row.auc[0.10] == pytest.approx(np.maximum(0.1 - errors, 0).mean() / 0.1, abs=1e-4)
 
 
-def test_evaluate_says_what_was_evaluated(dataset: LandmarkDataset) -> None:
+def test_evaluate_reports_its_conditions(dataset: LandmarkDataset) -> None:
     result = evaluate(make_detector(dataset), dataset, model="mine", thresholds=[0.05, 0.08], progress=False)
     assert (result.model, result.dataset, result.split) == ("mine", "LandmarkDataset", "all")
     assert result.protocol == get_protocol("zero_based")
@@ -118,7 +118,7 @@ def test_evaluate_leaves_missing_landmarks_out(tmp_path: Path) -> None:
     assert evaluate(detector, dataset, progress=False).rows["initial"].nme_percent == pytest.approx(0.0, abs=1e-3)
 
 
-def test_evaluate_runs_in_eval_mode_and_gives_each_module_its_own_mode_back(dataset: LandmarkDataset) -> None:
+def test_evaluate_runs_in_eval_mode_and_restores_the_mode_of_each_module(dataset: LandmarkDataset) -> None:
     detector = make_detector(dataset).train()
     detector.frozen.eval()
     evaluate(detector, dataset, progress=False)
@@ -129,10 +129,10 @@ def test_evaluate_runs_in_eval_mode_and_gives_each_module_its_own_mode_back(data
     assert not detector.frozen.training
 
 
-def test_evaluate_gives_the_mode_back_after_an_error(tmp_path: Path) -> None:
+def test_evaluate_restores_the_mode_after_an_error(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path)
     detector = make_detector(dataset).train()
-    (tmp_path / "3.png").write_bytes(b"no picture")
+    (tmp_path / "3.png").write_bytes(b"no image")
     with pytest.raises(InputFileError, match="3.png"):
         evaluate(detector, dataset, progress=False)
     assert detector.training
@@ -141,7 +141,7 @@ def test_evaluate_gives_the_mode_back_after_an_error(tmp_path: Path) -> None:
 def test_an_error_in_a_worker_is_one_clear_line(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path)
     detector = make_detector(dataset)
-    (tmp_path / "3.png").write_bytes(b"no picture")
+    (tmp_path / "3.png").write_bytes(b"no image")
     with pytest.raises(InputFileError, match="3.png") as in_worker:
         evaluate(detector, dataset, num_workers=1, progress=False)
     with pytest.raises(InputFileError) as in_process:
@@ -154,7 +154,7 @@ def test_images_that_cannot_be_read_are_left_out_on_request_and_named(tmp_path: 
     dataset = make_dataset(tmp_path)
     detector = make_detector(dataset)
     for name in ("0.png", "3.png"):
-        (tmp_path / name).write_bytes(b"no picture")
+        (tmp_path / name).write_bytes(b"no image")
     result = evaluate(detector, dataset, batch_size=2, progress=False, on_corrupt="skip")
     row = result.rows["initial"]
     assert row.errors.isnan().tolist() == [True, False, False, True, False]
@@ -174,17 +174,17 @@ def test_images_that_cannot_be_read_are_left_out_on_request_and_named(tmp_path: 
         evaluate(detector, dataset, progress=False, on_corrupt="ignore")
 
 
-def test_a_face_detector_does_not_miss_what_nobody_can_read(tmp_path: Path) -> None:
+def test_unreadable_images_do_not_count_as_missed(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, protocol="detector")
     detector = make_detector(dataset)
-    (tmp_path / "3.png").write_bytes(b"no picture")
+    (tmp_path / "3.png").write_bytes(b"no image")
     with pytest.raises(InputFileError, match="3.png"):
         crop_faces(dataset, detector, lambda image: torch.empty(0, 4))
     assert crop_faces(dataset, detector, lambda image: torch.empty(0, 4), on_corrupt="skip") == 4
     assert evaluate(detector, dataset, progress=False, on_corrupt="skip").num_faces == 4
 
 
-def test_subsets_are_judged_in_the_same_run_and_follow_a_selection(tmp_path: Path) -> None:
+def test_subsets_are_evaluated_in_the_same_run_and_follow_a_selection(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path)
     dataset._subsets = {"near": torch.tensor([True, True, False, False, False])}
     detector = make_detector(dataset)
@@ -213,7 +213,7 @@ def test_the_decode_of_the_public_hrnet_ends_in_whole_pixels_of_the_image(datase
     assert torch.allclose(result.rows["refined"].landmarks.float(), dataset.pos + torch.tensor([0.3, 4.6]), atol=1e-3)
 
 
-def test_a_face_without_its_normalizer_is_not_judged(tmp_path: Path) -> None:
+def test_a_face_without_its_normalizer_is_not_measured(tmp_path: Path) -> None:
     visibility = torch.ones(5, 3)
     visibility[2, 0] = 0
     dataset = make_dataset(tmp_path, visibility)
@@ -245,7 +245,7 @@ def test_errors_in_the_crop_are_those_of_the_stretched_face(tmp_path: Path) -> N
     )
 
 
-def test_a_normalizer_that_only_the_annotation_knows_cannot_be_measured_in_the_crop(tmp_path: Path) -> None:
+def test_a_normalizer_from_the_annotation_cannot_be_measured_in_the_crop(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, protocol="pipnet")
     dataset.normalizer_name = "box_size"
     with pytest.raises(InputError, match=r"'normalizer' to be one of eyes, box.*got 'box_size'.*another protocol\."):
@@ -275,7 +275,7 @@ def test_faces_are_cropped_by_the_boxes_of_a_face_detector(tmp_path: Path) -> No
         if number == 4:
             return torch.empty(0, 4)
         near = truth[number] + torch.tensor([1.0, 0.0, 3.0, 0.0])
-        # The second is of another face; of the fourth picture there is only that.
+        # The second is of another face; of the fourth image there is only that.
         found = [truth[number] + 500, near] if number != 3 else [truth[number] + 500]
         return torch.stack(found)
 
@@ -292,7 +292,7 @@ def test_faces_are_cropped_by_the_boxes_of_a_face_detector(tmp_path: Path) -> No
         crop_faces(dataset, detector)
 
 
-def test_two_faces_of_a_image_are_searched_for_once(tmp_path: Path) -> None:
+def test_two_faces_of_an_image_are_searched_for_once(tmp_path: Path) -> None:
     plain = make_dataset(tmp_path)
     pos = plain.pos[:2] + torch.tensor([[[0.0, 0.0]], [[60.0, 40.0]]])
     dataset = LandmarkDataset(tmp_path, ["0.png", "0.png"], pos, SCHEME, protocol="detector")
@@ -356,7 +356,7 @@ def test_an_empty_dataset_is_refused(dataset: LandmarkDataset) -> None:
         evaluate(detector, dataset.index_select([]), progress=False)
 
 
-def test_the_table_is_aligned_and_loud(dataset: LandmarkDataset) -> None:
+def test_the_table_is_aligned_and_warns(dataset: LandmarkDataset) -> None:
     detector = make_detector(dataset)
     result = evaluate(detector, dataset.index_select([0, 3]), thresholds=[0.075, 0.1], model="mine", progress=False)
     text = format_result(result)

@@ -24,7 +24,7 @@ def run_example(name: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_skeleton_graph_learns_to_listen_to_what_is_seen(tmp_path: Path) -> None:
+def test_skeleton_graph_learns_to_weight_visible_joints(tmp_path: Path) -> None:
     printed = run_example("skeleton_graph.py", tmp_path)
     losses = [float(each) for each in re.findall(r"mean squared error (\S+)", printed)]
     (unrefined,) = (float(each) for each in re.findall(r"as they came: (\S+)", printed))

@@ -20,7 +20,7 @@ def tensors() -> dict[str, Tensor]:
     }
 
 
-def test_a_batch_holds_one_graph_a_image() -> None:
+def test_a_batch_holds_one_graph_an_image() -> None:
     given = tensors()
     batch = landmark_graph(**given)
     assert batch.num_graphs == B
@@ -35,7 +35,7 @@ def test_a_batch_holds_one_graph_a_image() -> None:
 
 
 @pytest.mark.parametrize("self_loops", [False, True])
-def test_is_the_batch_that_pyg_makes_of_single_graphs(self_loops: bool) -> None:
+def test_equals_a_pyg_batch_of_single_graphs(self_loops: bool) -> None:
     given = tensors()
     batch = landmark_graph(**given, self_loops=self_loops)
     edge_index = complete_edge_index(K, self_loops)
@@ -61,7 +61,7 @@ def test_is_the_batch_that_pyg_makes_of_single_graphs(self_loops: bool) -> None:
     assert landmark_graph(torch.rand(0, K, 2), torch.rand(0, K)).num_graphs == 0
 
 
-def test_graphs_come_out_as_they_went_in() -> None:
+def test_single_graphs_are_recovered_from_the_batch() -> None:
     given = tensors()
     graph = landmark_graph(**given)[2]
     assert torch.equal(graph.pos, given["pos"][2])

@@ -45,7 +45,7 @@ def test_outside_the_border_is_read(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", SAMPLING_MODES)
-def test_each_image_has_features_of_its_own(mode: str) -> None:
+def test_each_image_has_its_own_features(mode: str) -> None:
     features, pos = torch.rand(3, 5, *SIZE), torch.rand(3, 7, 2) * 60
     sampled = sample_features(features, pos, INPUT_SIZE, mode)
     assert sampled.shape == (3, 7, 5)

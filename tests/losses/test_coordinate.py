@@ -74,7 +74,9 @@ def test_missing_landmarks_are_left_out_even_if_nan(loss: Callable[..., Tensor])
 
 @pytest.mark.parametrize("shape", [(0, 3, 2), (2, 3, 2)])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_nothing_costs_nothing_and_has_a_gradient(loss: Callable[..., Tensor], shape: tuple[int, ...]) -> None:
+def test_without_landmarks_the_loss_is_zero_and_has_a_gradient(
+    loss: Callable[..., Tensor], shape: tuple[int, ...]
+) -> None:
     preds = torch.rand(shape, requires_grad=True)
     value = loss(preds, torch.full(shape, torch.nan), torch.zeros(shape[:2]))
     value.backward()

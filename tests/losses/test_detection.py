@@ -180,7 +180,7 @@ def test_coordinate_losses_see_pixels_of_the_input_and_give_fractions_of_its_sid
         ("adaptive_wing", adaptive_wing_loss, {"foreground_weight": 0.0}),
     ],
 )
-def test_heatmap_losses_take_options_and_what_the_codec_calls_a_heatmap(
+def test_heatmap_losses_take_options_and_the_activation_of_the_codec(
     heatmap: str, function: Callable[..., Tensor], options: dict[str, float], activation: str
 ) -> None:
     output, target = make_case()
@@ -213,7 +213,7 @@ def test_options_are_checked_when_the_loss_is_built() -> None:
         DetectionLoss(coordinate="smooth_l1", coordinate_options={"beta": 0})
 
 
-def test_losses_of_ones_own_by_name() -> None:
+def test_custom_losses_by_name() -> None:
     HEATMAP_LOSSES.register("mine", lambda heatmaps, target, weight, codec, power=1: (heatmaps**power).mean())
     COORDINATE_LOSSES.register("mine", lambda difference: difference.square())
     try:

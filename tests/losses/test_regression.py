@@ -125,7 +125,7 @@ def test_the_mean_is_over_landmarks_that_count(loss: Callable[..., Tensor]) -> N
 @pytest.mark.parametrize("from_logits", [True, False])
 @pytest.mark.parametrize(("shape", "weight"), [((0, 3, 4, 4), None), ((2, 3, 4, 4), 0.0)])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_nothing_costs_nothing_and_has_a_gradient(
+def test_without_landmarks_the_loss_is_zero_and_has_a_gradient(
     loss: Callable[..., Tensor], shape: tuple[int, ...], weight: float | None, from_logits: bool
 ) -> None:
     logits = torch.randn(shape, requires_grad=True)

@@ -98,7 +98,7 @@ def test_auc_is_the_integral_of_the_ced(threshold: float) -> None:
 
 
 @pytest.mark.parametrize("metric", [failure_rate, auc_ced])
-def test_no_error_to_judge_is_nan(metric: Callable[..., Tensor]) -> None:
+def test_metrics_without_errors_are_nan(metric: Callable[..., Tensor]) -> None:
     assert metric(torch.empty(0)).isnan()
     assert metric(torch.tensor([torch.nan])).isnan()
 
@@ -123,7 +123,7 @@ def test_a_visible_target_must_be_finite() -> None:
         normalized_mean_error(torch.zeros(2, 3, 2), target, torch.ones(2))
 
 
-def test_shapes_speak() -> None:
+def test_shape_errors_name_the_argument() -> None:
     preds, target, normalizer = torch.zeros(2, 3, 2), torch.zeros(2, 3, 2), torch.ones(2)
     with pytest.raises(InputError, match="'preds'.*B, K, 2"):
         normalized_mean_error(preds[0], target, normalizer)

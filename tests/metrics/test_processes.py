@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
-def test_two_gloo_processes_compute_what_numpy_does_in_one(tmp_path: Path) -> None:
+def test_two_gloo_processes_agree_with_numpy(tmp_path: Path) -> None:
     target = 200 * torch.rand(50, 7, 2)
     normalizer = 20 + 80 * torch.rand(50)
     preds = target + 0.06 * normalizer[:, None, None] * torch.randn(50, 7, 2)

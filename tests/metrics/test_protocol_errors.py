@@ -87,7 +87,7 @@ def test_shapes_are_checked() -> None:
         compute_errors(**{**parts, "preds": parts["preds"][0]}, scheme=SCHEME, protocol="hrnet", input_size=SIZE)
 
 
-def test_the_stand_in_refuses_float64() -> None:
+def test_the_mock_device_refuses_float64() -> None:
     with pytest.raises(TypeError, match="float64"):
         torch.ones(2).as_subclass(NoFloat64).double()
     assert torch.ones(2).as_subclass(NoFloat64).cpu().double().dtype == torch.float64

@@ -99,7 +99,7 @@ def test_failure_is_strictly_above_the_threshold_in_float32_too() -> None:
 
 
 @pytest.mark.parametrize("metric", [NormalizedMeanError(), FailureRate(0.07), AUCCED(0.07)])
-def test_a_pickled_metric_goes_on_where_it_was(metric: LandmarkMetric) -> None:
+def test_a_pickled_metric_keeps_its_state(metric: LandmarkMetric) -> None:
     case = make_case()
     metric.update(*(part[:20] for part in case))
     copy = pickle.loads(pickle.dumps(metric))
@@ -115,21 +115,21 @@ def test_nothing_seen_is_nan() -> None:
     assert NormalizedMeanError().compute().isnan()
 
 
-def test_the_collection_names_its_figures() -> None:
+def test_the_collection_names_its_metrics() -> None:
     assert sorted(landmark_metrics()) == ["auc", "fr", "nme"]
     case = torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1)
     assert sorted(landmark_metrics(prefix="val/")(*case)) == ["val/auc", "val/fr", "val/nme"]
     assert repr(FailureRate(0.08)) == "FailureRate(threshold=0.08)"
 
 
-def test_a_metric_refuses_what_its_function_refuses() -> None:
+def test_a_metric_raises_the_errors_of_its_function() -> None:
     with pytest.raises(InputError, match="'normalizer'"):
         NormalizedMeanError().update(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.zeros(1))
     with pytest.raises(InputError, match="'threshold'"):
         landmark_metrics(8.0)
 
 
-def test_per_landmark_errors_and_percentiles_stream_to_what_numpy_computes() -> None:
+def test_per_landmark_errors_and_percentiles_agree_with_numpy() -> None:
     case = make_case()
     metrics = PerLandmarkError(7), ErrorPercentiles((50, 90, 95, 99))
     for start in range(0, 50, 8):
@@ -183,7 +183,7 @@ def test_the_normalizer_is_computed_from_the_truth(scheme: str, normalizer: str)
     assert landmarks.compute().mean().item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-def test_normalizers_that_nobody_can_compute_are_refused() -> None:
+def test_unknown_normalizers_are_refused() -> None:
     with pytest.raises(InputError, match="'scheme' with a 'normalizer'"):
         NormalizedMeanError(normalizer="box")
     with pytest.raises(InputError, match="'normalizer' to be one of inter_ocular, inter_pupil, box"):

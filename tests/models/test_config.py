@@ -54,9 +54,7 @@ def through_json(config: DetectorConfig) -> DetectorConfig:
         ),
     ],
 )
-def test_fields_are_the_arguments_of_what_they_build(
-    config: type, build: type, given: set[str], apart: set[str]
-) -> None:
+def test_fields_match_the_constructor_arguments(config: type, build: type, given: set[str], apart: set[str]) -> None:
     parameters = {name: each for name, each in signature(build).parameters.items() if name not in given}
     assert {each.name for each in fields(config)} - apart == parameters.keys()
     defaults = config()
@@ -96,7 +94,7 @@ def test_the_paper_is_the_default() -> None:
     assert (DetectorConfig().codec.target, DetectorConfig().codec.activation) == ("integer", "sigmoid")
 
 
-def test_a_saved_config_comes_back() -> None:
+def test_a_saved_config_is_restored() -> None:
     again = through_json(CONFIG)
     assert again.backbone_options == {"head": "concat"} and again.backbone_weights is None
     assert CONFIG.backbone_options["pretrained"] is True  # the config itself is left alone
@@ -208,7 +206,7 @@ def test_edges_of_a_topology_are_the_given_ones_or_the_contours(topology: dict[s
     assert built.num_pairs == (pairs or len({edge for contour in scheme.contours for edge in contour.edges}))
 
 
-def test_a_connectivity_of_ones_own_has_a_name_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_connectivity_has_a_name_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CONNECTIVITIES, "_things", dict(CONNECTIVITIES._things))
 
     @CONNECTIVITIES.register("ring")
@@ -224,7 +222,7 @@ def test_a_connectivity_of_ones_own_has_a_name_and_options(monkeypatch: pytest.M
         ConnectivityConfig(name="ring", options={"reach": "far"}).build(scheme)
 
 
-def test_a_refiner_of_ones_own_has_a_name_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_refiner_has_a_name_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(REFINERS, "_things", dict(REFINERS._things))
 
     @REFINERS.register("narrow")
@@ -238,7 +236,7 @@ def test_a_refiner_of_ones_own_has_a_name_and_options(monkeypatch: pytest.Monkey
         RefinerConfig(name="narrow", options={"wdith": 2}).build(get_scheme("aflw19"), 6, (32, 32))
 
 
-def test_options_of_ones_own_are_for_classes_of_ones_own() -> None:
+def test_free_options_are_for_custom_classes_only() -> None:
     scheme = get_scheme("aflw19")
     with pytest.raises(InputError, match=r"no 'connectivity.options' for the connectivity 'learnable'.*got norm"):
         ConnectivityConfig(options={"norm": "batch_norm"}).build(scheme)

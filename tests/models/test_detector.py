@@ -63,7 +63,7 @@ def test_connectivity_on_request(detector: Build, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
-def test_all_types_of_images_say_the_same(detector: Build, images: Tensor, dtype: torch.dtype) -> None:
+def test_all_image_types_give_the_same_output(detector: Build, images: Tensor, dtype: torch.dtype) -> None:
     model = detector()
     same = images.to(dtype) / 255 if dtype.is_floating_point else images.to(dtype)
     torch.testing.assert_close(model(same).pos, model(images).pos)
@@ -101,7 +101,7 @@ def test_gradients_of_refined_positions_reach_the_backbone(detector: Build, imag
     assert model.backbone.module.head.weight.grad.abs().max() > 0
 
 
-def test_a_hard_decode_still_has_a_gradient_by_way_of_features_and_confidence(detector: Build, images: Tensor) -> None:
+def test_a_hard_decode_has_a_gradient_through_features_and_confidence(detector: Build, images: Tensor) -> None:
     model = detector(preset="paper")
     output = model(images)
     assert not output.initial.requires_grad
@@ -231,7 +231,7 @@ def test_a_backbone_of_another_scheme_is_refused(backbone: Callable[..., ModuleB
         LandmarkDetector(DetectorConfig(scheme="aflw19", input_size=(32, 32)), backbone(17))
 
 
-def test_a_module_that_is_no_backbone_is_refused() -> None:
+def test_a_module_without_the_backbone_interface_is_refused() -> None:
     with pytest.raises(InputError, match=r"lgcn\.backbones\.Backbone \(Conv2d has no num_landmarks.*ModuleBackbone"):
         LandmarkDetector(DetectorConfig(), nn.Conv2d(3, 68, 4, 4))
 

@@ -72,7 +72,7 @@ def test_saving_over_a_saved_detector_replaces_it(detector: Build, backbone: Bac
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_a_detector_around_a_network_of_ones_own(detector: Build, backbone: Backbones, tmp_path: Path) -> None:
+def test_a_detector_around_a_custom_network(detector: Build, backbone: Backbones, tmp_path: Path) -> None:
     saved = detector(backbone="test_resnet", input_size=(32, 64))
     saved.save_pretrained(tmp_path)
     assert_same(LandmarkDetector.from_pretrained(tmp_path, backbone=backbone()), saved)
@@ -139,7 +139,7 @@ def test_unknown_models_list_the_choices(name: str) -> None:
         assert word in str(error.value)
 
 
-def test_a_missing_folder_beside_others_is_not_looked_for_on_the_hub(
+def test_a_missing_folder_next_to_others_is_not_requested_from_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs").mkdir()

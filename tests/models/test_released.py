@@ -83,7 +83,7 @@ def transcription(state: State, p: Tensor, confidence: Tensor, visual: Tensor) -
 
 @pytest.mark.parametrize("layers", [(64, 16), (6,)])
 @pytest.mark.parametrize("prefix", ["", "gcn_model.", "module.", "module.gcn_model."])
-def test_the_graph_gives_what_the_released_code_gives(prefix: str, layers: tuple[int, ...]) -> None:
+def test_the_graph_equals_the_released_code(prefix: str, layers: tuple[int, ...]) -> None:
     state = released_state(layers=layers)
     refiner = load_released_refiner({prefix + key: value for key, value in state.items()}, (64, 64))
     assert not refiner.training
@@ -100,7 +100,7 @@ def test_the_graph_gives_what_the_released_code_gives(prefix: str, layers: tuple
         assert (expected.std(dim=1) > 1e-3).all()
 
 
-def test_the_transcription_sees_what_the_options_say() -> None:
+def test_the_transcription_depends_on_the_options() -> None:
     """The same weights under other options give something else: the test above can fail."""
     refiner = load_released_refiner(released_state(), (64, 64))
     features, confidence = torch.randn(1, C, 16, 16), torch.rand(1, K)
@@ -127,7 +127,7 @@ def whole_state(hrnet: TimmBackbone) -> State:
     return state | {f"gcn_model.{key}": value for key, value in released_state(98, 270).items()}
 
 
-def test_a_whole_model_is_a_detector_that_can_be_kept(hrnet: TimmBackbone, tmp_path: Path) -> None:
+def test_a_whole_model_becomes_a_detector_that_can_be_saved(hrnet: TimmBackbone, tmp_path: Path) -> None:
     saved = whole_state(hrnet)
     torch.save({"state_dict": saved}, tmp_path / "released.pth")
     detector = load_released_checkpoint(tmp_path / "released.pth")

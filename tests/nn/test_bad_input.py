@@ -205,7 +205,7 @@ def test_options_of_a_stack(stack: type[nn.Module], options: dict[str, Any], mes
 
 @pytest.mark.parametrize("layer", [LGCNConv, DenseLGCNConv])
 @pytest.mark.parametrize("connectivity", ["learnable", 3, LearnableConnectivity])
-def test_a_connectivity_that_is_none(layer: type[nn.Module], connectivity: object) -> None:
+def test_a_wrong_type_of_connectivity(layer: type[nn.Module], connectivity: object) -> None:
     with pytest.raises(InputError, match="'connectivity' to be a Connectivity .got .*LearnableConnectivity"):
         layer(C, 4, connectivity)
 

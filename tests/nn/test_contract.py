@@ -97,7 +97,7 @@ def test_a_batch_equals_a_loop_and_may_be_empty(form: Form) -> None:
 
 @eager_forms
 @pytest.mark.parametrize("masked", [False, True])
-def test_positions_far_from_the_origin_cost_no_digits(form: Form, masked: bool) -> None:
+def test_positions_far_from_the_origin_do_not_affect_precision(form: Form, masked: bool) -> None:
     module, landmarks = form.build(), far(random_landmarks(4, K, C))
     mask = MASK if masked else None
     exact = form.run(copy.deepcopy(module).double(), double(landmarks), mask)

@@ -42,7 +42,7 @@ def face(box: list[float]) -> Face:
         ("boxes.txt", "a.jpg,1,2,30.5,40\r\na.jpg,50,60,70,80\r\n"),
     ],
 )
-def test_all_layouts_say_the_same(tmp_path: Path, name: str, content: object) -> None:
+def test_all_layouts_give_the_same_boxes(tmp_path: Path, name: str, content: object) -> None:
     table = read_boxes(write(tmp_path / name, content))
     assert table.find(tmp_path / "a.jpg").tolist() == [FIRST, SECOND]
     if "json" in name.lower():
@@ -50,7 +50,7 @@ def test_all_layouts_say_the_same(tmp_path: Path, name: str, content: object) ->
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv"])
-def test_what_predict_writes_is_read_back(tmp_path: Path, suffix: str) -> None:
+def test_output_of_predict_is_read_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"landmarks.{suffix}"
     results = [("folder/one, two.jpg", [face(FIRST), face(SECOND)]), ("b.jpg", [face(SECOND)])]
     save_json(path, results) if suffix == "json" else save_csv(path, results, num_landmarks=3)
@@ -98,7 +98,7 @@ def test_an_image_that_is_not_named_is_an_error(tmp_path: Path) -> None:
         ("b.json", {"a.jpg": FIRST}, "box 0 of"),
         ("b.json", {"a.jpg": None}, r"list of boxes for 'a\.jpg'.*'null'"),
         ("b.json", '{"a.jpg": [[NaN, 0, 1, 1]]}', "box 0 of"),
-        ("b.json", [{"picture": "a.jpg"}], "known layout.*CSV with the columns"),
+        ("b.json", [{"image": "a.jpg"}], "known layout.*CSV with the columns"),
         ("b.json", "3", "known layout"),
         ("b.csv", "image,x0,y0,x1,y1\na.jpg,1,2,3,4\na.jpg,1,2,x,4\n", r"line 3 of '.*b\.csv' \(got"),
         ("b.csv", "a.jpg,1,2,3,4\na.jpg,1,2,3\n", r"x0, y0, x1, y1 in line 2 of"),
@@ -114,7 +114,7 @@ def test_an_image_that_is_not_named_is_an_error(tmp_path: Path) -> None:
         ("b.csv", "image,x0,y0,x1,y1\na.jpg,1,2,inf,4\n", "line 2 of"),
     ],
 )
-def test_anything_else_is_named_with_file_and_place(tmp_path: Path, name: str, content: object, reason: str) -> None:
+def test_other_content_is_reported_with_file_and_place(tmp_path: Path, name: str, content: object, reason: str) -> None:
     with pytest.raises(InputFileError, match=reason):
         read_boxes(write(tmp_path / name, content))
 
@@ -133,7 +133,7 @@ ODD_NAMES = ["line\nbreak.jpg", os.fsdecode(b"not utf-8 \xff.jpg"), " spaces .jp
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv"])
-def test_names_with_odd_characters_are_read_back(tmp_path: Path, suffix: str) -> None:
+def test_names_with_special_characters_are_read_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"landmarks.{suffix}"
     boxes = {name: [float(k), 0.0, 20.0, 30.0] for k, name in enumerate([*ODD_NAMES, "a\nb.jpg"])}
     results = [(str(tmp_path / name), [face(box)]) for name, box in boxes.items()]
@@ -144,7 +144,7 @@ def test_names_with_odd_characters_are_read_back(tmp_path: Path, suffix: str) ->
         assert table.find(tmp_path / name).tolist() == [box]
 
 
-def test_names_of_other_programs_are_found_as_they_stand(tmp_path: Path) -> None:
+def test_unescaped_names_of_other_programs_are_found(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_bytes(
         b'"line\nbreak.jpg",1,2,30.5,40\nx\xff.jpg,1,2,30.5,40\na\\x0ab.jpg,50,60,70,80\n'
     )

@@ -59,7 +59,7 @@ def test_all_forms_of_an_image_give_the_same(tmp_path: Path) -> None:
             assert torch.equal(face.landmarks, same.landmarks)
 
 
-def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     path = tmp_path / "turned.png"
     image = Image.fromarray(IMAGE.permute(1, 2, 0).numpy())
     exif = image.getexif()
@@ -79,7 +79,7 @@ def test_a_list_gives_a_list_of_lists_in_common_batches() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_the_batch_size_changes_nothing_but_the_batches(batch_size: int) -> None:
+def test_the_batch_size_does_not_change_results(batch_size: int) -> None:
     detector = SpotDetector()
     results = predictor(detector, batch_size=batch_size, passes=1)([IMAGE] * 3, [BOXES] * 3)
     assert max(len(batch) for batch in detector.batches) == batch_size
@@ -108,7 +108,7 @@ def test_the_second_pass_makes_the_result_independent_of_the_box() -> None:
     assert gap(passes=2) < 0.1
 
 
-def test_a_second_pass_has_nowhere_to_go_when_the_first_has_found_no_face() -> None:
+def test_a_second_pass_keeps_the_box_if_the_first_finds_no_face() -> None:
     class OneSpot(SpotDetector):
         def forward(self, images: Tensor, return_connectivity: bool = False):  # type: ignore[no-untyped-def]
             output = super().forward(images, return_connectivity)
@@ -224,7 +224,7 @@ def test_a_missing_file_is_named() -> None:
         predictor()(["nowhere.jpg"])
 
 
-def test_connectivity_comes_when_asked_for() -> None:
+def test_connectivity_on_request() -> None:
     face = predictor()(IMAGE, BOXES, return_connectivity=True)[1]
     assert face.connectivity is not None
     assert torch.equal(face.connectivity.sum(dim=1), torch.ones(3))
@@ -270,7 +270,7 @@ def test_paths_of_any_kind_name_their_image(tmp_path: Path) -> None:
         predictor()(Place(), [500.0, 0.0, 510.0, 10.0])
 
 
-def test_boxes_that_may_not_be_written_to_are_taken_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+def test_read_only_boxes_cause_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     boxes = BOXES.numpy().astype(">f8")
     boxes.flags.writeable = False
     assert torch.equal(predictor().prepare(IMAGE, boxes).boxes, BOXES)

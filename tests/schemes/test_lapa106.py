@@ -21,7 +21,7 @@ def test_published_normalizer_is_between_the_outer_eye_corners() -> None:
     assert (scheme.names[66], scheme.names[79]) == ("right_eye_outer", "left_eye_outer")
 
 
-def test_what_is_numbered_as_in_wflw() -> None:
+def test_groups_numbered_as_in_wflw() -> None:
     lapa, wflw = get_scheme("lapa106").names, get_scheme("wflw98").names
     assert lapa[:55] == wflw[:55]
     assert lapa[66:74] == wflw[60:68] and lapa[75:83] == wflw[68:76]

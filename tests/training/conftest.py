@@ -13,7 +13,7 @@ from lgcn.models import PRESETS, DetectorConfig
 
 @pytest.fixture(scope="session")
 def face_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures of noise with 68 points each in ``afw``, two more in ``lfpw/testset``."""
+    """Twelve images of noise with 68 points each in ``afw``, two more in ``lfpw/testset``."""
     root = tmp_path_factory.mktemp("300w")
     rng = np.random.default_rng(0)
     for number in range(14):

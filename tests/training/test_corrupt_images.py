@@ -30,22 +30,22 @@ class Faces:
 
     def __getitem__(self, index: int) -> Data:
         if index in self.broken:
-            raise InputFileError(f"Expected a whole (picture|image) in '{index}.jpg'\n(cut off).")
+            raise InputFileError(f"Expected a whole image in '{index}.jpg'\n(cut off).")
         return Data(y=torch.full((3, 2), float(index)), visibility=torch.ones(3))
 
 
-def test_the_next_readable_face_stands_in_and_counts_nowhere() -> None:
+def test_unreadable_faces_are_replaced_and_not_counted() -> None:
     faces = ReadableFaces(Faces(1, 4))  # type: ignore[arg-type]
     assert len(list(faces)) == 5
     items = [faces[index] for index in range(len(faces))]
     assert [int(item.y[0, 0]) for item in items] == [0, 2, 2, 3, 0]
     assert [float(item.visibility.sum()) for item in items] == [3, 0, 3, 3, 0]
     reasons = [item.unreadable for item in items]
-    assert reasons == ["", "Expected a whole (picture|image) in '1.jpg' (cut off).", "", "", reasons[4]]
+    assert reasons == ["", "Expected a whole image in '1.jpg' (cut off).", "", "", reasons[4]]
     assert "4.jpg" in reasons[4]
 
 
-def test_nothing_to_read_at_all_is_an_error() -> None:
+def test_no_readable_image_is_an_error() -> None:
     with pytest.raises(InputFileError, match=r"none among 5.*'2.jpg'"):
         ReadableFaces(Faces(*range(5)))[2]  # type: ignore[arg-type]
 
@@ -58,7 +58,7 @@ def test_a_face_whose_box_cannot_be_cropped_by_is_left_out_and_named(tmp_path: P
     faces = WFLW(tmp_path, "train", crop, protocol="pipnet")
     named = f"box of face 1 of split 'train', in '{tmp_path / 'WFLW_images/a/0.png'}'"
     for read in (faces, faces.index_select([1]), DataLoader(faces, batch_size=3)):
-        with pytest.raises(InputFileError, match=rf"on the picture of 60 x 50 pixels \(got.*-400.*{re.escape(named)}"):
+        with pytest.raises(InputFileError, match=rf"in the image of 60 x 50 pixels \(got.*-400.*{re.escape(named)}"):
             list(read)
     skipping = ReadableFaces(faces)  # type: ignore[arg-type]
     readable = [skipping[index] for index in range(3)]
@@ -108,7 +108,7 @@ trainer: {max_epochs: 2, accelerator: cpu, enable_progress_bar: false, enable_mo
     return ["fit", "--config", str(config), *places, *more]
 
 
-def test_a_run_that_skips_counts_and_names_what_it_left_out(
+def test_a_run_with_skip_counts_and_names_skipped_images(
     tmp_path: Path, broken_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(tmp_path, broken_root, on_corrupt="skip")) == 0
@@ -134,7 +134,7 @@ def test_a_run_stops_by_default_and_names_the_file(
     err = capsys.readouterr().err
     assert "Traceback" not in err
     (line,) = [line for line in err.splitlines() if line.startswith("lgcn: error: ")]
-    assert re.search(r"Expected a whole (picture|image) in '.*07.png' \(decoding failed", line)
+    assert re.search(r"Expected a whole image in '.*07.png' \(Pillow cannot decode it", line)
 
 
 def validated(root: Path, folder: Path, *callbacks: Callback) -> Any:
@@ -167,7 +167,7 @@ def test_validation_alone_reports_too(tmp_path: Path, broken_root: Path, capsys:
     assert "left out 1 image of val that cannot be read" in capsys.readouterr().err
 
 
-def test_nothing_is_skipped_in_silence(tmp_path: Path, broken_root: Path) -> None:
+def test_skipping_requires_the_report(tmp_path: Path, broken_root: Path) -> None:
     with pytest.raises(InputError, match="the callback lgcn.training.ReportUnreadable"):
         validated(broken_root, tmp_path)
 

@@ -64,7 +64,7 @@ def same(first: list[tuple[list[str], torch.Tensor]], second: list[tuple[list[st
     )
 
 
-def test_batches_follow_from_seed_and_epoch_whatever_the_workers(face_root: Path, tmp_path: Path) -> None:
+def test_batches_follow_from_seed_and_epoch_for_any_number_of_workers(face_root: Path, tmp_path: Path) -> None:
     alone = batches_of(face_root, tmp_path)
     torch.manual_seed(123)
     assert same(alone, batches_of(face_root, tmp_path, num_workers=2))
@@ -77,11 +77,11 @@ def test_every_epoch_has_its_own_order_and_augmentation(face_root: Path, tmp_pat
     names = [[name for batch, _ in epoch for name in batch] for epoch in (first, second)]
     assert sorted(names[0]) == sorted(names[1])
     assert names[0] != names[1]
-    pictures = [
+    images = [
         {name: image for batch, images in epoch for name, image in zip(batch, images, strict=True)}
         for epoch in (first, second)
     ]
-    assert not any(pictures[0][name].equal(pictures[1][name]) for name in names[0])
+    assert not any(images[0][name].equal(images[1][name]) for name in names[0])
 
 
 def test_part_of_training_is_held_out_and_not_augmented(face_root: Path) -> None:

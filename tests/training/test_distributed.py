@@ -137,7 +137,7 @@ def assert_same_run(run: Path, other: Path) -> None:
     assert (run / "unreadable.txt").read_text() == (other / "unreadable.txt").read_text()
 
 
-def test_two_processes_do_what_one_does(root: Path, alone: Path) -> None:
+def test_two_processes_equal_one(root: Path, alone: Path) -> None:
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     run, err = fit(root, "two", *two)
     assert "Starting with 2 processes" in err
@@ -148,7 +148,7 @@ def test_two_processes_do_what_one_does(root: Path, alone: Path) -> None:
 
 
 @pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="the same again; LGCN_FULL_TEST=1 runs it")
-def test_torchrun_does_what_one_process_does(root: Path, alone: Path) -> None:
+def test_torchrun_equals_one_process(root: Path, alone: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     assert_same_run(alone, fit(root, "torchrun", *two, launcher=torchrun)[0])
@@ -168,7 +168,7 @@ def test_a_cut_off_image_in_either_process_is_one_message(root: Path, tmp_path: 
 
 
 @pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="starts processes; LGCN_FULL_TEST=1 runs it")
-def test_what_is_validated_is_what_is_saved_with_batch_normalisation_too(root: Path) -> None:
+def test_the_validated_model_is_the_saved_one_with_batch_normalisation(root: Path) -> None:
     network = ("--model.detector.backbone", "test_efficientnet", "--trainer.precision", "32-true")
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     run, _ = fit(root, "normalised", *two, *network)

@@ -123,7 +123,7 @@ def readable_epochs(folder: Path) -> dict[str, int]:
     return epochs
 
 
-def test_a_killed_run_always_goes_on(runs: Runs) -> None:
+def test_a_killed_run_always_resumes(runs: Runs) -> None:
     rng = random.Random(0)
     folder = runs.folder / "killed"
     before = -1

@@ -146,7 +146,7 @@ def test_validation_follows_the_protocol(tiny_detector: DetectorConfig, protocol
     left, right = (module.detector.scheme.normalizers["inter_ocular"][side] for side in (0, 1))
     target[list(left)] = torch.tensor([8.0, 8.0])
     target[list(right)] = torch.tensor([18.0, 8.0])
-    # Wide faces: a pixel of the input is 2 of the picture across and 4 down.
+    # Wide faces: a pixel of the input is 2 of the image across and 4 down.
     affine = torch.tensor([[[0.5, 0.0, 3.0], [0.0, 0.25, 1.0]]])
     face = {"image": torch.zeros(1, 3, 32, 32), "affine": affine, "num_nodes": 68}
     whole = Data(y=target, visibility=torch.ones(68), normalizer=torch.tensor([20.0]), **face)

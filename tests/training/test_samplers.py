@@ -39,7 +39,7 @@ def test_batches_of_all_processes_together_are_those_of_one(num_faces: int, num_
     assert together == [sorted(batch) for batch in alone]
 
 
-def test_a_face_has_one_seed_in_an_epoch_whatever_the_processes() -> None:
+def test_the_seed_of_a_face_does_not_depend_on_the_number_of_processes() -> None:
     alone = dict(pairs(16, 8, epoch=2))
     assert len(set(alone.values())) == 16
     for rank in (0, 1):

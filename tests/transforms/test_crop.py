@@ -58,7 +58,7 @@ def test_the_evaluation_crop_maps_the_square_around_the_box_to_the_input() -> No
 
 @pytest.mark.parametrize("input_size", [(96, 96), (64, 96), (96, 64)])
 @pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_landmarks_stay_on_their_spots_under_any_random_affine(input_size: tuple[int, int], flip: float) -> None:
+def test_landmarks_follow_the_image_under_any_random_affine(input_size: tuple[int, int], flip: float) -> None:
     crop = RandomAffineCrop(SCHEME, input_size, enlargement=2.8, flip=flip)
     channels = [1, 0, 2] if flip else [0, 1, 2]
     for _ in range(12):
@@ -119,7 +119,7 @@ def drawn(crop: RandomAffineCrop, count: int = 400) -> dict[str, Tensor]:
     }
 
 
-def test_what_is_drawn_fills_its_range() -> None:
+def test_draws_fill_their_range() -> None:
     values = drawn(RandomAffineCrop("ibug68", (8, 8)))
     for name, low, high in (("rotation", -30, 30), ("scale", 0.8, 1.2), ("shift", -0.1, 0.1)):
         span = 0.03 * (high - low)
@@ -129,7 +129,7 @@ def test_what_is_drawn_fills_its_range() -> None:
     assert 0.4 < values["flip"].mean() < 0.6
 
 
-def test_each_is_left_out_by_itself() -> None:
+def test_each_transform_is_skipped_independently() -> None:
     values = drawn(RandomAffineCrop("ibug68", (8, 8), probability=0.5))
     neutral = torch.stack(
         [values["rotation"].abs() < 1e-3, (values["scale"] - 1).abs() < 1e-4, values["shift"].abs().amax(-1) < 1e-4]
@@ -151,7 +151,7 @@ def test_randomness_is_torchs_and_independent_of_the_other_options() -> None:
 
 
 @pytest.mark.parametrize("transform", [CropToInput((32, 32)), RandomAffineCrop(SCHEME, (32, 32), flip=1.0)])
-def test_the_given_data_stays_as_it_was(transform) -> None:
+def test_the_input_is_not_changed(transform) -> None:
     data = example()
     before = data.clone()
     transform(data)
@@ -204,7 +204,7 @@ def test_the_crop_of_pipnet_is_a_slice_stretched_to_the_input() -> None:
 
 
 @pytest.mark.parametrize("name", PROTOCOLS.names())
-def test_augmented_crops_keep_landmarks_on_their_spots_under_every_protocol(name: str) -> None:
+def test_landmarks_follow_the_image_under_every_protocol(name: str) -> None:
     options = {**get_protocol(name).crop_options, "fill": 0}
     neutral = RandomAffineCrop(SCHEME, (64, 64), flip=0.0, **NEUTRAL, **options)(example())
     plain = CropToInput((64, 64), **options)(example())

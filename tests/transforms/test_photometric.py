@@ -70,7 +70,7 @@ def test_occlusion_covers_one_rectangle_of_the_asked_size(fill: float) -> None:
         assert flat == (fill == 0.0)
 
 
-def test_occlusion_leaves_annotations_and_the_source_alone() -> None:
+def test_occlusion_changes_neither_annotations_nor_the_source() -> None:
     data = crop_of(noise())
     before = data.clone()
     occluded = RandomOcclusion(1.0)(data)

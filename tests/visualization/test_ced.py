@@ -26,7 +26,7 @@ def test_a_curve_is_the_exact_step_function() -> None:
     assert figure.axes[0].get_xlim() == (0, 0.08)
 
 
-def test_the_legend_names_curves_in_order_with_their_figures() -> None:
+def test_the_legend_names_curves_in_order_with_their_metrics() -> None:
     (legend,) = plot_ced({**ERRORS, "_a $b$": torch.tensor([0.5])}, 0.10).legends
     # (0.08 + 0.08 + 0.05 + 0) / 4 / 0.1 and (0.1 + 0.06) / 2 / 0.1
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -55,7 +55,7 @@ def test_long_names_stay_on_the_page_and_differ(folder: str, ending: str) -> Non
         assert texts[0].get_text().startswith("...version_1/checkpoints/best.ckpt, test: refined (graph)  (AUC@")
 
 
-def test_eight_curves_can_be_told_apart_without_colours() -> None:
+def test_eight_curves_are_distinguishable_without_colours() -> None:
     lines = plot_ced({str(number): torch.rand(9) / 10 for number in range(8)}).axes[0].get_lines()
     looks = {(line.get_color(), str(line.get_linestyle())) for line in lines}
     assert len(looks) == 8

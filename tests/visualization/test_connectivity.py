@@ -287,7 +287,7 @@ def test_landmarks_are_found_by_name_and_by_number() -> None:
         ("zzz", r"\(got 'zzz'\). See the scheme's 'names'"),
     ],
 )
-def test_an_unknown_landmark_is_named_with_those_that_are_near(landmark: str | int, expected: str) -> None:
+def test_an_unknown_landmark_lists_similar_names(landmark: str | int, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         draw_connectivity(IMAGE, random_face(68), "ibug68", [landmark])
 

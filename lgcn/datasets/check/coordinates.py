@@ -48,7 +48,7 @@ def check_units(dataset: LandmarkDataset, split: str, sizes: Mapping[str, Size])
 
 
 def check_placeholders(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
-    """Yields landmarks that stand for missing ones, such as several at exactly (0, 0) or (-1, -1).
+    """Yields placeholders of missing landmarks, such as several at exactly (0, 0) or (-1, -1).
 
     These are two or more landmarks of a face with the same integer x = y <= 0, or one if it is far from the others;
     and three or more in any other place that is far from the others.

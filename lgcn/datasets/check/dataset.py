@@ -46,7 +46,7 @@ def check_dataset(
 
     Raises:
         InputError: for an unknown dataset, split or option, or if no split is given and the dataset names none.
-        InputFileError: if there is no folder ``root``, or nothing that a split's name may stand for.
+        InputFileError: if there is no folder ``root``, or a split matches neither a name nor a file.
     """
     build, root, options = DATASETS[name], Path(root).expanduser(), dict(options or {})
     check_options("dataset option", options, build, given=("root", "split", "transform"))
@@ -76,7 +76,7 @@ def _load(
     """The split; None if it cannot be read, with the reasons among the findings.
 
     Raises:
-        InputError: if the name of the split stands for nothing.
+        InputError: if the split matches neither a name nor a file.
     """
     files: list[Path] = []
     try:
@@ -115,7 +115,7 @@ def _check_split(dataset: LandmarkDataset, split: str, num_workers: int, report:
 
 
 def _stands_for_files(build: type[LandmarkDataset], root: Path, split: str) -> bool:
-    """Whether the name of a split is known, or there are files or folders below the root that it may mean."""
+    """Whether a split is known, or its name matches files or folders below the root."""
     parts = [part.strip() for part in split.split(",")]
     if all(part in build.splits for part in parts):
         return True

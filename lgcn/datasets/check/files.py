@@ -15,7 +15,7 @@ def pts_files_of(build: type[LandmarkDataset], root: Path, split: str) -> list[P
     """The files of a split whose annotations are ``.pts`` files; empty for other datasets.
 
     Raises:
-        InputFileError: if the name of the split stands for no folder, or a folder may not be listed.
+        InputFileError: if the split is not a folder, or a folder may not be listed.
     """
     if issubclass(build, IBUG300W):
         folders = [root / place_under(root, folder) for folder in folders_of_split(root, split)]

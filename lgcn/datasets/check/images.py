@@ -160,7 +160,7 @@ def check_copies(checked: CheckedSplit, split: str, notes: list[str]) -> Iterato
 
 
 def check_leaks(one: CheckedSplit, other: CheckedSplit, name: str, split: str) -> Iterator[Finding]:
-    """Yields images of ``other``, called ``split``, that are in ``one``, called ``name``, as well."""
+    """Yields images of ``other``, called ``split``, that are in ``one``, called ``name``, too."""
     on_purpose = one.facts.keys() & other.facts.keys() if _share_files(one.dataset, other.dataset) else set()
     for digest, images in other.same_pixels.items():
         twins = [each for each in one.same_pixels.get(digest, ()) if each not in on_purpose]

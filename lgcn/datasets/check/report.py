@@ -38,7 +38,7 @@ class Finding(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        """The finding in one line, with whatever cannot be printed escaped."""
+        """The finding in one line, unprintable characters escaped."""
         face = "" if self.face is None else f", face {self.face}"
         place = "" if self.file is None else f" {self.file}{face}:"
         return printable(f"{self.split}:{place} {self.message}")

@@ -37,8 +37,8 @@ class Connectivity(nn.Module, ABC):
         normalization: turns scores into weights: ``"softmax"`` over the neighbours (the paper), ``"sigmoid"`` of each
             score, or ``"raw"``, the scores themselves.
         self_loops: whether a node of the complete graph of :meth:`dense` is its own neighbour: ``"none"`` (the
-            paper), ``"scored"`` like any other pair, or with a score of ``"zero"`` (the paper's released code). An
-            edge list contains the self loops that it contains; there ``"zero"`` sets their scores.
+            paper), ``"scored"`` like any other pair, or with a score of ``"zero"`` (the paper's released code). Edge
+            lists keep their self loops; ``"zero"`` sets the scores of these.
         symmetric: average the scores of both directions, :math:`(s_{ij} + s_{ji}) / 2`. The weights are symmetric
             then too, except under a softmax, which divides each row by its own sum.
 
@@ -132,7 +132,7 @@ class Connectivity(nn.Module, ABC):
 
         Args:
             confidence: [B, K], floating point and finite, normally in [0, 1].
-            mask: [B, K], False where a landmark is missing: it is nobody's neighbour and has no neighbours. Values at
+            mask: [B, K], False where a landmark is missing: it is no node's neighbour and has none. Values at
                 a missing landmark are not read.
 
         Returns:
@@ -182,7 +182,7 @@ class Connectivity(nn.Module, ABC):
         loop: Tensor | None = None,
         keep: Tensor | None = None,
     ) -> Tensor:
-        """:meth:`forward` without checks, from what the nodes at both ends of each edge hold.
+        """:meth:`forward` without checks, from the types and confidences at both ends of each edge.
 
         Args:
             id_i: [E], types of the receiving nodes.
@@ -243,13 +243,13 @@ class Connectivity(nn.Module, ABC):
             device: of the buffer that follows from them.
             dtype: of that buffer.
         """
-        # Kept as an attribute: the meta device has no values, and the buffer is computed anew when one leaves it.
+        # Kept as an attribute: the meta device has no values, and the buffer is recomputed when the module leaves it.
         self.forbidden_pairs = pairs
         itself = torch.eye(self.num_landmarks, dtype=torch.bool, device="cpu")
         forbidden = itself if self.self_loops == "none" else torch.zeros_like(itself)
         forbidden = forbidden if pairs is None else forbidden | pairs
         self._all_have_neighbors = not bool(forbidden.all(dim=-1).any())
-        # The lowest number that every floating-point type holds, since averages of infinities are NaN; and no
+        # The lowest number of every floating-point type, since averages of infinities are NaN; not
         # booleans, since PyTorch and Lightning average buffers along with weights.
         lowest = torch.tensor(torch.finfo(torch.bfloat16).min, dtype=torch.float32, device="cpu")
         bias = torch.where(forbidden, lowest, 0.0)
@@ -280,7 +280,7 @@ class Connectivity(nn.Module, ABC):
         return self
 
     def options(self) -> dict[str, Any]:
-        """The options that ``repr`` shows: those that differ from the paper's."""
+        """Options for ``repr``: those that differ from the paper."""
         given = {"normalization": self.normalization, "self_loops": self.self_loops, "symmetric": self.symmetric}
         return {name: value for name, value in given.items() if value not in ("softmax", "none", False)}
 

@@ -40,8 +40,8 @@ class LearnableConnectivity(TableConnectivity):
         norm: ``"batch_norm"`` after the activation of each hidden layer, or None.
         act_last: an activation after the last layers too, and after the edge MLP's also the norm (the paper's
             released code).
-        use_class_embedding: without it scores do not depend on types: an ablation.
-        use_confidence: without it scores do not depend on confidences and are the same for all images: an ablation.
+        use_class_embedding: if False, scores do not depend on types (an ablation).
+        use_confidence: if False, scores do not depend on confidences and are the same for all images (an ablation).
         normalization: ``"softmax"``, ``"sigmoid"`` or ``"raw"``.
         self_loops: see :class:`Connectivity`.
         symmetric: see :class:`Connectivity`.
@@ -152,7 +152,7 @@ class LearnableConnectivity(TableConnectivity):
     def pair_scores(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
         if not self._uses_batch_statistics:
             return super().pair_scores(confidence)
-        # Pairs of a landmark with itself, unless they are scored, are no part of the statistics.
+        # Pairs of a landmark with itself enter the statistics only if they are scored.
         K = self.num_landmarks
         steps = torch.arange(int(self.self_loops != "scored"), K, device=confidence.device)
         i = torch.arange(K, device=confidence.device).repeat_interleave(len(steps))

@@ -18,7 +18,7 @@ _CACHED = 1 << 18
 
 
 class EdgeTable(NamedTuple):
-    """All that scores need of the parameters, except for the edge MLP's hidden layers after the first."""
+    """Parameter-dependent part of the scores, without the edge MLP's hidden layers after the first."""
 
     table: Tensor
     """T [H, K, K]: the output of the edge MLP's first layer for l_ij, including its bias."""
@@ -44,7 +44,7 @@ class TableConnectivity(Connectivity):
 
     @abstractmethod
     def edge_table(self) -> EdgeTable:
-        """The table and what belongs to it."""
+        """The table and its weights."""
 
     def edge_scores(
         self, id_i: Tensor, id_j: Tensor, confidence_i: Tensor, confidence_j: Tensor, keep: Tensor | None = None

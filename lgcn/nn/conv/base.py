@@ -38,7 +38,7 @@ class LGCNConvBase(nn.Module):
         self.connectivity = connectivity
         self.shape_features = shape_features
         source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
-        # Linear layers reset themselves. The given connectivity may be trained already, and stays as it is.
+        # Linear layers reset themselves. The given connectivity may be trained and is not reset.
         self.lin_self = Linear(target, out_channels, bias=bias)
         self.lin_neighbor = Linear(source if source < 0 else source + 2 * shape_features, out_channels, bias=False)
 
@@ -76,7 +76,7 @@ class LGCNConvBase(nn.Module):
 
 
 def check_connectivity(connectivity: object, optional: bool = False) -> None:
-    """Checks that a connectivity is one.
+    """Checks the type of a connectivity.
 
     Raises:
         InputError: naming the argument.
@@ -89,7 +89,7 @@ def check_connectivity(connectivity: object, optional: bool = False) -> None:
 
 
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Clears the rows of x [..., C] where ``mask`` [...] is False; what stands there is not read."""
+    """Clears the rows of x [..., C] where ``mask`` [...] is False; their values are not read."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 

@@ -55,7 +55,7 @@ class DenseConv(nn.Module):
             confidence: [B, K], in [0, 1]; needed without ``edge_weight``.
             edge_weight: [B, K, K] or [K, K], used instead of the connectivity; row i holds the weights of i's
                 neighbours.
-            mask: [B, K], False where a landmark is missing: it is nobody's neighbour, also with given weights, and
+            mask: [B, K], False where a landmark is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing landmark are not read.
             return_connectivity: return ``(out, edge_weight)``.
 

@@ -47,7 +47,7 @@ class DenseFactorAnalysisConv(nn.Module):
     def forward(self, pos: Tensor, variance: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns the posterior means, [B, K, 2].
 
-        Computed, and returned, in the precision of the parameters or a higher one of ``pos``, whatever autocast says.
+        Computed, and returned, in the precision of the parameters or a higher one of ``pos``, also under autocast.
 
         Args:
             pos: [B, K, 2], observed positions, in the frame of the prior.
@@ -57,7 +57,7 @@ class DenseFactorAnalysisConv(nn.Module):
                 are not read and may be NaN.
 
         Raises:
-            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
+            InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and not
                 while compiling).
         """
         with autocast_disabled(pos.device.type):
@@ -67,7 +67,7 @@ class DenseFactorAnalysisConv(nn.Module):
             return posterior_mean(mean, observation, prediction)
 
     def posterior(self, pos: Tensor, variance: Tensor, mask: Tensor | None = None) -> GaussianPosterior:
-        """Returns means, covariances and leave-one-out residuals; arguments and errors as :meth:`forward` has them."""
+        """Returns means, covariances and leave-one-out residuals; arguments and errors as for :meth:`forward`."""
         with autocast_disabled(pos.device.type):
             mean, loadings, uniqueness, observation = self._observe(pos, variance, mask)
             factors = self._infer(loadings, observation)
@@ -77,8 +77,8 @@ class DenseFactorAnalysisConv(nn.Module):
     def edge_weight(self, variance: Tensor, mask: Tensor | None = None) -> Tensor:
         r"""Returns the edges :math:`\mathbf{E} = \mathbf{S} (\mathbf{S} + \mathbf{R})^{-1}`, [B, K, K, 2, 2].
 
-        Row i holds how landmark i answers to a deviation of each landmark j, itself included. They depend on no
-        position. Arguments and errors as :meth:`forward` has them.
+        Row i holds the response of landmark i to a deviation of each landmark j, itself included. Edges do not depend
+        on positions. Arguments and errors as for :meth:`forward`.
         """
         pos = variance.new_zeros(*variance.shape[:2], 2)
         with autocast_disabled(pos.device.type):
@@ -92,7 +92,7 @@ class DenseFactorAnalysisConv(nn.Module):
             return weight + own.permute(0, 3, 4, 1, 2)
 
     def to_sparse(self) -> "FactorAnalysisConv":
-        """The same layer for batches of graphs, with the very same prior."""
+        """The same layer for batches of graphs, with a shared prior."""
         from lgcn.nn.conv.factor_analysis_conv import FactorAnalysisConv  # which imports this file
 
         return FactorAnalysisConv(self.prior)

@@ -33,10 +33,11 @@ class FactorAnalysisConv(MessagePassing):
     where :math:`\mathbf{m}_j` are observed positions with noise :math:`\mathbf{R}_j` (``variance``), and the prior
     :math:`\mathcal{N}(\boldsymbol\mu, \mathbf{S})` gives each landmark type two rows of :math:`\mathbf{U}`. The edges
     :math:`\mathbf{E}_{ij}` are 2 x 2 blocks between all pairs of a graph: they depend on types through
-    :math:`\mathbf{S}` and on the noise of this graph through :math:`\mathbf{R}`. A landmark with little noise stays and
-    is heard, one with much listens, and a missing one is predicted from the rest, exactly as with infinite noise.
+    :math:`\mathbf{S}` and on the noise of this graph through :math:`\mathbf{R}`. A landmark with little noise
+    stays in place and moves the others, one with much noise follows them, and a missing one is predicted from the rest,
+    exactly as with infinite noise.
 
-    No pair is ever formed. With :math:`\mathbf{D}_i = (\mathbf{R}_i + \boldsymbol\Psi_i)^{-1}` and
+    Pairs are never formed. With :math:`\mathbf{D}_i = (\mathbf{R}_i + \boldsymbol\Psi_i)^{-1}` and
     :math:`\mathbf{b}_i = \mathbf{m}_i - \boldsymbol\mu_i`, landmarks send
     :math:`\mathbf{U}_i^\top \mathbf{D}_i [\mathbf{U}_i, \mathbf{b}_i]` to the r factors of their graph, and the
     factors' posterior mean :math:`\mathbf{t} = (\mathbf{I} + \sum_i \mathbf{U}_i^\top \mathbf{D}_i
@@ -46,8 +47,8 @@ class FactorAnalysisConv(MessagePassing):
     .. math::
         \mathbf{y}'_i = \mathbf{m}_i + \mathbf{R}_i \mathbf{D}_i (\mathbf{U}_i \mathbf{t} - \mathbf{b}_i)
 
-    A graph may hold any subset of the types, in any order. Nodes of one type in one graph share its loadings, each with
-    a uniqueness of its own. A graph in which nothing was observed gets the mean of the prior.
+    A graph may hold any subset of the types, in any order. Nodes of one type in one graph share its loadings, but not
+    its uniqueness. A graph in which nothing was observed gets the mean of the prior.
 
     Args:
         prior (FactorAnalysisPrior): The parameters; one prior can serve several layers.
@@ -59,8 +60,8 @@ class FactorAnalysisConv(MessagePassing):
           :math:`(N)`, graph of each node :math:`(N)`
         - **output:** positions :math:`(N, 2)`
 
-    A leading axis of images that share one graph is taken too: positions :math:`(B, N, 2)`, and all variances and masks
-    with it.
+    Images that share one graph can have a leading axis: positions :math:`(B, N, 2)`, and all variances and masks with
+    it.
     """
 
     def __init__(self, prior: FactorAnalysisPrior, **kwargs: Any) -> None:
@@ -84,7 +85,7 @@ class FactorAnalysisConv(MessagePassing):
     ) -> Tensor:
         """Returns the posterior means, [N, 2].
 
-        Computed, and returned, in the precision of the parameters or a higher one of ``pos``, whatever autocast says.
+        Computed, and returned, in the precision of the parameters or a higher one of ``pos``, also under autocast.
 
         Args:
             pos: [N, 2], observed positions, in the frame of the prior.
@@ -97,7 +98,7 @@ class FactorAnalysisConv(MessagePassing):
             batch_size: number of graphs; taken from ``batch`` if None, which compiled code cannot do.
 
         Raises:
-            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
+            InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and not
                 while compiling).
         """
         nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
@@ -114,7 +115,7 @@ class FactorAnalysisConv(MessagePassing):
         mask: Tensor | None = None,
         batch_size: int | None = None,
     ) -> GaussianPosterior:
-        """Returns means, covariances and leave-one-out residuals; arguments and errors as :meth:`forward` has them."""
+        """Returns means, covariances and leave-one-out residuals; arguments and errors as for :meth:`forward`."""
         nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
         with autocast_disabled(pos.device.type):
             prediction = nodes.loadings @ self._infer(nodes)
@@ -132,7 +133,7 @@ class FactorAnalysisConv(MessagePassing):
         r"""Returns the edges :math:`\mathbf{E}_{ij}`, [E, 2, 2], of pairs of nodes.
 
         ``edge_index`` [2, E] has neighbours j in row 0 and receiving nodes i in row 1; a pair of two graphs gets 0.
-        Edges depend on no position. The other arguments and the errors are those of :meth:`forward`.
+        Edges do not depend on positions. The other arguments and the errors are those of :meth:`forward`.
         """
         nowhere = variance.new_zeros(landmark_id.shape[0], 2)
         check_edges("edge_index", edge_index, len(nowhere))
@@ -147,7 +148,7 @@ class FactorAnalysisConv(MessagePassing):
             return weight if batch is None else weight * (batch[i] == batch[j])[:, None, None]
 
     def to_dense(self) -> DenseFactorAnalysisConv:
-        """The same layer for complete graphs [B, K, ...], with the very same prior."""
+        """The same layer for complete graphs [B, K, ...], with a shared prior."""
         return DenseFactorAnalysisConv(self.prior)
 
     def message(self, x_j: Tensor) -> Tensor:
@@ -183,7 +184,7 @@ class FactorAnalysisConv(MessagePassing):
         return _Nodes(mean, loadings, uniqueness, observation, edge_index, (N, batch_size))
 
     def _infer(self, nodes: "_Nodes", with_covariance: bool = True) -> Tensor:
-        """What the factors send back to each node, [..., N, r, 1 + r] or [..., N, r, 1]."""
+        """Messages from the factors to each node, [..., N, r, 1 + r] or [..., N, r, 1]."""
         weighted, known = factor_terms(nodes.loadings, nodes.observation)
         sent = (weighted.mT @ known).flatten(-2)
         # propagate_type: (x: Tensor)

@@ -15,7 +15,7 @@ class FactorAnalysisPrior(nn.Module):
         \mathbf{y} \sim \mathcal{N}(\boldsymbol\mu, \mathbf{S}), \qquad
         \mathbf{S} = \mathbf{U}\mathbf{U}^\top + \mathrm{diag}(\boldsymbol\psi)
 
-    Each type of landmark has a mean, two rows of the loadings :math:`\mathbf{U}` (one an axis; together the embedding
+    Each type of landmark has a mean, two rows of the loadings :math:`\mathbf{U}` (one per axis; together the embedding
     of its class) and two uniquenesses :math:`\psi`, the variances that it shares with no other landmark. See Rubin and
     Thayer, "EM algorithms for ML factor analysis", Psychometrika 1982; with equal uniquenesses it is the probabilistic
     principal component analysis of Tipping and Bishop, 1999.
@@ -40,7 +40,7 @@ class FactorAnalysisPrior(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws loadings anew; means are 0, and variances 1 from the factors, on average, plus a uniqueness of 1."""
+        """Draws new loadings; means are 0, and variances 1 from the factors, on average, plus a uniqueness of 1."""
         nn.init.zeros_(self.mean)
         nn.init.normal_(self.loadings, std=1 / math.sqrt(self.rank))
         nn.init.zeros_(self.log_uniqueness)
@@ -79,8 +79,7 @@ class FactorAnalysisPrior(nn.Module):
             The module itself.
 
         Raises:
-            InputError: if shapes are not finite, or do not vary in ``rank`` directions: too few of them, or too much
-                alike.
+            InputError: if shapes are not finite, or do not vary in ``rank`` directions (too few or too similar shapes).
         """
         check_shape("shapes", shapes, "N K 2", K=self.num_landmarks)
         check_floating("shapes", shapes)
@@ -91,7 +90,7 @@ class FactorAnalysisPrior(nn.Module):
         covariance = (data - mean).mT @ (data - mean) / max(1, len(data) - 1)
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0), vectors.flip(1)
-        # What is left of directions in which nothing varies is rounding, of the coordinates themselves at most.
+        # Directions without variation contain only rounding errors, at most those of the coordinates.
         rounding = len(values) * torch.finfo(shapes.dtype).eps ** 2 * data.square().mean()
         span = int((values > torch.maximum(1e-10 * values[0], rounding)).sum())
         if span < self.rank:

@@ -19,7 +19,7 @@ from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
 
 
 def _without_fusing(register: Callable[..., Any]) -> Callable[..., Any]:
-    """A hook on messages or on their sum needs the messages: registering one disables the fused path."""
+    """Hooks on messages or on their sum disable the fused path, which computes no messages."""
 
     @wraps(register)
     def register_hook(self: MessagePassing, hook: Callable[..., Any]) -> Any:
@@ -96,7 +96,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
                 f"Expected 'aggr' to give as many channels as it takes (got {aggr!r}, which are concatenated). Name "
                 "one, or combine them: aggr_kwargs={'mode': 'sum'}."
             )
-        # PyG fuses a sum over any subclass; this one only with the messages and the flow that it is made for.
+        # PyG would fuse sums in any subclass; this implementation requires its own messages and flow.
         self.fuse = (
             type(self.aggr_module) is SumAggregation
             and type(self).message is LGCNConv.message
@@ -144,7 +144,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
             confidence: [N] or [B, N], in [0, 1]; needed without ``edge_weight``.
             edge_weight: [E] or [B, E], used instead of the connectivity.
-            mask: [N] or [B, N], False where a node is missing: it is nobody's neighbour, also with given weights, and
+            mask: [N] or [B, N], False where a node is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing node are not read. Its edges get weight 0, which ``aggr="add"``
                 cannot distinguish from no edges; a mean still counts them.
             return_connectivity: return ``(out, (edge_index, edge_weight))``.
@@ -228,12 +228,12 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
 
         Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
-        :obj:`False`, an explainer is at work, or a hook on messages or their sum is registered.
+        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered.
         """
         received = weighted_sum(x, alpha, edge_index, dim_size)
         if pos[0] is None or pos[1] is None:
             return received
-        # Differences are taken at the edges, exactly those of eq. 4: no other position can spoil them.
+        # Differences are taken at the edges, exactly those of eq. 4: no other position affects them.
         neighbor, receiver = edge_index
         displacement = (pos[1].index_select(0, receiver) - pos[0].index_select(0, neighbor)).to(alpha.dtype)
         displacement = alpha.unsqueeze(-1) * displacement

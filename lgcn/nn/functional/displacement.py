@@ -11,8 +11,8 @@ def mean_displacement(pos: Tensor, edge_weight: Tensor, complete: bool = False) 
 
     Computed as :math:`\mathbf{p}_i \sum_j e_{ij} - \sum_j e_{ij} \mathbf{p}_j` with positions relative to a centre of
     the image, so that the result is as exact far from the origin as near it. The centre cancels out, hence no gradient
-    flows through it. Landmarks count in it by the weight of their outgoing edges: a position that no edge reads costs
-    no digits. Autocast does not apply.
+    flows through it. Landmarks count in it by the weight of their outgoing edges: positions that no edge reads cause
+    no loss of precision. Autocast does not apply.
 
     Args:
         pos: [B, K, 2].

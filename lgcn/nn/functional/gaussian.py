@@ -18,7 +18,7 @@ from lgcn.checks import InputError, check_finite, check_floating, check_mask, ch
 
 
 class GaussianPosterior(NamedTuple):
-    r"""The distribution of every landmark given all observations, and what each observation adds to the others."""
+    r"""The distribution of every landmark given all observations, and leave-one-out residuals."""
 
     mean: Tensor
     r"""[..., K, 2], expected positions."""
@@ -32,7 +32,7 @@ class GaussianPosterior(NamedTuple):
 
 
 class Observation(NamedTuple):
-    r"""Landmarks as they enter the sums over a graph, :math:`\mathbf{D}_i = (\mathbf{R}_i + \boldsymbol\Psi_i)^{-1}`.
+    r"""Landmarks as summands over a graph, :math:`\mathbf{D}_i = (\mathbf{R}_i + \boldsymbol\Psi_i)^{-1}`.
 
     A missing landmark has the limits of infinite noise, :math:`\mathbf{D}_i = \mathbf{0}` and
     :math:`\mathbf{R}_i \mathbf{D}_i = \mathbf{I}`.
@@ -51,9 +51,9 @@ class Observation(NamedTuple):
 
 
 def check_observations(pos: Tensor, variance: Tensor, mask: Tensor | None) -> Tensor:
-    """Checks what was observed and finds which landmarks are missing: masked, or with an infinite variance.
+    """Checks observations and finds the missing landmarks: masked, or with an infinite variance.
 
-    Values are looked at on the CPU only, not under a transform of ``torch.func``, and nothing is while compiling.
+    Values are checked on the CPU only and not under ``torch.func`` transforms; nothing is checked while compiling.
 
     Args:
         pos: [..., K, 2], anything where missing.
@@ -146,7 +146,7 @@ def observe(pos: Tensor, variance: Tensor, mean: Tensor, uniqueness: Tensor, mis
         missing: [..., K], True where missing.
     """
     here = missing.unsqueeze(-1)
-    # Filled before anything is computed: a NaN would get into gradients even where its result is not used.
+    # Filled first: a NaN would enter gradients even where its result is not used.
     deviation = (pos - mean).masked_fill(here, 0.0)
     noise = as_covariance(variance, pos.dim()).masked_fill(here.unsqueeze(-1), 0.0)
     total = noise + torch.diag_embed(uniqueness)
@@ -159,7 +159,7 @@ def observe(pos: Tensor, variance: Tensor, mean: Tensor, uniqueness: Tensor, mis
 
 
 def factor_terms(loadings: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
-    r"""What landmarks tell the factors, as two sides of a product.
+    r"""Messages from landmarks to factors, as two sides of a product.
 
     Args:
         loadings: [..., K, 2, r].
@@ -167,8 +167,8 @@ def factor_terms(loadings: Tensor, observation: Observation) -> tuple[Tensor, Te
 
     Returns:
         :math:`\mathbf{D}_i \mathbf{U}_i` [..., K, 2, r] and :math:`[\mathbf{U}_i, \mathbf{b}_i]` [..., K, 2, r + 1].
-        The transpose of the first times the second is the message of a landmark; summed over a graph it is what
-        :func:`solve_factors` takes.
+        The transpose of the first times the second is the message of a landmark; summed over a graph, it is the
+        input of :func:`solve_factors`.
     """
     weighted = observation.precision @ loadings
     return weighted, torch.cat([loadings.expand_as(weighted), observation.deviation.unsqueeze(-1)], dim=-1)

@@ -123,7 +123,7 @@ def _gradients(
 
 
 def _sums_let_through(grad: Tensor, table: Tensor, receiving: Tensor, neighbour: Tensor) -> _Sums:
-    """Sums of the part of a gradient [B, K, K] that each unit passes on.
+    """Sums of the share of a gradient [B, K, K] that flows through each unit.
 
     Returns:
         Its sums over images [H, K, K], over neighbours [H, B, K] and over receivers [H, B, K].
@@ -151,7 +151,7 @@ def _sums_let_through(grad: Tensor, table: Tensor, receiving: Tensor, neighbour:
 
 
 def _sums_one_by_one(grad: Tensor, table: Tensor, receiving: Tensor, neighbour: Tensor) -> _Sums:
-    """The same as three expressions, which can be compiled, differentiated and batched.
+    """The same sums as three expressions that can be compiled, differentiated and batched.
 
     They share nothing on purpose: a compiler would store a shared part of size H x B x K x K, and would fuse sums over
     i and over j in the same order into one loop with strided access.

@@ -21,8 +21,8 @@ from lgcn.nn.functional.autocast import autocast_disabled
 def has_sparse_product(x: Tensor, weight: Tensor) -> bool:
     """Whether :func:`weighted_sum` supports these.
 
-    It takes x [N, C] and weights [E], both float32 or both float64, on a CPU with MKL. Compilers and the transforms of
-    torch.func cannot see through it.
+    It takes x [N, C] and weights [E], both float32 or both float64, on a CPU with MKL. Compilers and transforms of
+    torch.func do not support it.
     """
     return (
         not torch.compiler.is_compiling()
@@ -95,7 +95,7 @@ def _matrix(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -
 
 @cache
 def _silence_beta_warning() -> None:
-    """Triggers, once and unseen, the warning that compressed sparse tensors are in beta."""
+    """Triggers and suppresses, once, the warning that compressed sparse tensors are in beta."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), torch.tensor([]), (1, 1))

@@ -19,7 +19,7 @@ from lgcn.typing import Size
 
 NOISE_INPUTS = ("confidence", "features")
 POSE_FACTORS = 4
-POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so much that a larger one gives the same
+POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so large that larger values make no difference
 
 
 class GaussianRefiner(nn.Module):
@@ -32,14 +32,14 @@ class GaussianRefiner(nn.Module):
         (\mathbf{m} - \boldsymbol\mu)\bigr)
 
     T is the similarity of this image that brings its landmarks nearest to the mean shape, each weighted by its
-    precision. Four of the factors of :math:`\mathbf{S}` are the pose, small similarities of the mean shape: what T
-    leaves of it, where landmarks are missing or wrong, is inferred together with the shape, and its uncertainty counts.
+    precision. Four of the factors of :math:`\mathbf{S}` are the pose, small similarities of the mean shape: errors
+    of T, where landmarks are missing or wrong, are inferred together with the shape, and their uncertainty is included.
     The noise :math:`\mathbf{R}_i` depends on the type :math:`l_i`, on the confidence :math:`c_i` through a piecewise
     linear function g, and on :math:`\mathbf{h}_i`: an embedding of the type, the confidence and, where there is a
-    feature map, what it shows at the landmark. See :class:`~lgcn.nn.conv.FactorAnalysisConv` for the rest.
+    feature map, its features at the landmark. See :class:`~lgcn.nn.conv.FactorAnalysisConv` for the rest.
 
     :meth:`fit` sets mean shape, prior, :math:`\rho` and g from statistics in seconds; both MLPs start at 0, so that
-    training continues from there. Fit it before training: parameters that were drawn know nothing of the shape.
+    training continues from there. Fit it before training: random parameters do not describe the shape.
 
     Args:
         num_landmarks: K.
@@ -47,9 +47,9 @@ class GaussianRefiner(nn.Module):
         input_size: (H, W) of the network's input, to whose pixels positions refer.
         rank: number of factors of the shape; the prior has four more, of the pose.
         noise: ``"isotropic"``, ``"diagonal"`` (by axis of the mean shape) or ``"full"``.
-        use_confidence: whether there are confidences; if not, neither noise nor offset depends on them.
-        noise_inputs: what the noise depends on beside the type: ``"confidence"``, ``"features"``, both or none.
-        offset: whether landmarks are moved by d(h) before they are combined. It depends on all that there is.
+        use_confidence: whether noise and offset depend on confidences.
+        noise_inputs: what the noise depends on besides the type: ``"confidence"``, ``"features"``, both or none.
+        offset: whether landmarks are moved by d(h) before they are combined. It depends on all inputs.
         landmark_channels: width of the embedding of a type.
         hidden_channels: widths of the hidden layers of the MLPs for noise and offset; none leaves both out.
         sampling: of the feature map, ``"bilinear"`` or ``"nearest"``.
@@ -119,7 +119,7 @@ class GaussianRefiner(nn.Module):
         return self.conv.prior
 
     def reset_parameters(self) -> None:
-        """Draws all parameters anew; the last layers of the MLPs start at zero."""
+        """Draws new parameters; the last layers of the MLPs start at zero."""
         self.conv.reset_parameters()
         self.noise.reset_parameters()
         if self.landmark_embedding is not None:
@@ -134,12 +134,12 @@ class GaussianRefiner(nn.Module):
     def fit(
         self, shapes: Tensor, predictions: Tensor | None = None, confidences: Tensor | None = None
     ) -> "GaussianRefiner":
-        """Sets mean shape, prior and noise from statistics alone, without gradients; the MLPs stay as they are.
+        """Sets mean shape, prior and noise from statistics alone, without gradients; the MLPs do not change.
 
         Args:
             shapes: [N, K, 2], annotated landmarks, pixels of the input.
-            predictions: [N, K, 2], what is to be refined: landmarks of the same images as a model finds them on images
-                like those that it will see. Without them the noise is a guess, as large as the uniqueness of the prior.
+            predictions: [N, K, 2], predicted landmarks of the same images, with errors like those at inference.
+                Without them the noise is a guess, as large as the uniqueness of the prior.
             confidences: [N, K], of the predictions; needed with them if the refiner uses confidences.
 
         Returns:
@@ -229,8 +229,8 @@ class GaussianRefiner(nn.Module):
             features: [B, C, h, w], the backbone's, or [B, K, C], sampled at the landmarks; None if the refiner was
                 built without.
             pos: [B, K, 2], initial landmarks, pixels of the input.
-            confidence: [B, K], finite, in [0, 1] as a rule; None if the refiner uses none.
-            mask: [B, K], False where a landmark is missing: it is predicted from the others. What stands there is not
+            confidence: [B, K], finite, normally in [0, 1]; None if the refiner uses none.
+            mask: [B, K], False where a landmark is missing: it is predicted from the others. Its values are not
                 read. If fewer than two places are observed, which leaves rotation and scale open, those of the average
                 training image are taken; if none is, its position too.
             return_covariance: return ``(refined, covariance)`` with the covariances [B, K, 2, 2] of the errors of the
@@ -240,7 +240,7 @@ class GaussianRefiner(nn.Module):
             Refined landmarks [B, K, 2], pixels of the input.
 
         Raises:
-            InputError: for shapes, types or values that do not fit (values are looked at on the CPU only, and not
+            InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and not
                 while compiling).
         """
         if return_covariance:
@@ -268,7 +268,7 @@ class GaussianRefiner(nn.Module):
     def align(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
     ) -> tuple[Similarity, Tensor, Tensor]:
-        """What enters the graph layer; arguments as :meth:`forward`.
+        """Inputs of the graph layer; arguments as :meth:`forward`.
 
         Returns:
             The similarity to the frame of the mean shape (from positions that the mean scale divides), the landmarks
@@ -316,7 +316,7 @@ class GaussianRefiner(nn.Module):
     def _heads(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """What the MLPs add to the logarithms of the noise [B, K, ...] and to positions [B, K, 2]."""
+        """Terms that the MLPs add to the logarithms of the noise [B, K, ...] and to positions [B, K, 2]."""
         if self.landmark_embedding is None:
             return None, None
         dtype = self.frame.dtype

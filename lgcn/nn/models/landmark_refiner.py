@@ -30,8 +30,8 @@ class LandmarkRefiner(nn.Module):
         \;\text{ or }\; \mathbf{p} + \mathrm{LGCN}(\mathbf{h}^0)
 
     Eq. 2, then eq. 3-6 in the layers, of "Facial Landmark Detection with Learnable Connectivity Graph Convolutional
-    Network" (L. Q. Nguyen et al., 2022). The terms in brackets are options beyond the paper, without which a node does
-    not know its landmark type. Internally, positions are fractions of the input.
+    Network" (L. Q. Nguyen et al., 2022). The terms in brackets are options beyond the paper; without them, node
+    features do not contain the landmark type. Internally, positions are fractions of the input.
 
     Several steps are the cascade of `"Structured Landmark Detection via Topology-Adapting Deep Graph Learning"
     <https://arxiv.org/abs/2004.08190>`_: each starts from the landmarks of the step before and samples features there.
@@ -41,7 +41,7 @@ class LandmarkRefiner(nn.Module):
         feature_channels: C of the feature map (270 for HRNet-W18).
         input_size: (H, W) of the network's input in pixels, the unit of positions.
         connectivity: computes the edge weights; None is ``LearnableConnectivity(num_landmarks)``, the paper's. Further
-            steps with parameters of their own get reset copies.
+            unshared steps get reset copies.
         visual_channels: widths of the visual MLP's layers; the last is the width of the visual features.
         visual_norm: ``"batch_norm"`` after the activation of the visual MLP's hidden layers, or None.
         visual_act_last: an activation after the visual MLP's last layer too.
@@ -53,7 +53,7 @@ class LandmarkRefiner(nn.Module):
         act: activation between the graph layers, see :class:`LGCN`.
         norm: norm between the graph layers, see :class:`LGCN`.
         dropout: dropout probability between the graph layers.
-        shape_features: whether graph layers use :math:`q_{ij}`; one flag for all, or one a layer.
+        shape_features: whether graph layers use :math:`q_{ij}`; one flag for all layers, or one per layer.
         bias: whether the graph layers have a bias.
         sampling: ``"bilinear"`` or ``"nearest"``.
         landmark_channels: width of a learned embedding :math:`t` of the landmark type; 0 leaves it out.
@@ -134,7 +134,7 @@ class LandmarkRefiner(nn.Module):
         self.lgcn = lgcn(connectivity)
         self.later_visual_mlps = nn.ModuleList(build_mlp(visual_widths, visual_norm) for _ in further)
         self.later_lgcns = nn.ModuleList(lgcn(copy.deepcopy(connectivity)) for _ in further)
-        # The given connectivity may be trained already, and stays as it is; its copies do not.
+        # The given connectivity may be trained and is not reset; its copies are.
         for each in self.later_lgcns:
             cast(DenseLGCN, each).reset_parameters()
         self._clear_last_layers()

@@ -79,7 +79,7 @@ class LGCNBase(nn.Module):
         return for_inference(self)
 
     def _convert(self, other: type[_Stack]) -> _Stack:
-        """The same stack in the other form, with the very same parameters and modules."""
+        """The same stack in the other form, with shared parameters and modules."""
         options: dict[str, Any] = {"act": None, "shape_features": self.shape_features, "bias": self.bias}
         converted = other(self.in_channels, self.channels, self.connectivity, **options)
         converted.act, converted.norms, converted.dropout = self.act, self.norms, self.dropout
@@ -92,7 +92,7 @@ class LGCNBase(nn.Module):
         return cast(Any, self.convs[0]).initialize_lazily(x, x)[0]
 
     def _run_layers(self, x: Tensor, mask: Tensor | None, **shared: Any) -> Tensor:
-        """All layers. Missing nodes are cleared before and after; in between nobody reads them."""
+        """All layers. Missing nodes are cleared before and after; in between they are not read."""
         x = mask_rows(x, mask)
         for layer, conv in enumerate(self.convs):
             if layer:
@@ -117,7 +117,7 @@ class LGCN(LGCNBase):
         norm: Norm between the layers: ``"batch_norm"`` (statistics of the nodes that are present), ``"layer_norm"``
             (of each node), a callable that takes the width, a module (each layer gets a copy) or None.
         dropout: Dropout probability between the layers.
-        shape_features: Whether layers use :math:`\mathbf{q}_{ij}`; one flag for all, or one a layer.
+        shape_features: Whether layers use :math:`\mathbf{q}_{ij}`; one flag for all layers, or one per layer.
         bias: Whether layers have a bias.
 
     Raises:
@@ -127,7 +127,7 @@ class LGCN(LGCNBase):
     conv_type = LGCNConv
 
     def to_dense(self) -> "DenseLGCN":
-        """The same stack on complete graphs, with the very same parameters."""
+        """The same stack on complete graphs, with shared parameters."""
         return self._convert(DenseLGCN)
 
     @overload
@@ -202,7 +202,7 @@ class DenseLGCN(LGCNBase):
     conv_type = DenseLGCNConv
 
     def to_sparse(self) -> LGCN:
-        """The same stack on edge lists, with the very same parameters."""
+        """The same stack on edge lists, with shared parameters."""
         return self._convert(LGCN)
 
     @overload

@@ -218,7 +218,7 @@ def test_a_test_image_among_the_training_images_is_a_leak(tmp_path: Path) -> Non
     assert kind == "leak" and line.endswith(f"as '{FILE}/4.png', with another face")
 
 
-def test_other_faces_of_a_image_are_no_duplicates(tmp_path: Path) -> None:
+def test_other_faces_of_an_image_are_no_duplicates(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
     write_image(tmp_path / IMAGE_FOLDER / "a" / "2.png", 1)
     rows[2] = wflw_row("a/2.png", points(98, 9) * 0.2, rect=(0, 0, 9, 9))
@@ -240,7 +240,7 @@ def test_wrong_numbers_of_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_a_damaged_list_costs_its_split_only(tmp_path: Path) -> None:
+def test_a_damaged_list_affects_only_its_split(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["test"]
     write_list(tmp_path, "test", [rows[0], rows[1].replace("a/4.png", "")])
     assert list(check_dataset("wflw", tmp_path)[1]) == ["train"]
@@ -294,7 +294,7 @@ def test_splits_that_share_folders_are_no_leak(tmp_path: Path) -> None:
     assert kinds and set(kinds) == {"count"}
 
 
-def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+def test_a_custom_folder(tmp_path: Path) -> None:
     pts_tree(tmp_path, "one/two", 2)
     assert not findings("pts", tmp_path)
     write_pts(tmp_path / "one/two/1.pts", points(68, 1).index_fill(0, torch.tensor([3, 4]), torch.nan))
@@ -322,7 +322,7 @@ def test_a_csv_file_and_its_subset_may_share_images(tmp_path: Path) -> None:
     assert kind == "unreadable_annotation" and "'thirty'" in line
 
 
-def test_coco_says_itself_which_landmarks_are_annotated(tmp_path: Path) -> None:
+def test_unlabelled_coco_landmarks_are_not_findings(tmp_path: Path) -> None:
     write_image(tmp_path / "0.png", 0)
     pos = points(17, 0)
     keypoints = [value for k, (x, y) in enumerate(pos.tolist()) for value in ((x, y, 2) if k > 3 else (0, 0, 0))]
@@ -358,7 +358,7 @@ def test_a_split_of_which_no_face_can_be_used(tmp_path: Path) -> None:
     assert [kind for kind, _ in findings("wflw", tmp_path, "test")] == ["count", "no_extent", "no_extent"]
 
 
-def test_odd_names_of_files_stay_in_one_line(tmp_path: Path) -> None:
+def test_special_characters_in_file_names_are_escaped(tmp_path: Path) -> None:
     pts_tree(tmp_path, "faces", 1)
     name = "a\n\udce9.png"
     write_image(tmp_path / "x.png", 1)
@@ -369,7 +369,7 @@ def test_odd_names_of_files_stay_in_one_line(tmp_path: Path) -> None:
     assert findings("pts", tmp_path) == [("alone", "all: a\\x0a\\udce9.png: no 'a\\x0a\\udce9.pts' next to the image")]
 
 
-def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
+def test_the_number_of_workers_does_not_change_the_report(tmp_path: Path) -> None:
     rows = wflw_tree(tmp_path)["train"]
     with_a_truncated_image(tmp_path, rows)
     alone, together = (check_dataset("wflw", tmp_path, num_workers=count)[0] for count in (0, 2))

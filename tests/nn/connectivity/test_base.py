@@ -304,7 +304,7 @@ def test_transforms(connectivity: Connectivity, form: str) -> None:
             assert_close(torch.func.vmap(call)(several), right)
 
 
-def test_an_ensemble_at_once() -> None:
+def test_an_ensemble_with_vmap() -> None:
     members = [randomize(build_connectivity("learnable", K)).double().eval() for _ in range(3)]
     parameters, _ = torch.func.stack_module_state(members)
     confidence, edge_index = confidences(2), complete_edge_index(K)

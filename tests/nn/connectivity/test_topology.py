@@ -36,7 +36,7 @@ def test_nearest_in_the_mean_shape() -> None:
     assert neighbours(joined) == [[1], [0, 2], [1, 3], [2]]
 
 
-def test_itself_if_wanted() -> None:
+def test_self_loops_on_request() -> None:
     assert neighbours(TopologyConnectivity(3, edges=[(0, 1)], self_loops="zero")) == [[0, 1], [0, 1], [2]]
 
 

@@ -73,7 +73,7 @@ def test_transforms(argument: int) -> None:
             torch.testing.assert_close(torch.func.vmap(pair_scores)(*several), right)
 
 
-def test_several_gradients_at_once() -> None:
+def test_batched_gradients() -> None:
     arguments = inputs(3, 2, 4)
     slopes = torch.randn(3, 2, 4, 4, dtype=torch.float64)
     score = pair_scores(*arguments)
@@ -90,7 +90,7 @@ def test_gradients_when_compiled() -> None:
     torch.testing.assert_close(got, expected)
 
 
-def test_what_the_compiler_is_not_shown_keeps_the_rules_of_operators() -> None:
+def test_the_custom_operator_passes_opcheck() -> None:
     torch.library.opcheck(module._written_down, (torch.randn(4, 5).expand(3, 4, 5),))
 
 

@@ -113,7 +113,7 @@ def names_of_graph(tensor: Tensor) -> str:
     return " ".join(names)
 
 
-def test_a_layer_with_messages_of_its_own_sends_them() -> None:
+def test_a_layer_with_custom_messages_sends_them() -> None:
     class Silent(LGCNConv):
         def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:
             return torch.zeros(*x_j.shape[:-1], x_j.shape[-1] + 2).to(x_j)

@@ -156,7 +156,7 @@ def test_connectivity_is_returned(connectivity: str) -> None:
     assert weight.diagonal(dim1=1, dim2=2).eq(0).all()
 
 
-def test_the_given_connectivity_is_used_as_it_is_and_further_steps_have_reset_copies() -> None:
+def test_the_given_connectivity_is_not_reset_and_further_steps_have_reset_copies() -> None:
     trained = randomize(LearnableConnectivity(K, edge_hidden_channels=4))
     state = copy.deepcopy(trained.state_dict())
     refiner = build(connectivity=trained, num_steps=3, share_steps=False)
@@ -177,7 +177,7 @@ def test_batch_equals_loop(output: str) -> None:
     assert_close(refiner(*tensors), torch.cat(loop))
 
 
-def test_a_node_knows_its_type_only_by_the_embedding() -> None:
+def test_node_features_contain_the_type_only_through_the_embedding() -> None:
     """Two landmarks that see the same and weigh the same differ by nothing else: DESIGN section 7."""
     features, pos, confidence = inputs(1)
     features, pos = torch.ones_like(features), torch.ones_like(pos)
@@ -241,7 +241,7 @@ def test_steps_start_where_the_one_before_ended() -> None:
 
 
 @pytest.mark.parametrize("output", ["offset", "absolute"])
-def test_steps_with_parameters_of_their_own(output: str) -> None:
+def test_steps_with_separate_parameters(output: str) -> None:
     features, pos, confidence = inputs()
     refiner = build(output=output, num_steps=3, share_steps=False)
     if output == "offset":

@@ -133,7 +133,7 @@ def test_edge_weights_of_one_image_or_of_all() -> None:
     assert_close(conv(x, pos, edge_weight=adjacency)[0, 0], conv.lin_self(x[0, 0]) + adjacency[0] @ messages)
 
 
-def test_a_position_that_no_edge_reads_costs_no_digits_and_may_be_nan() -> None:
+def test_a_position_that_no_edge_reads_does_not_affect_precision_and_may_be_nan() -> None:
     x, pos, _ = random_landmarks(2, K, C)
     weight = torch.rand(2, K, K)
     weight[:, :, 0] = weight[:, 0] = 0.0
@@ -160,7 +160,7 @@ def test_forward_hooks_of_layers_are_called(convert: Callable[[DenseLGCN], nn.Mo
     assert_close(changed, 2 * out)
 
 
-def test_a_trained_connectivity_stays_as_it_is() -> None:
+def test_a_trained_connectivity_is_not_reset() -> None:
     connectivity = randomize(LearnableConnectivity(K))
     state = {key: value.clone() for key, value in connectivity.state_dict().items()}
     for build_module in (

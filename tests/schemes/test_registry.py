@@ -3,7 +3,7 @@ import torch
 
 from lgcn.checks import InputError
 from lgcn.registry import Registry
-from lgcn.schemes import SCHEMES, LandmarkScheme, catalogue, get_scheme
+from lgcn.schemes import SCHEMES, LandmarkScheme, get_scheme, registry
 
 SIZES = {"ibug68": 68, "wflw98": 98, "cofw29": 29, "aflw19": 19, "lapa106": 106, "coco17": 17}
 
@@ -73,13 +73,13 @@ def test_flip_pairs_agree_with_the_mean_face(shared) -> None:
 
 
 def test_a_user_registers_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "SCHEMES", Registry("scheme"))
+    monkeypatch.setattr(registry, "SCHEMES", Registry("scheme"))
     mine = LandmarkScheme("mine", ("a", "b"))
-    catalogue.SCHEMES.register("mine", mine)
+    registry.SCHEMES.register("mine", mine)
     assert get_scheme("mine") is mine
     assert get_scheme(mine) is mine
     with pytest.raises(InputError, match="taken"):
-        catalogue.SCHEMES.register("mine", mine)
+        registry.SCHEMES.register("mine", mine)
 
 
 def test_an_unknown_scheme_lists_the_known() -> None:

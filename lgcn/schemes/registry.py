@@ -10,11 +10,11 @@ from lgcn.schemes.scheme import LandmarkScheme
 from lgcn.schemes.wflw98 import WFLW98
 
 SCHEMES: Registry[LandmarkScheme] = Registry("scheme")
-"""name -> scheme; a registered scheme is known to configs and checkpoints as well."""
+"""name -> scheme; configs and checkpoints refer to registered schemes."""
 
 
 def get_scheme(scheme: str | LandmarkScheme) -> LandmarkScheme:
-    """Return the scheme of that name; a scheme is returned as it is.
+    """Return the scheme of that name; return a scheme unchanged.
 
     Raises:
         InputError: listing the known names.
