@@ -288,7 +288,8 @@ class Everything(nn.Module):
 def images(count: int) -> tuple[Tensor, ...]:
     faces, generator = draw_faces(count, seed=count), torch.Generator().manual_seed(count)
     mask = torch.rand(count, K, generator=generator) < 0.7
-    return torch.randn(count, C, 16, 20, generator=generator), faces.predictions.float(), faces.confidences.float(), mask
+    features = torch.randn(count, C, 16, 20, generator=generator)
+    return features, faces.predictions.float(), faces.confidences.float(), mask
 
 
 def test_compiled_in_one_graph_for_any_number_of_images() -> None:
