@@ -50,4 +50,4 @@ def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
     try:
         return factory(num_landmarks=num_landmarks, **options)
     except TypeError as error:
-        raise InputError(f"Expected options that suit backbone '{name}' (got {options}: {error}).") from error
+        raise InputError(f"Expected options of backbone '{name}' (got {options}: {error}).") from error

@@ -20,7 +20,7 @@ class LaPa(LandmarkDataset):
 
     ``landmarks/NAME.txt`` holds the number of points and then one ``x y`` per line, for the image
     ``images/NAME.jpg``. Points are read unchanged (0-based; the publication names no origin).
-    Images without points are left out and counted.
+    Images without points are skipped and counted.
 
     Args:
         root: folder that holds ``LaPa``, or that folder itself.

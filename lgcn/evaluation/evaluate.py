@@ -98,7 +98,7 @@ def evaluate(
         thresholds: thresholds of FR and AUC, fractions; those of the protocol if None.
         progress: show a progress bar on stderr if it is a terminal.
         model: name of the model in the result; the class of the detector if None.
-        missed_faces: what :func:`crop_faces` returned.
+        missed_faces: result of :func:`crop_faces`.
         on_corrupt: what to do if an image cannot be read. "stop" raises the :class:`~lgcn.checks.InputFileError` that
             names it; "skip" continues without it, and names it in :attr:`EvaluationResult.unreadable` and the warning.
 

@@ -141,7 +141,7 @@ def wing_loss(
         target: [B, K, 2], in the unit of ``preds``; may be NaN where ``weight`` is 0.
         weight: [B, K], 0 leaves a landmark out. None: all count.
         width: the paper's w, in the unit of ``preds``.
-        epsilon: how curved the logarithm is, in the unit of ``preds``; very small values give gradients of w / epsilon.
+        epsilon: curvature of the logarithm, in the unit of ``preds``; very small values give gradients of w / epsilon.
 
     Returns:
         A scalar, at least float32; 0, with a gradient of 0, where no landmark counts.

@@ -152,9 +152,9 @@ class DetectionLoss(nn.Module):
         """Compute the terms and their weighted sum.
 
         Args:
-            output: what the detector returned.
+            output: output of the detector.
             target_pos: [B, K, 2], input pixels; may be NaN where ``visibility`` is 0.
-            visibility: [B, K], 0 where a landmark is missing. None: all are there.
+            visibility: [B, K], 0 where a landmark is missing. None: none is missing.
             codec: the detector's codec, which draws the target heatmaps.
             input_size: (H, W) of the network input.
 

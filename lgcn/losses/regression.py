@@ -23,7 +23,7 @@ def heatmap_mse_loss(logits: Tensor, target: Tensor, weight: Tensor | None = Non
         target: [B, K, h, w], Gaussians in [0, 1], anywhere.
         weight: [B, K], 0 leaves a landmark out (missing, or outside the crop). None: all count.
         from_logits: whether to apply the sigmoid. A saturated sigmoid has little gradient here, as
-            everywhere where its logarithm is not taken. If false, values are taken as they are, and
+            everywhere where its logarithm is not taken. If false, values are used unchanged, and
             those beyond [0, 1] keep their gradient.
 
     Returns:
@@ -73,10 +73,10 @@ def adaptive_wing_loss(
         weight: [B, K], 0 leaves a landmark out (missing, or outside the crop). None: all count.
         alpha: exponent of the background; more than 2, so that the gradient of no cell jumps at an error of 0.
         omega: height of the logarithm.
-        epsilon: how curved it is, in units of a heatmap's value.
-        theta: error from which the loss is linear, in units of a heatmap's value.
+        epsilon: curvature of the logarithm, in heatmap values.
+        theta: error from which the loss is linear, in heatmap values.
         foreground_weight: the paper's W.
-        from_logits: whether to apply the sigmoid. If false, values are taken as they are (the
+        from_logits: whether to apply the sigmoid. If false, values are used unchanged (the
             authors' networks have a linear output), and those beyond [0, 1] keep their gradient.
 
     Returns:
@@ -87,7 +87,7 @@ def adaptive_wing_loss(
     """
     check_positive(alpha=alpha, omega=omega, epsilon=epsilon, theta=theta)
     if not alpha > 2:
-        raise InputError(f"Expected 'alpha' to be more than 2, by a little (got {alpha}). The paper's is 2.1.")
+        raise InputError(f"Expected 'alpha' to be slightly more than 2 (got {alpha}). The paper's is 2.1.")
     if not foreground_weight >= 0:
         raise InputError(f"Expected 'foreground_weight' to be 0 or more (got {foreground_weight}).")
     values, target, weight = _prepare(logits, target, weight, from_logits)

@@ -40,7 +40,7 @@ def landmark_errors(preds: Tensor, target: Tensor, normalizer: Tensor, visibilit
         image = int(unusable.nonzero()[0])
         raise InputError(
             "Expected 'normalizer' to hold finite distances above 0 "
-            f"(got {float(normalizer[image])} for image {image} of {B}). Is that image's annotation complete?"
+            f"(got {float(normalizer[image])} for image {image} of {B}). Check the annotation of that image."
         )
     precision = torch.promote_types(preds.dtype, torch.float32)
     # Converted before it is moved: some accelerators have no float64.

@@ -237,4 +237,4 @@ def _create(
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"Expected options that the {kind} '{name}' takes (got {options | own}: {error}).") from error
+        raise InputError(f"Expected options of the {kind} '{name}' (got {options | own}: {error}).") from error

@@ -57,7 +57,7 @@ def _problem(box: Tensor, height: int, width: int) -> str | None:
     if not torch.isfinite(box).all():
         return "it is not finite"
     if x0 == y0 == x1 == y1:
-        return "all its numbers are the same; if that stands for no face, leave the box out"
+        return "all its numbers are equal; leave the box out if it marks no face"
     if max(height, width) >= _LEAST_SIDE and box.abs().max() <= _LARGEST_FRACTION:
         return (
             "these are fractions of the image, not pixels; multiply x0 and x1 by its width "

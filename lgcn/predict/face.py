@@ -18,7 +18,7 @@ class Face:
     """
 
     box: Tensor
-    """[4], (x0, y0, x1, y1): where the face was looked for, as given or as the face detector returned it."""
+    """[4], (x0, y0, x1, y1): the box of the face, as given or as detected."""
     landmarks: Tensor
     """[K, 2], refined by the graph."""
     initial: Tensor

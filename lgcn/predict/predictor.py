@@ -230,7 +230,7 @@ class LandmarkPredictor:
             dropped = f" ({len(faces)} candidate{'s' * (len(faces) > 1)} {least})" if faces else ""
             warnings.warn(
                 f"No face was detected in '{image.name}'{dropped}. If there is one, give its box: "
-                "the default face detector knows frontal faces only.",
+                "the default face detector detects frontal faces only.",
                 NoFaceWarning,
                 stacklevel=4,
             )

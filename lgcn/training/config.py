@@ -33,7 +33,7 @@ class AdaptiveWingConfig:
     """Options of :func:`lgcn.losses.adaptive_wing_loss`.
 
     Args:
-        alpha: exponent of the background; a little more than 2.
+        alpha: exponent of the background; slightly more than 2.
         omega: height of the logarithm.
         epsilon: curvature of the logarithm, in heatmap values.
         theta: error from which the loss is linear, in heatmap values.

@@ -184,6 +184,7 @@ class LandmarkModule(LightningModule):
         self._log_errors("test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> LandmarkPredictions:
+        """Return landmarks in pixels of the images."""
         output, _, _ = self._detect(batch)
         to_image = invert_affine(batch.affine.cpu())
         pos, initial, confidence = (each.float().cpu() for each in (output.pos, output.initial, output.confidence))

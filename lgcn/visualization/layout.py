@@ -12,7 +12,7 @@ from matplotlib.textpath import text_to_path
 from lgcn.files import printable
 
 PAGE = 7.2
-"""Inches: the width of a page of two columns, where no text of the figure is scaled down."""
+"""Inches: the width of a page of two columns, at which no text is scaled down."""
 GAP = 0.06
 LINE = 0.2
 """Inches: the height of a line of text."""

@@ -76,7 +76,7 @@ def draw_landmarks(
         if edges and face.connectivity is None:
             raise InputError(
                 "Expected faces with their connectivity, whose strongest edges are to be drawn (got a face without). "
-                "Predict with return_connectivity=True, by a detector that has a graph."
+                "Predict with return_connectivity=True, with a detector that has a graph."
             )
     pixels = as_image_tensor(image)
     factor = _legible_scale(pixels, faces) if upscale is None else upscale

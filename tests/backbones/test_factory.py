@@ -65,7 +65,7 @@ def test_unknown_options_list_the_choices(mine: str) -> None:
 
 
 def test_values_that_do_not_suit(mine: str) -> None:
-    with pytest.raises(InputError, match="options that suit backbone 'mine' .got {'depth': 'two'}"):
+    with pytest.raises(InputError, match="options of backbone 'mine' .got {'depth': 'two'}"):
         create_backbone(mine, 7, depth="two")
 
 

@@ -1,4 +1,4 @@
-"""The data loading benchmark runs with a tiny network, and its figures are consistent."""
+"""The data loading benchmark runs with a tiny network, and its results are consistent."""
 
 import json
 import os

@@ -37,7 +37,7 @@ def make_case(B: int = 50, K: int = 7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def reference(
     preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor, threshold: float
 ) -> dict[str, float]:
-    """The three figures by plain loops in float64."""
+    """The three metrics by plain loops in float64."""
     errors = []
     for pos, truth, distance, seen in zip(preds, target, normalizer, visibility, strict=True):
         each = [np.hypot(*(p - t).double().tolist()) for p, t, v in zip(pos, truth, seen, strict=True) if v]
@@ -65,7 +65,7 @@ def test_streaming_equals_one_shot_equals_plain_loops(threshold: float) -> None:
         "auc": auc_ced(errors, threshold).item(),
     }
     expected = reference(*case, threshold)
-    assert 0 < expected["fr"] < 1  # the case is one where the figures differ
+    assert 0 < expected["fr"] < 1  # the three metrics differ
     assert streamed == pytest.approx(one_shot, abs=1e-6)
     assert streamed == pytest.approx(expected, abs=1e-6)
 
