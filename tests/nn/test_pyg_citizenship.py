@@ -143,7 +143,7 @@ def test_sequential_of_layers_and_of_stacks() -> None:
     assert_close(model(*landmarks), dense(*landmarks).tanh())
 
 
-HOOKS = ("propagate", "message", "aggregate", "edge_update")
+HOOKS = ("propagate", "message", "aggregate")
 
 
 def test_hooks_are_called_in_pygs_order() -> None:
@@ -153,15 +153,16 @@ def test_hooks_are_called_in_pygs_order() -> None:
         before, after = (f"register_{name}_forward_{kind}" for kind in ("pre_hook", "hook"))
         handles.append(getattr(conv, before)(lambda module, inputs, name=name: called.append(f"{name}?")))
         handles.append(getattr(conv, after)(lambda module, inputs, out, name=name: called.append(name)))
+    handles.append(conv.connectivity.register_forward_hook(lambda module, inputs, out: called.append("connectivity")))
     handles.append(conv.register_forward_pre_hook(lambda module, inputs: called.append("forward?")))
     handles.append(conv.register_forward_hook(lambda module, inputs, out: called.append("forward")))
     assert_close(run(conv, graph), plain)
-    edges, messages = ["edge_update?", "edge_update"], ["message?", "message", "aggregate?", "aggregate"]
-    assert called == ["forward?", *edges, "propagate?", *messages, "propagate", "forward"]
+    messages = ["message?", "message", "aggregate?", "aggregate"]
+    assert called == ["forward?", "connectivity", "propagate?", *messages, "propagate", "forward"]
     for handle in handles:
         handle.remove()
     run(conv, graph)
-    assert len(called) == 10
+    assert len(called) == 9
 
 
 def test_hooks_may_change_messages_and_weights() -> None:
@@ -174,7 +175,7 @@ def test_hooks_may_change_messages_and_weights() -> None:
     doubled = run(conv, graph)
     handle.remove()
     assert_close(doubled - alone, 2 * (run(conv, graph) - alone))
-    handle = conv.register_edge_update_forward_hook(lambda module, inputs, weight: 0 * weight)
+    handle = conv.connectivity.register_forward_hook(lambda module, inputs, weight: 0 * weight)
     assert_close(run(conv, graph), alone)
     handle.remove()
     conv.register_forward_hook(lambda module, inputs, out: out + 1)
@@ -189,7 +190,7 @@ def test_summary_of_pyg() -> None:
     table = summary(conv, graph.x, graph.edge_index, graph.pos, graph.landmark_id, graph.confidence)
     assert "LGCNConv" in table and "[9, 4]" in table and f"{count:,}" in table
     table = summary(DenseLGCN(C, [4, 2], LearnableConnectivity(K)), *random_landmarks(2, K, C))
-    assert "DenseLGCNConv" in table and "[2, 5, 4]" in table
+    assert "DenseLayer" in table and "[2, 5, 4]" in table
     table = summary(
         LGCN(C, [4, 2], LearnableConnectivity(K)),
         graph.x,

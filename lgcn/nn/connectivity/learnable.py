@@ -1,7 +1,6 @@
 """The paper's connectivity: weights from landmark types and heatmap confidences, computed for each image."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,8 +68,12 @@ class LearnableConnectivity(TableConnectivity):
             raise InputError(
                 "Expected 'use_class_embedding' or 'use_confidence' (got neither). Use UniformConnectivity instead."
             )
+        self.class_hidden_channels = class_hidden_channels
+        self.class_channels = class_channels
+        self.edge_hidden_channels = edge_hidden_channels
         self.norm = norm
         self.act_last = act_last
+        self.use_class_embedding = use_class_embedding
         self.use_confidence = use_confidence
         self.class_mlp: MLP | None = None
         if use_class_embedding:
@@ -177,10 +180,3 @@ class LearnableConnectivity(TableConnectivity):
         hidden = of_receiver[id_i] + (of_neighbor + first.bias)[id_j]
         embedding = run_hidden_layers(self.class_mlp, hidden, keep)
         return self.class_mlp.act(embedding) if self.act_last else embedding
-
-    def options(self) -> dict[str, Any]:
-        given = {"norm": self.norm, "act_last": self.act_last}
-        options: dict[str, Any] = {name: value for name, value in given.items() if value}
-        switches = {"use_class_embedding": self.class_mlp is not None, "use_confidence": self.use_confidence}
-        options |= {name: value for name, value in switches.items() if not value}
-        return {**options, **super().options()}

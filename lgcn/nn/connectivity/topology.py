@@ -1,7 +1,6 @@
 """A hand-made graph: along contours, between nearest landmarks, or edge by edge."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,8 +79,8 @@ class TopologyConnectivity(UniformConnectivity):
             1, distance.topk(count, largest=False).indices, True
         )
 
-    def options(self) -> dict[str, Any]:
-        return {"num_pairs": self.num_pairs, **super().options()}
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, num_pairs={self.num_pairs})"
 
 
 def _pair(edge: Sequence[int]) -> tuple[int, int]:

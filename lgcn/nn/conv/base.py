@@ -1,22 +1,12 @@
 """Common base of the edge-list and the dense layer: parameters, reset and repr."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
 from lgcn.checks import InputError
 from lgcn.nn.connectivity import Connectivity
-
-
-class SharedEdges(NamedTuple):
-    """Edge weights that a stack has computed and checked once for all of its layers."""
-
-    weight: Tensor
-    """[E], [B, E] or [B, K, K]."""
-    displacement: Tensor | None = None
-    """[B, K, 2], of :func:`lgcn.nn.functional.displacement.mean_displacement`; dense layers only."""
 
 
 class LGCNConvBase(nn.Module):
@@ -26,9 +16,9 @@ class LGCNConvBase(nn.Module):
         self,
         in_channels: int | tuple[int, int],
         out_channels: int,
-        connectivity: Connectivity | None,
-        shape_features: bool,
-        bias: bool,
+        connectivity: Connectivity | None = None,
+        shape_features: bool = True,
+        bias: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,15 +54,12 @@ class LGCNConvBase(nn.Module):
         return weight[:, :split], weight[:, split:]
 
     def __repr__(self) -> str:
-        options = {
-            "connectivity": self.connectivity,
-            "shape_features": self.shape_features,
-            "bias": self.lin_self.bias is not None,
-            "aggr": getattr(self, "aggr", "add"),
-        }
-        hidden = {"bias": True, "aggr": "add"}
-        shown = (f"{name}={value}" for name, value in options.items() if name not in hidden or value != hidden[name])
-        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {', '.join(shown)})"
+        options = f"connectivity={self.connectivity}, shape_features={self.shape_features}"
+        if self.lin_self.bias is None:
+            options += ", bias=False"
+        if getattr(self, "aggr", "add") != "add":
+            options += f", aggr={self.aggr}"
+        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {options})"
 
 
 def check_connectivity(connectivity: object, optional: bool = False) -> None:
@@ -91,8 +78,3 @@ def check_connectivity(connectivity: object, optional: bool = False) -> None:
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
     """Clears the rows of x [..., C] where ``mask`` [...] is False; their values are not read."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
-
-
-def mask_weights(weight: Tensor, keep_one: Tensor, keep_other: Tensor) -> Tensor:
-    """Clears edge weights [...] of which one end is missing; the weights there are not read."""
-    return torch.where(keep_one & keep_other, weight, 0.0)

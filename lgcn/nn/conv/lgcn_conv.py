@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch_geometric.utils import is_sparse, to_edge_index
 
 from lgcn.checks import InputError, check_edges, check_ids, check_images, check_mask, check_shape
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.conv.base import LGCNConvBase, SharedEdges, mask_rows, mask_weights
+from lgcn.nn.conv.base import LGCNConvBase, mask_rows
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
 
 
@@ -114,22 +114,14 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         MessagePassing.reset_parameters(self)
         super().reset_parameters()
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
     def forward(
-        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-
-    def forward(  # type: ignore[misc]
         self,
         x: Tensor | PairTensor,
         edge_index: Tensor | SparseTensor,
         pos: Tensor | PairTensor | None = None,
         landmark_id: Tensor | None = None,
         confidence: Tensor | None = None,
-        edge_weight: Tensor | SharedEdges | None = None,
+        edge_weight: Tensor | None = None,
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -153,68 +145,54 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and nothing
                 is checked while compiling).
         """
-        if isinstance(edge_weight, SharedEdges):
-            assert isinstance(x, Tensor)
-            assert pos is None or isinstance(pos, Tensor)
-            self.initialize_lazily(x, x)
-            pos = pos if self.shape_features else None
-            return self.convolve((x, x), edge_index, (pos, pos), edge_weight.weight)
         source, target = _pair("x", x)
-        nodes = (source.shape[-2], target.shape[-2])
         for each, channels in zip((source, target), self.initialize_lazily(source, target), strict=True):
             check_shape("x", each, "... N C", C=channels)
+        images, size = target.shape[:-2], (source.shape[-2], target.shape[-2])
         positions: PairOptTensor = (None, None)
         if self.shape_features:
             if pos is None:
                 raise InputError("Expected 'pos' [N, 2] for shape features (got None). Or set shape_features=False.")
             positions = _pair("pos", pos)
-            for each, count in zip(positions, nodes, strict=True):
+            for each, count in zip(positions, size, strict=True):
                 check_shape("pos", each, "... N 2", N=count)
-                check_images(target.shape[:-2], pos=(each, 2))
+                check_images(images, pos=(each, 2))
         edges = as_edge_list(edge_index)
+        check_edges("edge_index", edges, max(size))
         if self.flow != "source_to_target" and is_sparse(edge_index):
             raise InputError("Expected 'edge_index' [2, E] with flow='target_to_source' (got a sparse matrix).")
-        check_edges("edge_index", edges, max(nodes))
         if isinstance(x, tuple):
             if mask is not None or edge_weight is None or self.flow != "source_to_target":
                 raise InputError(
                     "Expected 'edge_weight' [E], no 'mask' and flow='source_to_target' with a pair 'x' of source and "
                     "target nodes."
                 )
-            check_ids("edge_index", edges[0], nodes[0])
-            check_ids("edge_index", edges[1], nodes[1])
-        elif mask is not None:
-            check_mask("mask", mask, "... N", N=nodes[0])
-            check_images(x.shape[:-2], mask=(mask, 1))
-            source = target = mask_rows(x, mask)
-            if isinstance(positions[0], Tensor):
-                positions = (mask_rows(positions[0], mask),) * 2
+            check_ids("edge_index", edges[0], size[0])
+            check_ids("edge_index", edges[1], size[1])
+        if mask is not None:
+            check_mask("mask", mask, "... N", N=size[0])
+            check_images(images, mask=(mask, 1))
+            source = target = mask_rows(source, mask)
+            positions = tuple(None if each is None else mask_rows(each, mask) for each in positions)
         if edge_weight is None:
-            images = target.shape[:-2]
-            weight = self._compute_weights(edges, landmark_id, confidence, mask, nodes[0], images)
-        else:
-            check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
-            check_images(target.shape[:-2], edge_weight=(edge_weight, 1))
-            weight = (
-                edge_weight if mask is None else mask_weights(edge_weight, mask[..., edges[0]], mask[..., edges[1]])
-            )
-        out = mask_rows(self.convolve((source, target), edges, positions, weight), mask)
-        return (out, (edge_index, weight)) if return_connectivity else out
+            directed = edges if self.flow == "source_to_target" else edges.flip(0)
+            edge_weight = compute_weights(self.connectivity, target, directed, landmark_id, confidence, mask)
+        check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
+        check_images(images, edge_weight=(edge_weight, 1))
+        weight = mask_edges(edge_weight, edges, mask)
 
-    def convolve(self, x: PairTensor, edge_index: Tensor, pos: PairOptTensor, edge_weight: Tensor) -> Tensor:
-        """:meth:`forward` without checks, from features and positions of source and target nodes."""
-        source, target = x
         of_features, of_displacement = self.neighbor_weights
-        sent, size = source @ of_features.t(), (source.shape[-2], target.shape[-2])
-        if self.fuse and not self.explain and has_sparse_product(sent, edge_weight):
-            received = self.message_and_aggregate(edge_index, sent, edge_weight, pos, size[1])
+        sent = source @ of_features.t()
+        if self.fuse and not self.explain and has_sparse_product(sent, weight):
+            received = self.message_and_aggregate(edges, sent, weight, positions, size[1])
         else:
             # propagate_type: (x: Tensor, alpha: Tensor, pos: PairOptTensor)
-            received = self.propagate(edge_index, x=sent, alpha=edge_weight, pos=pos, size=size)  # type: ignore[operator]
+            received = self.propagate(edges, x=sent, alpha=weight, pos=positions, size=size)  # type: ignore[operator]
         if self.shape_features:
             displacement = received[..., self.out_channels :] @ of_displacement.t()
             received = received[..., : self.out_channels] + displacement
-        return self.lin_self(target) + received
+        out = mask_rows(self.lin_self(target) + received, mask)
+        return (out, (edge_index, weight)) if return_connectivity else out
 
     # The name alpha lets PyG's AttentionExplainer find the weights.
     def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:
@@ -239,59 +217,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         displacement = alpha.unsqueeze(-1) * displacement
         total = displacement.new_zeros(dim_size, 2).index_add(0, receiver, displacement)
         return torch.cat([received, total], dim=-1)
-
-    def _compute_weights(
-        self,
-        edge_index: Tensor,
-        landmark_id: Tensor | None,
-        confidence: Tensor | None,
-        mask: Tensor | None,
-        num_nodes: int,
-        images: torch.Size,
-    ) -> Tensor:
-        if self.connectivity is None:
-            raise InputError("Expected 'edge_weight' [E] for a layer without a connectivity (got None).")
-        if landmark_id is None or confidence is None:
-            raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
-        check_shape("landmark_id", landmark_id, "N", N=num_nodes)
-        check_shape("confidence", confidence, "... N", N=num_nodes)
-        check_images(images, confidence=(confidence, 1))
-        landmark_id, confidence = self.connectivity.check_nodes(landmark_id, confidence, mask)
-        node = torch.arange(num_nodes, device=landmark_id.device)
-        # edge_updater_type: (landmark_id: Tensor, confidence: Tensor, node: Tensor, mask: OptTensor)
-        return self.edge_updater(  # type: ignore[operator]
-            edge_index,
-            landmark_id=landmark_id.unsqueeze(-1),
-            confidence=confidence.unsqueeze(-1),
-            node=node.unsqueeze(-1),
-            mask=None if mask is None else mask.unsqueeze(-1),
-        )
-
-    def edge_update(
-        self,
-        landmark_id_i: Tensor,
-        landmark_id_j: Tensor,
-        confidence_i: Tensor,
-        confidence_j: Tensor,
-        node_i: Tensor,
-        node_j: Tensor,
-        mask_i: OptTensor,
-        mask_j: OptTensor,
-        index: Tensor,
-        dim_size: int,
-    ) -> Tensor:
-        assert self.connectivity is not None
-        weight = self.connectivity.edge_weights(
-            landmark_id_i.squeeze(-1),
-            landmark_id_j.squeeze(-1),
-            confidence_i.squeeze(-1),
-            confidence_j.squeeze(-1),
-            index,
-            dim_size,
-            loop=(node_i == node_j).squeeze(-1) if self.connectivity.self_loops == "zero" else None,
-            keep=None if mask_i is None or mask_j is None else (mask_i & mask_j).squeeze(-1),
-        )
-        return weight.expand(*confidence_i.shape[:-2], -1)
 
     def for_inference(self) -> nn.Module:
         """A copy for inference, see :meth:`Connectivity.for_inference <lgcn.nn.Connectivity.for_inference>`."""
@@ -320,6 +245,34 @@ def as_edge_list(edge_index: Tensor | SparseTensor) -> Tensor:
         raise InputError("Expected 'edge_index' to be coalesced (got a sparse matrix that is not). Use .coalesce().")
     # A transposed matrix has the receiving nodes in its rows.
     return to_edge_index(edge_index)[0].flip(0)
+
+
+def compute_weights(
+    connectivity: Connectivity | None,
+    x: Tensor,
+    edge_index: Tensor,
+    landmark_id: Tensor | None,
+    confidence: Tensor | None,
+    mask: Tensor | None,
+) -> Tensor:
+    """Edge weights by a connectivity, for nodes with features x [..., N, C].
+
+    Raises:
+        InputError: naming the argument that is missing or does not fit.
+    """
+    if connectivity is None:
+        raise InputError("Expected 'edge_weight' [E] for a layer without a connectivity (got None).")
+    if landmark_id is None or confidence is None:
+        raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
+    check_shape("landmark_id", landmark_id, "N", N=x.shape[-2])
+    check_shape("confidence", confidence, "... N", N=x.shape[-2])
+    check_images(x.shape[:-2], confidence=(confidence, 1))
+    return connectivity(landmark_id, confidence, edge_index, mask)
+
+
+def mask_edges(weight: Tensor, edge_index: Tensor, mask: Tensor | None) -> Tensor:
+    """Clears the weights [..., E] of edges of which one end is missing; what stands there is not read."""
+    return weight if mask is None else torch.where(mask[..., edge_index].all(dim=-2), weight, 0.0)
 
 
 def _pair(name: str, given: Tensor | PairTensor) -> PairTensor:

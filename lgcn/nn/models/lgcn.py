@@ -2,20 +2,19 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 from torch_geometric.nn import norm as pyg_norm
 from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
 from torch_geometric.typing import SparseTensor
 
-from lgcn.checks import InputError, check_edges, check_images, check_mask, check_shape, check_tensor
+from lgcn.checks import InputError, check_shape
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.conv.base import SharedEdges, check_connectivity, mask_rows, mask_weights
-from lgcn.nn.conv.dense_base import check_dense_inputs, dense_weights
-from lgcn.nn.conv.dense_lgcn_conv import DenseLGCNConv
-from lgcn.nn.conv.lgcn_conv import LGCNConv, as_edge_list
-from lgcn.nn.functional.displacement import mean_displacement
+from lgcn.nn.conv.base import check_connectivity
+from lgcn.nn.conv.dense_base import DenseGraphModule
+from lgcn.nn.conv.dense_lgcn_conv import DenseLayer
+from lgcn.nn.conv.lgcn_conv import LGCNConv, as_edge_list, compute_weights, mask_edges
 from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
 
 Activation = str | Callable[[Tensor], Tensor] | None
@@ -26,7 +25,7 @@ _Stack = TypeVar("_Stack", bound="LGCNBase")
 class LGCNBase(nn.Module):
     """Layers, norms and activation of both stacks; a subclass defines the layer and ``forward``."""
 
-    conv_type: type[LGCNConv] | type[DenseLGCNConv]
+    conv_type: type[LGCNConv] | type[DenseLayer]
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class LGCNBase(nn.Module):
         return for_inference(self)
 
     def _convert(self, other: type[_Stack]) -> _Stack:
-        """The same stack in the other form, with shared parameters and modules."""
+        """The same stack in the other form, with the very same parameters and modules."""
         options: dict[str, Any] = {"act": None, "shape_features": self.shape_features, "bias": self.bias}
         converted = other(self.in_channels, self.channels, self.connectivity, **options)
         converted.act, converted.norms, converted.dropout = self.act, self.norms, self.dropout
@@ -87,20 +86,15 @@ class LGCNBase(nn.Module):
             theirs.lin_self, theirs.lin_neighbor = mine.lin_self, mine.lin_neighbor
         return converted.train(self.training)
 
-    def _input_channels(self, x: Tensor) -> int:
-        check_tensor("x", x)
-        return cast(Any, self.convs[0]).initialize_lazily(x, x)[0]
-
-    def _run_layers(self, x: Tensor, mask: Tensor | None, **shared: Any) -> Tensor:
-        """All layers. Missing nodes are cleared before and after; in between they are not read."""
-        x = mask_rows(x, mask)
+    def _run_layers(self, x: Tensor, mask: Tensor | None, /, *shared: Any, **options: Any) -> Tensor:
+        """All layers with what they share. The output at missing nodes is arbitrary, and in between nobody reads it."""
         for layer, conv in enumerate(self.convs):
             if layer:
                 norm = self.norms[layer - 1]
                 x = norm(x, mask) if isinstance(norm, MaskedBatchNorm) else norm(x)
                 x = self.dropout(self.act(x))
-            x = conv(x, **shared)
-        return mask_rows(x, mask)
+            x = conv(x, *shared, **options)
+        return x
 
 
 class LGCN(LGCNBase):
@@ -117,7 +111,7 @@ class LGCN(LGCNBase):
         norm: Norm between the layers: ``"batch_norm"`` (statistics of the nodes that are present), ``"layer_norm"``
             (of each node), a callable that takes the width, a module (each layer gets a copy) or None.
         dropout: Dropout probability between the layers.
-        shape_features: Whether layers use :math:`\mathbf{q}_{ij}`; one flag for all layers, or one per layer.
+        shape_features: Whether layers use :math:`\mathbf{q}_{ij}`; one flag for all, or one a layer.
         bias: Whether layers have a bias.
 
     Raises:
@@ -127,18 +121,10 @@ class LGCN(LGCNBase):
     conv_type = LGCNConv
 
     def to_dense(self) -> "DenseLGCN":
-        """The same stack on complete graphs, with shared parameters."""
+        """The same stack on complete graphs, with the very same parameters."""
         return self._convert(DenseLGCN)
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
     def forward(
-        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-
-    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         edge_index: Tensor | SparseTensor,
@@ -167,82 +153,29 @@ class LGCN(LGCNBase):
             InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and nothing
                 is checked while compiling).
         """
+        # The layers check the rest.
+        check_shape("x", x, "... N C")
         edges = as_edge_list(edge_index)
-        check_shape("x", x, "... N C", C=self._input_channels(x))
-        images, nodes = x.shape[:-2], x.shape[-2]
-        check_edges("edge_index", edges, nodes)
-        if any(self.shape_features) and pos is None:
-            raise InputError("Expected 'pos' [N, 2] for shape features (got None). Or set shape_features=False.")
-        if pos is not None:
-            check_shape("pos", pos, "... N 2", N=nodes)
-        if mask is not None:
-            check_mask("mask", mask, "... N", N=nodes)
-        check_images(images, pos=(pos, 2), mask=(mask, 1))
-        if edge_weight is not None:
-            check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
-            check_images(images, edge_weight=(edge_weight, 1))
-            weight = (
-                edge_weight if mask is None else mask_weights(edge_weight, mask[..., edges[0]], mask[..., edges[1]])
-            )
-        else:
-            if landmark_id is None or confidence is None:
-                raise InputError("Expected 'landmark_id' [N] and 'confidence' [N], or 'edge_weight' [E] (got None).")
-            check_shape("landmark_id", landmark_id, "N", N=nodes)
-            check_shape("confidence", confidence, "... N", N=nodes)
-            check_images(images, confidence=(confidence, 1))
-            weight = self.connectivity(landmark_id, confidence, edges, mask)
-        pos = None if pos is None else mask_rows(pos, mask)
-        out = self._run_layers(x, mask, edge_index=edges, pos=pos, edge_weight=SharedEdges(weight))
-        return (out, (edge_index, weight)) if return_connectivity else out
+        if edge_weight is None:
+            edge_weight = compute_weights(self.connectivity, x, edges, landmark_id, confidence, mask)
+        out = self._run_layers(x, mask, edges, pos, edge_weight=edge_weight, mask=mask)
+        return (out, (edge_index, mask_edges(edge_weight, edges, mask))) if return_connectivity else out
 
 
-class DenseLGCN(LGCNBase):
+class DenseLGCN(LGCNBase, DenseGraphModule):
     """The stack of :class:`LGCN` on complete graphs, with the same arguments, parameters and results."""
 
-    conv_type = DenseLGCNConv
+    conv_type = DenseLayer
 
     def to_sparse(self) -> LGCN:
-        """The same stack on edge lists, with shared parameters."""
+        """The same stack on edge lists, with the very same parameters."""
         return self._convert(LGCN)
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
+    def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
+        return cast(DenseLayer, self.convs[0]).initialize_lazily(source, target)
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
-
-    def forward(  # type: ignore[misc]
-        self,
-        x: Tensor,
-        pos: Tensor | None = None,
-        confidence: Tensor | None = None,
-        edge_weight: Tensor | None = None,
-        mask: Tensor | None = None,
-        return_connectivity: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Runs the forward pass.
-
-        Args:
-            x: [B, K, C], node k of type k.
-            pos: [B, K, 2], the initial positions, used by every layer with shape features.
-            confidence: [B, K], finite, normally in [0, 1]; needed without ``edge_weight``.
-            edge_weight: [B, K, K] or [K, K], used instead of the connectivity; row i receives.
-            mask: [B, K], False where a landmark is missing: the others are as if it did not exist, and its output is
-                0. Values at a missing landmark are not read.
-            return_connectivity: return ``(out, edge_weight)`` with edge weights [B, K, K].
-
-        Raises:
-            InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and nothing
-                is checked while compiling).
-        """
-        check_shape("x", x, "B K C", C=self._input_channels(x))
-        check_dense_inputs(x, pos, mask, any(self.shape_features))
-        weight, complete = dense_weights(self.connectivity, x, confidence, edge_weight, mask)
-        displacement = None
-        if any(self.shape_features) and pos is not None:
-            displacement = mean_displacement(mask_rows(pos, mask), weight, complete)
-        out = self._run_layers(x, mask, edge_weight=SharedEdges(weight, displacement))
-        return (out, weight) if return_connectivity else out
+    def convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None, mask: Tensor | None) -> Tensor:
+        return self._run_layers(x, mask, edge_weight, displacement)
 
 
 def _resolve_activation(act: Activation) -> Any:

@@ -242,7 +242,6 @@ def test_pygs_templates_are_generated() -> None:
     conv = build()
     conv._set_jittable_templates(raise_on_error=True)
     assert type(conv).propagate.__module__.startswith(LGCNConv.__module__)
-    assert type(conv).edge_updater.__module__.startswith(LGCNConv.__module__)
 
 
 def test_aggregations_that_cannot_be_used() -> None:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lgcn.graph import complete_edge_index
 from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from lgcn.nn.conv.base import mask_rows
+from lgcn.nn.functional.displacement import mean_displacement
 from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
 from tests.nn.inputs import CONNECTIVITIES, assert_close, build_connectivity, random_landmarks, randomize
 
@@ -52,8 +54,8 @@ def test_sizes_and_repr() -> None:
         "shape_features=True, bias=False)",
     ):
         assert part in text
-    assert "DenseLGCNConv(64, 16, connectivity=None, shape_features=True, bias=False)" in repr(lgcn.to_dense())
-    assert "DenseConvForInference(64, 16, shape_features=True)" in repr(lgcn.to_dense().for_inference())
+    assert "DenseLayer(64, 16, connectivity=None, shape_features=True, bias=False)" in repr(lgcn.to_dense())
+    assert "FusedLayer(64, 16, shape_features=True)" in repr(lgcn.to_dense().for_inference())
     inside = build_connectivity("adjacency", K, normalization="raw", symmetric=True)
     options = "connectivity=AdjacencyConnectivity(6, normalization='raw', symmetric=True), shape_features=False"
     assert repr(LGCNConv(C, 2, inside, False)) == f"LGCNConv(5, 2, {options})"
@@ -67,7 +69,7 @@ def test_activations_by_name_callable_or_module(act: Any) -> None:
     weight = lgcn.connectivity.dense(confidence)
     expected = x
     for layer, conv in enumerate(lgcn.convs):
-        expected = conv(expected if layer == 0 else expected.tanh(), pos, edge_weight=weight)
+        expected = conv(expected if layer == 0 else expected.tanh(), weight, mean_displacement(pos, weight))
     assert_close(lgcn(x, pos, confidence), expected)
     assert_close(lgcn.for_inference()(x, pos, confidence), expected)
 
@@ -84,10 +86,11 @@ def test_norms_by_name_or_callable(norm: Any) -> None:
     x, pos, confidence = random_landmarks(2, K, C, torch.float64)
     lgcn = build(norm=norm)
     weight = lgcn.connectivity.dense(confidence)
-    expected = lgcn.convs[0](x, pos, edge_weight=weight)
+    displacement = mean_displacement(pos, weight)
+    expected = lgcn.convs[0](x, weight, displacement)
     for conv, each in zip(lgcn.convs[1:], lgcn.norms, strict=True):
         normal = nn.functional.layer_norm(expected, expected.shape[-1:], each.weight, each.bias)
-        expected = conv(normal.relu(), pos, edge_weight=weight)
+        expected = conv(normal.relu(), weight, displacement)
     assert_close(lgcn(x, pos, confidence), expected)
     assert_close(run_sparse(lgcn.to_sparse(), x, pos, confidence), expected)
 
@@ -104,7 +107,8 @@ def test_batch_norm_is_of_the_nodes_that_are_present(name: str) -> None:
     lgcn, mask = build(norm=name), torch.rand(3, K) < 0.7
     assert all(isinstance(each, MaskedBatchNorm) for each in lgcn.norms)
     lgcn.norms[0].momentum = 1.0
-    hidden = lgcn.convs[0](x, pos, confidence, lgcn.connectivity.dense(confidence, mask), mask)[mask]
+    weight = lgcn.connectivity.dense(confidence, mask)
+    hidden = lgcn.convs[0](mask_rows(x, mask), weight, mean_displacement(mask_rows(pos, mask), weight))[mask]
     lgcn(x, pos, confidence, mask=mask)
     assert_close(lgcn.norms[0].running_mean, hidden.mean(dim=0))
     assert_close(lgcn.norms[0].running_var, hidden.var(dim=0))
