@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -386,3 +387,126 @@ def test_a_folder_that_may_not_be_listed_is_an_error(
         list_images(tmp_path if recursive else tmp_path / "locked", recursive=recursive)
     with pytest.raises(InputFileError, match=r"nowhere' \(got: No such file"):
         list_images(tmp_path / "nowhere", recursive=recursive)
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("bits", [10, 16])
+def test_tiff_with_16_bits_and_one_plane_a_channel(tmp_path: Path, endian: str, bits: int) -> None:
+    values = (np.linspace(0, 2**bits - 1, 48).reshape(4, 4, 3)).round().astype(np.uint16)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of(values.transpose(2, 0, 1), endian, planes=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PixelRangeWarning)
+        wanted = torch.from_numpy((values >> (bits - 8)).astype(np.int64)).permute(2, 0, 1)
+        for image in (path, path.read_bytes(), Image.open(path)):
+            assert (as_image_tensor(image) - wanted).abs().max() <= 1
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_16_bit_tiff_of_which_0_is_white_is_refused(tmp_path: Path, endian: str) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of(np.full((1, 4, 4), 60000, dtype=np.uint16), endian, photometric=0))
+    with pytest.raises(InputFileError):
+        read_image(path)
+
+
+def test_a_pillow_image_with_16_bit_colours_is_stretched_as_its_file_is(tmp_path: Path) -> None:
+    values = np.linspace(0, 1023, 48).reshape(4, 4, 3).round().astype(np.uint16)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of(values.reshape(1, 4, 12), "<", channels=3))
+    with pytest.warns(PixelRangeWarning, match="1023"):
+        image = image_to_tensor(Image.open(path))
+    with pytest.warns(PixelRangeWarning, match="1023"):
+        assert torch.equal(image, read_image(path))
+    assert image.max() == 255
+
+
+def test_the_reason_why_a_known_format_is_not_opened_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of(np.zeros((1, 4, 4), dtype=np.float64), "<", sample_format=3))
+    with pytest.raises(InputFileError, match=r"TIFF: unknown pixel mode.*convert it to 8-bit"):
+        read_image(path)
+    (tmp_path / "a.jpg").write_text("not an image")
+    with pytest.raises(InputFileError, match="does not recognise the format"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [(0x0112, 3, 2, struct.pack("<HH", 6, 1))],
+        [(0x010F, 2, 100, struct.pack("<L", 10**6)), (0x0112, 3, 1, struct.pack("<HH", 6, 0))],
+        [(0x0112, 1, 1, b"\6\0\0\0")],
+    ],
+    ids=["two values", "text outside of the file", "written as a byte"],
+)
+def test_odd_metadata_is_passed_over_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, tags: list[tuple[int, int, int, bytes]]
+) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(RGB).save(path, exif=b"Exif\0\0" + tiff_header(tags, "<"))
+    upright = torch.rot90(torch.from_numpy(RGB).permute(2, 0, 1), -1, dims=(1, 2))
+    assert torch.equal(read_image(path), upright)
+    assert not recwarn.list
+
+
+def test_transparency_that_is_cut_short_is_passed_over(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "PNG")
+    content, chunk = buffer.getvalue(), b"tRNS\0"
+    chunk = struct.pack(">I", 1) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    place = content.index(b"IDAT") - 4
+    assert torch.equal(
+        as_image_tensor(content[:place] + chunk + content[place:]), torch.from_numpy(RGB).permute(2, 0, 1)
+    )
+
+
+def tiff_header(tags: list[tuple[int, int, int, bytes]], endian: str) -> bytes:
+    """A TIFF file, or a block of EXIF, with one directory and nothing after it."""
+    entries = b"".join(struct.pack(endian + "HHL", *tag[:3]) + tag[3] for tag in tags)
+    start = (b"II*\0" if endian == "<" else b"MM\0*") + struct.pack(endian + "LH", 8, len(tags))
+    return start + entries + struct.pack(endian + "L", 0)
+
+
+def tiff_of(
+    planes_of: np.ndarray,
+    endian: str,
+    *,
+    planes: bool = False,
+    channels: int = 1,
+    photometric: int | None = None,
+    sample_format: int = 1,
+) -> bytes:
+    """An uncompressed TIFF of [planes, height, width * channels], which Pillow cannot write."""
+    count, height, width = planes_of.shape
+    samples = count * channels
+    bits, pixels = 8 * planes_of.dtype.itemsize, planes_of.astype(planes_of.dtype.newbyteorder(endian)).tobytes()
+    size = len(pixels) // count
+    lists = 8 + 2 + 11 * 12 + 4  # where values lie that do not fit into an entry
+
+    def number(value: int) -> bytes:
+        return struct.pack(endian + "L", value)
+
+    def short(value: int) -> bytes:
+        return struct.pack(endian + "HH", value, 0)
+
+    after = struct.pack(f"{endian}{samples}H", *samples * [bits])
+    after += struct.pack(f"{endian}{samples}H", *samples * [sample_format])
+    start = lists + len(after) + 8 * count
+    after += struct.pack(f"{endian}{count}L", *(start + plane * size for plane in range(count)))
+    after += struct.pack(f"{endian}{count}L", *count * [size])
+    one = samples == 1
+    tags = [
+        (256, 4, 1, number(width // channels)),
+        (257, 4, 1, number(height)),
+        (258, 3, samples, short(bits) if one else number(lists)),
+        (259, 3, 1, short(1)),
+        (262, 3, 1, short((1 if one else 2) if photometric is None else photometric)),
+        (273, 4, count, number(start) if count == 1 else number(lists + 4 * samples)),
+        (277, 3, 1, short(samples)),
+        (278, 4, 1, number(height)),
+        (279, 4, count, number(size) if count == 1 else number(lists + 4 * samples + 4 * count)),
+        (284, 3, 1, short(2 if planes else 1)),
+        (339, 3, samples, short(sample_format) if one else number(lists + 2 * samples)),
+    ]
+    return tiff_header(tags, endian) + after + pixels

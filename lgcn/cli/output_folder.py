@@ -70,20 +70,21 @@ class OutputFolder:
         Raises:
             InputFileError: if the disk is full or has become read-only.
         """
+        self._num_landmarks = scheme.num_landmarks
         with writing_to(self.folder):
+            if self.part is not None:
+                self.part.append(image.name, faces)
+            else:
+                self._write_pts(image.name, faces)
+            self.num_images += 1
+            self.num_faces += len(faces)
+            # Last, since it takes the most room: a disk that it does not fit on still has the landmarks.
             if self.overlay and faces:
                 from lgcn.visualization import save_overlay
 
                 path = self._overlay_of(image.name)
                 save_overlay(path, image.image, faces, scheme, edges=self.edges)
                 self._written.append(path)
-            if self.part is not None:
-                self.part.append(image.name, faces)
-            else:
-                self._write_pts(image.name, faces)
-        self._num_landmarks = scheme.num_landmarks
-        self.num_images += 1
-        self.num_faces += len(faces)
 
     def finish(self) -> None:
         """Writes the files that cover all images.

@@ -135,6 +135,8 @@ def _predict(
             target.write(image, faces, scheme)
         target.finish()
     except BaseException as first:
+        if isinstance(first, BrokenPipeError) and args.output is None:
+            raise  # the reader closed the pipe, as in `lgcn predict ... | head`
         try:
             target.finish()
         except Exception as second:

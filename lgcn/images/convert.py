@@ -1,5 +1,6 @@
 """Convert images of any kind to uint8 RGB tensors."""
 
+import io
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lgcn.checks import InputError
 from lgcn.images.metadata import load, turn_upright
 from lgcn.images.pixels import to_rgb
 from lgcn.images.read import MAX_PIXELS, read_as
+from lgcn.images.sixteen_bit import is_16_bit_colour, load_low_bytes, stored_mode
 
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Tensor
 """What :func:`as_image_tensor` takes."""
@@ -59,14 +61,34 @@ def image_to_tensor(image: Image.Image) -> Tensor:
         InputError: if its pixels cannot be decoded, or are of a kind that cannot be converted.
     """
     try:
+        stored = stored_mode(image)
+        # Only a file that is not decoded yet still has them.
+        content = _content(image) if is_16_bit_colour(image, stored) else b""
         orientation = load(image)
-        return turn_upright(to_rgb(image, "given"), orientation)
+        low_bytes = load_low_bytes(image, stored, lambda: _open_frame(content, image.tell()))
+        return turn_upright(to_rgb(image, "given", low_bytes), orientation)
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise InputError(
             f"Expected 'image' to be a Pillow image that can be decoded (got {type(error).__name__}: {error})."
         ) from error
+
+
+def _content(image: Image.Image) -> bytes:
+    """The file that an image is going to be decoded from."""
+    file = image.fp  # type: ignore[attr-defined]
+    position = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(position)
+    return content
+
+
+def _open_frame(content: bytes, number: int) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.seek(number)
+    return image
 
 
 def _check_pixels(kind: str, form: str, shape: tuple[int, ...], axis: int, dtype: str, to_8_bit: str) -> None:

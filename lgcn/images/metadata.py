@@ -1,8 +1,11 @@
 """Removal of damaged metadata from image files, and their EXIF orientation."""
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
 
 import torch
 from PIL import Image
@@ -11,6 +14,17 @@ from torch import Tensor
 _ORIENTATION = 0x0112
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _START_OF_SCAN, _EXIF, _ADOBE, _COMMENT = 0xDA, 0xE1, 0xEE, 0xFE
+
+pillow_state = RLock()
+"""To be held while settings that Pillow or Python has one of for all threads are changed."""
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Hides Pillow's warnings on metadata that it cannot parse; for headers and metadata, not for decoding."""
+    with pillow_state, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def load(image: Image.Image) -> int:
@@ -30,7 +44,8 @@ def load(image: Image.Image) -> int:
             nonlocal turned
             before = image.im
             try:
-                finish()
+                with quiet_pillow():
+                    finish()
             except Exception:
                 turned = image.im is not before
 
@@ -63,7 +78,10 @@ def without_metadata(content: bytes) -> bytes | None:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        with quiet_pillow():
+            orientation = image.getexif().get(_ORIENTATION, 1)
+        if isinstance(orientation, bytes):  # written as BYTE, where the standard asks for SHORT
+            orientation = int.from_bytes(orientation, "big")
         return int(orientation) if orientation in range(1, 9) else 1
     except Exception:  # Pillow's parser of EXIF raises nearly anything on odd tags
         return 1
@@ -71,13 +89,14 @@ def _orientation(image: Image.Image) -> int:
 
 def _png_chunks(content: bytes) -> Iterator[bytes]:
     """The critical chunks, and the complete ones that change the appearance."""
-    position = len(_PNG)
+    position, colour_type = len(_PNG), content[25] if len(content) > 25 else -1
     while position + 8 <= len(content):
         (length,) = struct.unpack_from(">I", content, position)
         kind = content[position + 4 : position + 8]
         chunk = content[position : position + 12 + length]
         whole = chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))
-        if kind[:1].isupper() or (kind in (b"tRNS", b"eXIf") and whole):
+        needed = kind == b"eXIf" or (kind == b"tRNS" and length >= {0: 2, 2: 6}.get(colour_type, 1))
+        if kind[:1].isupper() or (needed and whole):
             yield chunk
         position += 12 + length
 

@@ -2,25 +2,21 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from sys import byteorder
-from threading import RLock
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lgcn.checks import InputError, InputFileError
-from lgcn.images.metadata import load, turn_upright, without_metadata
+from lgcn.images.metadata import load, pillow_state, quiet_pillow, turn_upright, without_metadata
 from lgcn.images.pixels import to_rgb
+from lgcn.images.sixteen_bit import load_low_bytes, stored_mode
+from lgcn.images.unidentified import reason_not_opened
 
 MAX_PIXELS = 2**27
 """Pixels of the largest image that is read by default, 134 million; decoding takes up to 1 GB for them."""
-
-_OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if byteorder == "little" else "L"}
-_pillow_limit = RLock()
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
@@ -57,6 +53,12 @@ def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
     except PermissionError:
         raise InputFileError(f"Expected an image at {name} (you may not read it). Change its permissions.") from None
     except UnidentifiedImageError:
+        reason = reason_not_opened(source)
+        if reason is not None:
+            raise InputFileError(
+                f"Expected an image in {name} that Pillow can read ({reason}). "
+                "If the file is damaged or cut off, copy or download it again; else convert it to 8-bit JPEG or PNG."
+            ) from None
         raise InputFileError(
             f"Expected an image in {name} (Pillow does not recognise the format). "
             "Check the type of the file, and convert it to JPEG or PNG."
@@ -95,17 +97,15 @@ def _read(source: Path | bytes, name: str, max_pixels: int | None) -> tuple[Tens
         except Exception:
             raise error from None
     with image:
-        rawmode = _rawmode(image)
+        stored = stored_mode(image)
         with _pillow_takes(image.size[0] * image.size[1]):
             orientation = load(image)
-        low_bytes = None
-        if "16" in rawmode and image.mode in ("RGB", "RGBA", "RGBX") and _is_dark(image):
-            low_bytes = _load_low_bytes(lambda: _open(source, max_pixels))
+        low_bytes = load_low_bytes(image, stored, lambda: _open(source, max_pixels))
         return to_rgb(image, name, low_bytes), orientation
 
 
 def _open(source: Path | bytes, max_pixels: int | None) -> Image.Image:
-    with _pillow_takes(None):
+    with _pillow_takes(None), quiet_pillow():
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
@@ -126,45 +126,10 @@ def _pillow_takes(pixels: int | None) -> Iterator[None]:
     if pixels is not None and (Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS):
         yield
         return
-    with _pillow_limit:
+    with pillow_state:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = pixels
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def _rawmode(image: Image.Image) -> str:
-    """Pillow's name of the storage format, such as ``RGB;16B``; empty if unknown."""
-    tiles = getattr(image, "tile", None) or [("", (), 0, "")]
-    arguments = tiles[0][3]
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
-
-
-def _is_dark(image: Image.Image) -> bool:
-    """Whether the high bytes of 16-bit colours lose visible detail: no value needs more than 14 bits."""
-    extremes: Any = image.getextrema()
-    return max(most for _, most in extremes[:3]) < 64
-
-
-def _load_low_bytes(open_image: Callable[[], Image.Image]) -> Image.Image:
-    """The image with the low byte of each 16-bit value: Pillow's mode for the other order of bytes takes it."""
-    with open_image() as image:
-        rawmode = _rawmode(image)
-        other: str = rawmode[:-1] + _OTHER_BYTE.get(rawmode[-1:], "")
-        image.tile = [_with_rawmode(tile, other) for tile in image.tile]
-        try:
-            load(image)
-            return image.copy()
-        except Exception as error:
-            raise InputError(
-                "Expected 16-bit colours that use their range (got no value above 16383, of which Pillow reads too "
-                "little). Convert the image to 8 bits."
-            ) from error
-
-
-def _with_rawmode(tile: Any, rawmode: str) -> Any:
-    arguments = (rawmode, *tile[3][1:]) if isinstance(tile[3], tuple) else rawmode
-    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)

@@ -41,7 +41,7 @@ def _read_first_form(saved: Mapping[str, Any]) -> DetectorConfig:
     options = _mapping("refiner.connectivity_options", refiner.pop("connectivity_options", None) or {})
     name = refiner.pop("connectivity", "learnable")
     sections: dict[Any, type] = {"learnable": LearnableConfig, "topology": TopologyConfig}
-    section = {each.name for each in fields(sections[name])} if name in sections else set()
+    section = {each.name for each in fields(sections[name])} if isinstance(name, str) and name in sections else set()
     refiner["connectivity"] = {"name": name, **{key: value for key, value in options.items() if key not in section}}
     if section:
         refiner["connectivity"][name] = {key: value for key, value in options.items() if key in section}

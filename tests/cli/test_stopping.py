@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_leaves_whole_files(
     assert "Expected to be able to write to" in printed and "No space left on device" in printed
     assert "Traceback" not in printed
     left = sorted((small_disk / "out").iterdir())
-    assert left or "--overlay" in options, "something was done"
+    assert left, "the landmarks of the first image fit"
     for path in left:
         assert not path.name.startswith(".")
         if path.suffix == ".jsonl":

@@ -172,6 +172,7 @@ def test_the_first_form_is_read_over_its_preset() -> None:
         ({"preset": "paper", "refiner": 3}, "'refiner' to map"),
         ({"preset": "paper", "refiner": {"connectivity_options": 3}}, "'refiner.connectivity_options' to map"),
         ({"preset": "paper", "refiner": {"connectivity": 3}}, "'refiner.connectivity.name' to be a string"),
+        ({"preset": "paper", "refiner": {"connectivity": ["learnable"]}}, "'refiner.connectivity.name' to be a string"),
     ],
 )
 def test_a_config_from_elsewhere_is_checked_when_it_is_read(saved: dict[str, Any], message: str) -> None:
