@@ -9,8 +9,9 @@ from lgcn.checks import InputError
 
 _KEY = re.compile(r'^Parser key "([^"]+)":')
 _EXPECTED = re.compile(r"Expected an? (.+?)\.?(?: Got value: .*)?$", re.MULTILINE)
-_GIVEN = re.compile(r"(?:Got|Given) value: (.*)\Z", re.DOTALL)
+_GIVEN = re.compile(r".*(?:Got|Given) value: (.*)\Z", re.DOTALL)
 _UNLOADED = re.compile(r"Unable to load config '(.*?)'")
+_NO_SECTION = re.compile(r'^Key "([^"]+)\.\w+" not found in namespace')
 _UNKNOWN = re.compile(r"unrecognized arguments?: (.*)", re.IGNORECASE)
 _UNKNOWN_KEYS = (
     re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'"),
@@ -46,17 +47,24 @@ def explain(message: str, config: str | None = None, names: Iterable[str] = ()) 
     if message.startswith("Problems parsing config") and config is not None:
         reason = _in_one_line(message.partition(":")[2].replace('in "<unicode string>", ', "at "))
         return f"Expected YAML in '{config}' ({reason})."
+    names = list(names)
     for pattern in _UNKNOWN_KEYS:
         key = pattern.search(message)
-        line = None if key is None else _unknown_key(".".join(filter(None, key.groupdict().values())), list(names))
+        line = None if key is None else _unknown_key(".".join(filter(None, key.groupdict().values())), names)
         if line is not None:
             return line
+    section = _NO_SECTION.match(message)
+    if section:
+        return f"Expected '{section[1]}' to hold options{_some_of(section[1], names)} (got a plain value). {_SEE_HELP}"
     unknown = _UNKNOWN.match(message)
     if unknown:
         return f"Expected options that 'lgcn fit' has (got {_in_one_line(unknown[1])}). {_SEE_HELP}"
     key, problem, unloaded = _KEY.match(message), _PROBLEM.search(message), _UNLOADED.search(message)
     if key and unloaded:
-        return f"Expected '{key[1]}' to be a mapping, or a file that holds one (got {unloaded[1]}). {_SEE_HELP}"
+        members = _some_of(key[1], names)
+        return (
+            f"Expected '{key[1]}' to be a mapping, or a file that holds one{members} (got {unloaded[1]}). {_SEE_HELP}"
+        )
     if key and problem:
         return f"Cannot use '{key[1]}': {_in_one_line(problem[0]).rstrip('.')}. {_SEE_HELP}"
     given = _GIVEN.search(message)
@@ -78,14 +86,21 @@ def check_sections(config: Mapping[str, Any], names: Sequence[str]) -> None:
     for section in sections:
         value = config.get(section)
         if not hasattr(value, "keys"):
-            choices = ", ".join(_members(section, names))
-            raise InputError(f"Expected '{section}' to hold options, some of {choices} (got {value}). {_SEE_HELP}")
+            raise InputError(
+                f"Expected '{section}' to hold options{_some_of(section, names)} (got {value}). {_SEE_HELP}"
+            )
 
 
 def _members(section: str, names: Iterable[str]) -> list[str]:
     """The options and sections directly below a section; "" is the top level."""
     start = f"{section}." if section else ""
     return list(dict.fromkeys(name.removeprefix(start).split(".")[0] for name in names if name.startswith(start)))
+
+
+def _some_of(section: str, names: Iterable[str]) -> str:
+    """Return the members of a section as part of a sentence; empty if there are none."""
+    members = _members(section, names)
+    return f", some of {', '.join(members)}" if members else ""
 
 
 def _unknown_key(key: str, names: list[str]) -> str | None:

@@ -1,11 +1,13 @@
 """Options of a detector as dataclasses, for ``config.json``, YAML recipes and the command line."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Annotated, Any, Literal
+
+from pydantic.dataclasses import dataclass
 
 from lgcn.codecs import HeatmapCodec
 from lgcn.models.refiner_config import RefinerConfig, contour_edges
-from lgcn.options import Bounds, check_fields, update
+from lgcn.options import STRICT_KEYS, Bounds, input_errors, update
 from lgcn.schemes import get_scheme
 from lgcn.typing import Size
 
@@ -17,7 +19,8 @@ OWN_BACKBONE = "custom"
 _START_OPTIONS = ("pretrained", "weights")
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class CodecConfig:
     """Options of :class:`lgcn.codecs.HeatmapCodec`.
 
@@ -35,15 +38,13 @@ class CodecConfig:
     target: Literal["integer", "subpixel"] = "integer"
     align: Literal["center", "corner"] = "center"
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
     def build(self, input_size: Size, heatmap_size: Size) -> HeatmapCodec:
         """Create the codec between an input of (H, W) pixels and heatmaps of (h, w) cells."""
         return HeatmapCodec(input_size, heatmap_size, **asdict(self))
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class DetectorConfig:
     """Options of a :class:`lgcn.models.LandmarkDetector`; the defaults are those of the preset "paper".
 
@@ -68,9 +69,6 @@ class DetectorConfig:
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     protocol: str = "zero_based"
     min_confidence: Annotated[float, Bounds(0, 1)] = 0.0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def with_options(self, **options: Any) -> "DetectorConfig":
         """Return a copy with some options changed.

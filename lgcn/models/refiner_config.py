@@ -1,9 +1,10 @@
 """Options of the refiner and of its connectivity, and the registries of both."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Annotated, Any, Literal
 
+from pydantic.dataclasses import dataclass
 from torch import nn
 
 from lgcn.checks import InputError, check_choice, check_options
@@ -15,13 +16,16 @@ from lgcn.nn import (
     TopologyConnectivity,
     UniformConnectivity,
 )
-from lgcn.options import Bounds, check_fields
+from lgcn.options import STRICT_KEYS, Bounds, Length, input_errors
 from lgcn.registry import Registry
 from lgcn.schemes import LandmarkScheme
 from lgcn.typing import Size
 
 Width = Annotated[int, Bounds(1, 4096)]
-Widths = Annotated[tuple[Width, ...], Bounds(1, 64)]
+Widths = Annotated[tuple[Width, ...], Length(1, 64)]
+Landmark = Annotated[int, Bounds(0, 100_000)]
+Coordinate = Annotated[float, Bounds(-1e9, 1e9)]
+MANY = Length(0, 100_000)
 
 CONNECTIVITIES: Registry[Callable[..., Connectivity]] = Registry("connectivity")
 """name -> ``create(num_landmarks, normalization=..., self_loops=..., symmetric=..., **options)``."""
@@ -42,7 +46,8 @@ NO_REFINER = "none"
 """Name of the refiner that leaves the graph out: the heatmap network alone."""
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class LearnableConfig:
     """Options of :class:`lgcn.nn.LearnableConnectivity`, eq. 5 and 6.
 
@@ -64,11 +69,9 @@ class LearnableConfig:
     use_class_embedding: bool = True
     use_confidence: bool = True
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class TopologyConfig:
     """Options of :class:`lgcn.nn.TopologyConnectivity`; without a source of edges, the contours of the scheme.
 
@@ -80,14 +83,11 @@ class TopologyConfig:
         num_nearest: Number of nearest landmarks in the mean shape that a landmark is joined to.
     """
 
-    edges: tuple[tuple[int, int], ...] | None = None
-    contours: tuple[tuple[int, ...], ...] | None = None
-    closed: tuple[bool, ...] | None = None
-    mean_shape: tuple[tuple[float, float], ...] | None = None
+    edges: Annotated[tuple[tuple[Landmark, Landmark], ...], MANY] | None = None
+    contours: Annotated[tuple[Annotated[tuple[Landmark, ...], MANY], ...], MANY] | None = None
+    closed: Annotated[tuple[bool, ...], MANY] | None = None
+    mean_shape: Annotated[tuple[tuple[Coordinate, Coordinate], ...], MANY] | None = None
     num_nearest: Annotated[int, Bounds(0, 1000)] = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def has_edges(self) -> bool:
@@ -95,7 +95,8 @@ class TopologyConfig:
         return bool(self.edges or self.contours or self.num_nearest)
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class ConnectivityConfig:
     """Options of the connectivity: where the edge weights e_ij come from.
 
@@ -117,9 +118,6 @@ class ConnectivityConfig:
     topology: TopologyConfig = field(default_factory=TopologyConfig)
     options: dict[str, Any] = field(default_factory=dict, hash=False)
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
     def build(self, scheme: LandmarkScheme) -> Connectivity:
         """Create the connectivity between the landmarks of a scheme.
 
@@ -138,7 +136,8 @@ class ConnectivityConfig:
         return _create("connectivity", self.name, create, (scheme.num_landmarks,), given, options, self.options)
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class RefinerConfig:
     """Options of the refiner, by default :class:`lgcn.nn.LandmarkRefiner`.
 
@@ -169,7 +168,7 @@ class RefinerConfig:
     visual_channels: Widths = (128, 64)
     visual_norm: Literal["batch_norm"] | None = None
     visual_act_last: bool = False
-    hidden_channels: Annotated[tuple[Width, ...], Bounds(0, 64)] = (64, 16)
+    hidden_channels: Annotated[tuple[Width, ...], Length(0, 64)] = (64, 16)
     connectivity: ConnectivityConfig = field(default_factory=ConnectivityConfig)
     output: Literal["absolute", "offset"] = "absolute"
     coordinates: Literal["pixel", "cell"] = "pixel"
@@ -184,9 +183,6 @@ class RefinerConfig:
     num_steps: Annotated[int, Bounds(1, 64)] = 1
     share_steps: bool = True
     options: dict[str, Any] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def build(self, scheme: LandmarkScheme, feature_channels: int, input_size: Size) -> nn.Module | None:
         """Create the refiner, or None if its name is ``"none"``.

@@ -1,21 +1,28 @@
 """Options of training as frozen dataclasses: loss, augmentation, learning-rate schedule."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal
 
+from pydantic.dataclasses import dataclass
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from torch_geometric.transforms import BaseTransform, Compose
 
 from lgcn.checks import InputError, check_choice
 from lgcn.losses import COORDINATE_LOSSES, HEATMAP_LOSSES, DetectionLoss
+from lgcn.options import STRICT_KEYS, Bounds, input_errors
 from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import LandmarkScheme
 from lgcn.transforms import ColorJitter, RandomAffineCrop, RandomOcclusion
 from lgcn.typing import Size
 
+Positive = Annotated[float, Bounds(1e-6, 1e6)]
+NotNegative = Annotated[float, Bounds(0, 1e6)]
+Fraction = Annotated[float, Bounds(0, 1)]
 
-@dataclass(frozen=True)
+
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class FocalConfig:
     """Options of :func:`lgcn.losses.focal_heatmap_loss`.
 
@@ -24,11 +31,12 @@ class FocalConfig:
         beta: exponent that reduces the loss of background cells near a landmark.
     """
 
-    alpha: float = 2.0
-    beta: float = 4.0
+    alpha: NotNegative = 2.0
+    beta: NotNegative = 4.0
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class AdaptiveWingConfig:
     """Options of :func:`lgcn.losses.adaptive_wing_loss`.
 
@@ -40,14 +48,15 @@ class AdaptiveWingConfig:
         foreground_weight: additional weight of cells near a landmark.
     """
 
-    alpha: float = 2.1
-    omega: float = 14.0
-    epsilon: float = 1.0
-    theta: float = 0.5
-    foreground_weight: float = 10.0
+    alpha: NotNegative = 2.1
+    omega: Positive = 14.0
+    epsilon: Positive = 1.0
+    theta: Positive = 0.5
+    foreground_weight: NotNegative = 10.0
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class SmoothL1Config:
     """Options of :func:`lgcn.losses.smooth_l1_loss`.
 
@@ -55,10 +64,11 @@ class SmoothL1Config:
         beta: error in pixels of the input below which the loss is quadratic.
     """
 
-    beta: float = 1.0
+    beta: NotNegative = 1.0
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class WingConfig:
     """Options of :func:`lgcn.losses.wing_loss`.
 
@@ -67,14 +77,15 @@ class WingConfig:
         epsilon: curvature of the logarithm, in pixels of the input.
     """
 
-    width: float = 10.0
-    epsilon: float = 2.0
+    width: Positive = 10.0
+    epsilon: Positive = 2.0
 
 
 LOSS_SECTIONS = (FocalConfig, AdaptiveWingConfig, SmoothL1Config, WingConfig)
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class LossConfig:
     """Options of :class:`lgcn.losses.DetectionLoss`; the defaults are eq. 9 of the paper.
 
@@ -98,9 +109,9 @@ class LossConfig:
 
     heatmap: str = "focal"
     coordinate: str = "l1"
-    heatmap_weight: float = 1.0
-    refined_weight: float = 1.0
-    initial_weight: float = 0.0
+    heatmap_weight: NotNegative = 1.0
+    refined_weight: NotNegative = 1.0
+    initial_weight: NotNegative = 0.0
     focal: FocalConfig = FocalConfig()
     adaptive_wing: AdaptiveWingConfig = AdaptiveWingConfig()
     smooth_l1: SmoothL1Config = SmoothL1Config()
@@ -140,7 +151,8 @@ class LossConfig:
         return asdict(section) if isinstance(section, LOSS_SECTIONS) else {}
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class AugmentationConfig:
     """Augmentation of training faces; the defaults are section IV-B of the paper.
 
@@ -154,13 +166,13 @@ class AugmentationConfig:
         occlusion_area: smallest and largest fraction of the crop that is covered.
     """
 
-    rotation: float = 30.0
-    scale: tuple[float, float] = (0.8, 1.2)
-    translation: float = 0.1
-    flip: float = 0.5
+    rotation: Annotated[float, Bounds(0, 180)] = 30.0
+    scale: tuple[Positive, Positive] = (0.8, 1.2)
+    translation: NotNegative = 0.1
+    flip: Fraction = 0.5
     color_jitter: bool = True
-    occlusion: float = 0.0
-    occlusion_area: tuple[float, float] = (0.02, 0.25)
+    occlusion: Fraction = 0.0
+    occlusion_area: tuple[Fraction, Fraction] = (0.02, 0.25)
 
     def build(self, scheme: LandmarkScheme, input_size: Size, protocol: EvaluationProtocol) -> BaseTransform:
         """The transform from a face in its image to an augmented network input, cropped as ``protocol`` says.
@@ -185,7 +197,8 @@ class AugmentationConfig:
         return Compose(steps)
 
 
-@dataclass(frozen=True)
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
 class ScheduleConfig:
     """Schedule of the learning rates; one factor applies to all parameter groups.
 
@@ -199,10 +212,10 @@ class ScheduleConfig:
     """
 
     name: Literal["constant", "one_cycle", "multistep"] = "constant"
-    warmup: float = 0.3
-    initial_division: float = 25.0
-    milestones: tuple[int, ...] = ()
-    factor: float = 0.1
+    warmup: Fraction = 0.3
+    initial_division: Positive = 25.0
+    milestones: tuple[Annotated[int, Bounds(0, 1_000_000)], ...] = ()
+    factor: Fraction = 0.1
 
     def build(self, optimizer: Optimizer, num_steps: int, steps_per_epoch: int) -> LRScheduler | None:
         """A scheduler that is stepped after every optimiser step; None for "constant".

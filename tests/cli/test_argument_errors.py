@@ -66,8 +66,10 @@ GOOD = "model: {detector: {backbone: test_efficientnet}}"
         (["--data.on_corrupt", "hide"], "'data.on_corrupt'"),
         (["--model.compile", "often"], "'model.compile' to be true or false (got often)"),
         (["--trainer.callbacks", "[{class_path: foo.Bar}]"], "No module named 'foo'"),
-        (["--model", "3"], "'model' to be a mapping"),
-        (["--colour"], "(got 'colour')"),
+        (["--model", "3"], "'model' to be a mapping, or a file that holds one, some of detector, loss, "),
+        (["--model", "{detector: 3}"], "'model.detector' to hold options, some of scheme, backbone, "),
+        (["--model.detector.refiner.shape_features", "[true, 3]"], "(got [True, 3])"),
+        (["--colour"], "one of config, seed_everything, trainer, model, data, preset, ckpt_path (got 'colour')"),
         (["--model.loss.heats", "focal"], "an option of 'model.loss', one of heatmap, coordinate, heatmap_weight"),
         (["--data.augmentation.rotations=3"], "(got 'rotations'). Did you mean 'rotation'?"),
     ],
@@ -120,6 +122,8 @@ def test_settings_that_the_trainer_refuses_are_one_message(
         ("model: {loss: {wing: {widths: 3}}}", "'model.loss.wing', one of width, epsilon (got 'widths'). Did you mean"),
         ("model: {loss: {wing: 3}}", "Expected 'model.loss.wing' to hold options, some of width, epsilon (got 3)."),
         ("model: {schedule: [1]}", "'model.schedule'"),
+        ("model: {detector: 3}", "'model.detector' to hold options, some of scheme, backbone, "),
+        ("model: 3", "'model.detector' to hold options, some of scheme, "),
     ],
 )
 def test_a_wrong_key_in_a_file_lists_the_choices(

@@ -179,7 +179,7 @@ def test_a_folder_with_a_broken_file(name: str, content: bytes, detector: Build,
         ({"colour": "red"}, "'option name' to be one of scheme, "),
         ({"scheme": "ibug69"}, "'scheme' to be one of .*ibug68"),
         ({"input_size": [32, 33]}, "multiples of 32"),
-        ({"codec": None}, "'codec' to map names of options"),
+        ({"codec": None}, "'codec' to be a mapping of options"),
         # A checkpoint of another scheme has the right keys and the wrong shapes.
         ({"scheme": "ibug68"}, r"weights in .* that fit its configuration \(\d+ of another shape, such as '"),
         ({"refiner": {"name": "none"}}, r"\(\d+ unknown, such as 'refiner\."),
