@@ -182,7 +182,7 @@ def test_shapes_are_checked(loss: Callable[..., Tensor]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": 2.0}, "'alpha' to be more than 2.*got 2.0"),
+        ({"alpha": 2.0}, "'alpha' to be slightly more than 2.*got 2.0"),
         ({"omega": 0.0}, "'omega' to be a positive number .got 0.0"),
         ({"epsilon": math.nan}, "'epsilon' to be a positive number .got nan"),
         ({"theta": "half"}, "'theta' to be a positive number .got 'half'"),
