@@ -226,7 +226,7 @@ def test_a_custom_connectivity_has_a_name_and_options(monkeypatch: pytest.Monkey
     scheme = get_scheme("aflw19")
     built = ConnectivityConfig(name="ring", options={"reach": 2}, self_loops="zero").build(scheme)
     assert isinstance(built, Ring) and (built.num_pairs, built.self_loops) == (38, "zero")
-    with pytest.raises(InputError, match="options that the connectivity 'ring' takes"):
+    with pytest.raises(InputError, match="options of the connectivity 'ring'"):
         ConnectivityConfig(name="ring", options={"reach": "far"}).build(scheme)
 
 
