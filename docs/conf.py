@@ -45,7 +45,7 @@ os.environ |= {
 }
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 600
 nb_merge_streams = True
 
 # The API pages list the names in the __all__ of each package.

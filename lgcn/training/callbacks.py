@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch import Tensor
 
 from lgcn.checks import InputFileError
-from lgcn.training.corrupt_images import ReportUnreadable
+from lgcn.training.report_unreadable import ReportUnreadable
 from lgcn.training.module import LandmarkModule
 
 CHECKPOINT_DIR = "checkpoints"

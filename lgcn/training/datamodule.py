@@ -16,7 +16,7 @@ from lgcn.datasets.corrupt_images import ReadableFaces
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.training.config import AugmentationConfig
-from lgcn.training.corrupt_images import ReportUnreadable
+from lgcn.training.report_unreadable import ReportUnreadable
 from lgcn.training.samplers import PaddedDataset, Replica, SeededDataset, SeededSampler, mix_seed
 from lgcn.transforms import CropToInput
 from lgcn.typing import Size

@@ -13,7 +13,7 @@ from lgcn.images import ImageLike
 from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.visualization.edge_grid import EdgeGrid
-from lgcn.visualization.heat_maps import HeatMaps
+from lgcn.visualization.weight_maps import HeatMaps
 from lgcn.visualization.layout import LINE, Page
 
 MOST_FACES = 16
