@@ -2,9 +2,9 @@
 
 from lgcn.training.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
 from lgcn.training.config import AugmentationConfig, LossConfig, ScheduleConfig
-from lgcn.training.report_unreadable import ReportUnreadable
 from lgcn.training.datamodule import LandmarkDataModule
 from lgcn.training.module import LandmarkModule, LandmarkPredictions
+from lgcn.training.report_unreadable import ReportUnreadable
 
 __all__ = [
     "AugmentationConfig",

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch import Tensor
 
 from lgcn.checks import InputFileError
-from lgcn.training.report_unreadable import ReportUnreadable
 from lgcn.training.module import LandmarkModule
+from lgcn.training.report_unreadable import ReportUnreadable
 
 CHECKPOINT_DIR = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"

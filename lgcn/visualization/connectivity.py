@@ -13,8 +13,8 @@ from lgcn.images import ImageLike
 from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.visualization.edge_grid import EdgeGrid
-from lgcn.visualization.weight_maps import HeatMaps
 from lgcn.visualization.layout import LINE, Page
+from lgcn.visualization.weight_maps import HeatMaps
 
 MOST_FACES = 16
 """Faces in one plot; more would not be legible on a page."""
