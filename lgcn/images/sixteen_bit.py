@@ -52,20 +52,22 @@ def load_low_bytes(image: Image.Image, stored: str, reopen: Callable[[], Any]) -
     """
     if not is_16_bit_colour(image, stored) or not _is_dark(image):
         return None
-    with reopen() as again:
-        stored_mode(again)
-        # Pillow keeps the first byte of each value, and so the low one if it is told the other order of bytes.
-        tiles = again.tile
-        swapped = [_with_rawmode(tile, lambda raw: raw[:-1] + _OTHER_BYTE.get(raw[-1:], "")) for tile in tiles]
-        again.tile = swapped
-        try:
-            load(again)
-            return again.copy()
-        except Exception as error:
-            raise InputError(
-                "Expected 16-bit colours that use their range (got no value above 16383, of which Pillow reads too "
-                "little). Convert the image to 8 bits."
-            ) from error
+    again = reopen()
+    stored_mode(again)
+    # Pillow keeps the first byte of each value, and so the low one if it is told the other order of bytes.
+    tiles = again.tile
+    again.tile = [_with_rawmode(tile, lambda raw: raw[:-1] + _OTHER_BYTE.get(raw[-1:], "")) for tile in tiles]
+    try:
+        load(again)
+    except Exception as error:
+        raise InputError(
+            "Expected 16-bit colours that use their range (got no value above 16383, of which Pillow reads too "
+            "little). Convert the image to 8 bits."
+        ) from error
+    finally:
+        if again.fp is not None:
+            again.fp.close()
+    return again
 
 
 def is_16_bit_colour(image: Image.Image, stored: str) -> bool:

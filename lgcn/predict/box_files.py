@@ -82,9 +82,11 @@ class BoxTable:
         self._endings: dict[tuple[str, ...], str] = {}
         # What a name stands for without escape sequences goes first, and so is replaced by what it stands for with.
         for read in (str, unescape_name) if escaped else (str,):
+            files = {name: _file_name(read(name)) for name in boxes}
             for start in (path.parent, Path()):
-                self._exact |= {_place(Path(start, read(name))): name for name in boxes if "\0" not in read(name)}
-            self._endings |= {Path(read(name)).parts: name for name in boxes if not Path(read(name)).is_absolute()}
+                self._exact |= {_place(Path(start, file)): name for name, file in files.items() if file is not None}
+            paths = {name: Path(file) for name, file in files.items() if file is not None}
+            self._endings |= {file.parts: name for name, file in paths.items() if not file.is_absolute()}
 
     def name_of(self, image: str | os.PathLike[str]) -> str | None:
         """The name of the image at a path in the file; None if it has no boxes for it."""
@@ -114,6 +116,14 @@ class BoxTable:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}('{self.path}', {len(self)} images)"
+
+
+def _file_name(name: str) -> str | None:
+    """The file's name in the encoding of this file system, whichever the text was written with; None for no file's."""
+    try:
+        return None if "\0" in name else os.fsdecode(name.encode("utf-8", "surrogateescape"))
+    except UnicodeError:  # half of a surrogate pair
+        return None
 
 
 def _place(path: str | os.PathLike[str]) -> str:

@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,3 +175,26 @@ def test_damaged_files_give_boxes_or_an_input_error(
     for name, boxes in table.boxes.items():
         assert boxes.shape[1:] == (4,) and boxes.dtype == torch.float32
         assert table.name_of(path.parent / name) is not None or not name
+
+
+def test_half_of_a_surrogate_pair_is_the_name_of_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(r'{"\ud800.png": [[0, 0, 9, 9]], "a.png": [[1, 2, 3, 4]]}')
+    assert read_boxes(path).find(tmp_path / "a.png").tolist() == [[1, 2, 3, 4]]
+
+
+def test_names_are_found_where_the_file_system_has_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"ü.png": [[1, 2, 3, 4]], "\udcc3\udca4.png": [[5, 6, 7, 8]]}), encoding="utf-8")
+    code = (
+        "import os, sys; from lgcn.predict import read_boxes; table = read_boxes(sys.argv[1]); "
+        "print([table.find(os.fsdecode(name)).tolist() for name in (b'\\xc3\\xbc.png', b'\\xc3\\xa4.png')])"
+    )
+    for encoding in (
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONUTF8": "1"},
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], env={**os.environ, **encoding}, capture_output=True, text=True
+        )
+        assert done.stdout == "[[[1.0, 2.0, 3.0, 4.0]], [[5.0, 6.0, 7.0, 8.0]]]\n", done.stderr
