@@ -17,8 +17,8 @@ layer I -> O    2 N I O + N O; sums first: 2 P I + 2 N (I + 2) O + N O;    P, N 
                 N O for the activation
 ==============  =========================================================  ====================================
 
-:func:`lgcn.nn.conv.dense_base.narrows` chooses between both orders. The backward pass of a product is two products of
-the same size; that of the softmax is 4 P; that of the pair scores 6 P H (two additions to recompute a unit, one
+:func:`lgcn.nn.conv.dense_lgcn_conv.sums_last` chooses between both orders. The backward pass of a product is two products
+of the same size; that of the softmax is 4 P; that of the pair scores 6 P H (two additions to recompute a unit, one
 selection, three sums). Gradients that several layers contribute to one operand are summed. All layers have shape
 features, as in the benchmarks.
 """
@@ -26,7 +26,7 @@ features, as in the benchmarks.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lgcn.nn.conv.dense_base import narrows
+from lgcn.nn.conv.dense_lgcn_conv import sums_last
 
 BYTES = 4  # of a number
 
@@ -96,7 +96,7 @@ def forward(net: Network, table: bool, training: bool = False) -> list[Step]:
         Step("displacement", 4 * p, 2 * n, p + 4 * n),
     ]
     for place, (before, after) in enumerate(net.layers, start=1):
-        products, others = _layer_products(net, before, after), n * after * (2 + narrows(before, after))
+        products, others = _layer_products(net, before, after), n * after * (2 + sums_last(before, after))
         activation = n * after if place < len(net.channels) else 0
         numbers = p + n * (before + after + 2) + _layer_parameters(before, after)
         steps.append(Step(f"layer {place}", products, others + activation, numbers))
@@ -140,7 +140,7 @@ def _table_parameters(net: Network) -> int:
 
 def _layer_products(net: Network, before: int, after: int) -> int:
     own = 2 * net.nodes * before * after
-    if narrows(before, after):
+    if sums_last(before, after):
         return own + 2 * net.nodes * before * after + 2 * net.pairs * after + 4 * net.nodes * after
     return own + 2 * net.pairs * before + 2 * net.nodes * (before + 2) * after
 

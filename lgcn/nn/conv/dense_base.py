@@ -1,12 +1,12 @@
 """The forward pass of layers and stacks on complete graphs, for training and for inference."""
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_mask, check_shape
-from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import mask_rows
 from lgcn.nn.functional.displacement import mean_displacement
 
@@ -14,8 +14,10 @@ from lgcn.nn.functional.displacement import mean_displacement
 class DenseGraphModule(nn.Module):
     """Checks inputs, computes what layers share, and leaves the layers themselves to :meth:`convolve`."""
 
-    connectivity: Connectivity | None
-    shape_features: bool | list[bool]
+    connectivity: Any
+    """A :class:`lgcn.nn.Connectivity`, or None for a layer that is given its weights."""
+    shape_features: Any
+    """A flag, or a list of one a layer."""
 
     @abstractmethod
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
