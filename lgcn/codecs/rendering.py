@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lgcn.checks import InputError, check_floating, check_number, check_shape, check_size
 from lgcn.typing import Size
 
 
@@ -19,7 +20,11 @@ def render_gaussians(centres: Tensor, heatmap_size: Size, sigma: float) -> Tenso
     Returns:
         [..., K, h, w] in [0, 1].
     """
-    height, width = heatmap_size
+    check_shape("centres", centres, "... K 2")
+    check_floating("centres", centres)
+    height, width = check_size("heatmap_size", heatmap_size)
+    if not check_number("sigma", sigma) > 0:
+        raise InputError(f"Expected 'sigma' to be positive, in cells of the heatmap (got {sigma}).")
     ys = torch.arange(height, device=centres.device, dtype=centres.dtype) - centres[..., 1:]
     xs = torch.arange(width, device=centres.device, dtype=centres.dtype) - centres[..., :1]
     # The 2-D Gaussian is the outer product of two 1-D ones.

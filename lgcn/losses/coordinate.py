@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import check_shape
+from lgcn.checks import InputError, check_floating, check_shape, check_values, shown
 from lgcn.losses.reduction import at_least_float32, check_positive, divide_or_zero, landmark_weight, weighted_sum
 from lgcn.registry import Registry
 
@@ -70,6 +70,13 @@ def coordinate_loss(
     """
     check_shape("preds", preds, "B K 2")
     check_shape("target", target, "B K 2", B=preds.shape[0], K=preds.shape[1])
+    check_floating("preds", preds)
+    check_values(preds, target=target)
+    if not callable(penalty):
+        raise InputError(f"Expected 'penalty' to be a function of a difference (got {shown(penalty)}).")
+    if unit is not None:
+        check_shape("unit", unit, "2")
+        check_values(preds, unit=unit)
     preds = at_least_float32(preds)
     weight = landmark_weight(weight, preds)
     # Mask before the penalty: a NaN that is masked after it is still a NaN in the gradient.

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_at_least, check_devices, check_flag, shown
 from lgcn.nn.connectivity import Connectivity
 
 
@@ -23,11 +23,15 @@ class LGCNConvBase(nn.Module):
     ) -> None:
         super().__init__(**kwargs)
         check_connectivity(connectivity, optional=True)
+        pair = in_channels if isinstance(in_channels, tuple) and len(in_channels) == 2 else (in_channels, in_channels)
+        source, target = (check_at_least("in_channels", width, -1) for width in pair)
+        if 0 in (source, target):
+            raise InputError(f"Expected 'in_channels' of 1 or more, or -1 (got {in_channels}).")
         self.in_channels = in_channels
-        self.out_channels = out_channels
+        self.out_channels = check_at_least("out_channels", out_channels, 1)
         self.connectivity = connectivity
-        self.shape_features = shape_features
-        source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        self.shape_features = check_flag("shape_features", shape_features)
+        check_flag("bias", bias)
         # Linear layers reset themselves. The given connectivity may be trained and is not reset.
         self.lin_self = Linear(target, out_channels, bias=bias)
         self.lin_neighbor = Linear(source if source < 0 else source + 2 * shape_features, out_channels, bias=False)
@@ -53,6 +57,11 @@ class LGCNConvBase(nn.Module):
         split = weight.shape[1] - 2 * self.shape_features
         return weight[:, :split], weight[:, split:]
 
+    @property
+    def parameter(self) -> Tensor:
+        """One of the parameters, for its device and type."""
+        return self.lin_neighbor.weight
+
     def __repr__(self) -> str:
         options = f"connectivity={self.connectivity}, shape_features={self.shape_features}"
         if self.lin_self.bias is None:
@@ -70,9 +79,29 @@ def check_connectivity(connectivity: object, optional: bool = False) -> None:
     """
     if not isinstance(connectivity, Connectivity) and not (optional and connectivity is None):
         raise InputError(
-            f"Expected 'connectivity' to be a Connectivity (got {connectivity!r}). For example "
+            f"Expected 'connectivity' to be a Connectivity (got {shown(connectivity)}). For example "
             "LearnableConnectivity(num_landmarks)."
         )
+
+
+def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | None) -> None:
+    """Checks that tensors are where the parameters are and, unless autocast decides on types, of their type.
+
+    Args:
+        parameter: one of the parameters or buffers.
+        dtype: whether to check the type too.
+        **tensors: name -> tensor; None is left out.
+
+    Raises:
+        InputError: with the first tensor that is not.
+    """
+    check_devices(parameter.device, "the parameters", **tensors)
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(parameter.device.type):
+        return
+    for name, tensor in tensors.items():
+        if tensor is not None and (tensor.dtype != parameter.dtype if dtype else tensor.dtype == torch.bool):
+            wanted = f"of {parameter.dtype}, as the parameters are" if dtype else "to hold numbers"
+            raise InputError(f"Expected '{name}' {wanted} (got {tensor.dtype}). Use .to({parameter.dtype}).")
 
 
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
