@@ -24,7 +24,7 @@ def hrnet_affine(center: Tensor, scale: Tensor, input_size: Size) -> Tensor:
         input_size: (H, W) of the network's input.
 
     Returns:
-        [..., 2, 3], pixels of the image -> pixels of the input.
+        [..., 2, 3], pixels of the image -> pixels of the input; on the CPU, as not every accelerator has float64.
 
     Raises:
         InputError: if the shapes don't fit each other.
@@ -38,9 +38,11 @@ def hrnet_affine(center: Tensor, scale: Tensor, input_size: Size) -> Tensor:
             f"Expected 'scale' to have the shape of 'center' without its last axis (got {list(scale.shape)} and "
             f"{list(center.shape)})."
         )
-    size = center.new_tensor([width, height], dtype=torch.float64)
-    zoom = size / (200 * scale.double().unsqueeze(-1))
-    offset = (size - 1) / 2 - zoom * center.double()
+    # On the CPU: not every accelerator has float64.
+    center, scale = center.cpu().double(), scale.cpu().double()
+    size = center.new_tensor([width, height])
+    zoom = size / (200 * scale.unsqueeze(-1))
+    offset = (size - 1) / 2 - zoom * center
     return torch.cat([torch.diag_embed(zoom), offset.unsqueeze(-1)], dim=-1)
 
 
@@ -63,5 +65,6 @@ def truncate_to_image(pos: Tensor, affine: Tensor) -> Tensor:
     """
     check_shape("pos", pos, "... K 2")
     check_shape("affine", affine, "... 2 3")
-    in_image = transform_points(pos.double(), invert_affine(affine.double()))
-    return (in_image.trunc() + 1).to(pos.dtype)
+    # On the CPU: not every accelerator has float64.
+    in_image = transform_points(pos.cpu().double(), invert_affine(affine.cpu().double()))
+    return (in_image.trunc() + 1).to(pos.dtype).to(pos.device)

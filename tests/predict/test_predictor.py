@@ -315,3 +315,8 @@ def test_nothing_is_float64_on_the_accelerator() -> None:
         for name in ("landmarks", "initial", "confidence", "connectivity"):
             assert type(getattr(face, name)) is Tensor
             assert torch.equal(getattr(face, name), getattr(same, name))
+
+
+def test_a_path_is_no_detector() -> None:
+    with pytest.raises(InputError, match="'detector' to be a LandmarkDetector .got str.*from_pretrained"):
+        LandmarkPredictor("lgcn-68")  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Common base of the edge-list and the dense layer: parameters, reset and repr."""
 
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,11 +58,6 @@ class LGCNConvBase(nn.Module):
         split = weight.shape[1] - 2 * self.shape_features
         return weight[:, :split], weight[:, split:]
 
-    @property
-    def parameter(self) -> Tensor:
-        """One of the parameters, for its device and type."""
-        return self.lin_neighbor.weight
-
     def __repr__(self) -> str:
         options = f"connectivity={self.connectivity}, shape_features={self.shape_features}"
         if self.lin_self.bias is None:
@@ -84,19 +80,22 @@ def check_connectivity(connectivity: object, optional: bool = False) -> None:
         )
 
 
-def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | None) -> None:
+def check_like(module: nn.Module, /, dtype: bool = True, **tensors: Tensor | None) -> None:
     """Checks that tensors are where the parameters are and, unless autocast decides on types, of their type.
 
     Args:
-        parameter: one of the parameters or buffers.
+        module: the module that has the parameters, or buffers in their place.
         dtype: whether to check the type too.
         **tensors: name -> tensor; None is left out.
 
     Raises:
         InputError: with the first tensor that is not.
     """
+    if torch.compiler.is_compiling():
+        return
+    parameter = next(chain(module.parameters(), module.buffers()))
     check_devices(parameter.device, "the parameters", **tensors)
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(parameter.device.type):
+    if torch.is_autocast_enabled(parameter.device.type):
         return
     for name, tensor in tensors.items():
         if tensor is not None and (tensor.dtype != parameter.dtype if dtype else tensor.dtype == torch.bool):

@@ -220,8 +220,8 @@ class LandmarkRefiner(nn.Module):
         check_shape("features", features, "B C h w", B=pos.shape[0], C=self.feature_channels)
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
         parameter = self.visual_mlp.lins[0].weight
-        check_like(parameter, features=features)
-        check_like(parameter, dtype=False, pos=pos, confidence=confidence)
+        check_like(self, features=features)
+        check_like(self, dtype=False, pos=pos, confidence=confidence)
         given = pos
         if mask is not None:
             check_mask("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
