@@ -64,9 +64,16 @@ def check_at_least(name: str, value: int, least: int) -> int:
 def check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
     """Returns ``value`` if it is a finite number in ``low`` ... ``high``, else raises :class:`InputError`."""
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high or abs(value) > _LARGEST:
-        limits = {(-math.inf, math.inf): "a finite number", (low, math.inf): f"{low:g} or more"}
-        wanted = limits.get((low, high), f"in [{low:g}, {high:g}]")
+        wanted = "a finite number" if low == -math.inf else f"in [{low:g}, {high:g}]"
+        wanted = f"{low:g} or more" if low > -math.inf and high == math.inf else wanted
         raise InputError(f"Expected '{name}' to be {wanted} (got {shown(value)}).")
+    return value
+
+
+def check_positive(name: str, value: float) -> float:
+    """Returns ``value`` if it is a positive number, else raises :class:`InputError`."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= _LARGEST:
+        raise InputError(f"Expected '{name}' to be a positive number (got {shown(value)}).")
     return value
 
 

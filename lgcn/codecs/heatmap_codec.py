@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_choice, check_devices, check_number, check_shape, check_size
+from lgcn.checks import InputError, check_choice, check_devices, check_positive, check_shape, check_size
 from lgcn.codecs.decoding import DECODERS, find_peaks, gather_window
 from lgcn.codecs.rendering import render_gaussians
 from lgcn.geometry import heatmap_to_input, input_to_heatmap
@@ -52,8 +52,7 @@ class HeatmapCodec:
         align: str = "center",
     ) -> None:
         input_size, heatmap_size = check_size("input_size", input_size), check_size("heatmap_size", heatmap_size)
-        if not check_number("sigma", sigma) > 0:
-            raise InputError(f"Expected 'sigma' to be positive, in cells of the heatmap (got {sigma}).")
+        check_positive("sigma", sigma)
         stride = input_size[0] / heatmap_size[0]
         if input_size[1] / heatmap_size[1] != stride:
             raise InputError(

@@ -6,7 +6,7 @@ Its predictions are whole pixels of the image, which adds an error of about half
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_devices, check_shape, check_size, check_tensor
+from lgcn.checks import InputError, check_devices, check_shape, check_size, check_tensor, check_values
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.typing import Size
 
@@ -32,6 +32,7 @@ def hrnet_affine(center: Tensor, scale: Tensor, input_size: Size) -> Tensor:
     check_shape("center", center, "... 2")
     check_tensor("scale", scale)
     check_devices(center.device, "'center'", scale=scale)
+    check_values(center=center)
     height, width = check_size("input_size", input_size)
     if scale.shape != center.shape[:-1]:
         raise InputError(
@@ -65,6 +66,7 @@ def truncate_to_image(pos: Tensor, affine: Tensor) -> Tensor:
     """
     check_shape("pos", pos, "... K 2")
     check_shape("affine", affine, "... 2 3")
+    check_values(pos=pos, affine=affine)
     # On the CPU: not every accelerator has float64.
     in_image = transform_points(pos.cpu().double(), invert_affine(affine.cpu().double()))
     return (in_image.trunc() + 1).to(pos.dtype).to(pos.device)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_floating, check_number, check_shape, check_size
+from lgcn.checks import check_floating, check_positive, check_shape, check_size
 from lgcn.typing import Size
 
 
@@ -23,8 +23,7 @@ def render_gaussians(centres: Tensor, heatmap_size: Size, sigma: float) -> Tenso
     check_shape("centres", centres, "... K 2")
     check_floating("centres", centres)
     height, width = check_size("heatmap_size", heatmap_size)
-    if not check_number("sigma", sigma) > 0:
-        raise InputError(f"Expected 'sigma' to be positive, in cells of the heatmap (got {sigma}).")
+    check_positive("sigma", sigma)
     ys = torch.arange(height, device=centres.device, dtype=centres.dtype) - centres[..., 1:]
     xs = torch.arange(width, device=centres.device, dtype=centres.dtype) - centres[..., :1]
     # The 2-D Gaussian is the outer product of two 1-D ones.

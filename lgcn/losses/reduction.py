@@ -3,14 +3,7 @@
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_floating, check_number, check_shape, check_values
-
-
-def check_positive(**options: float) -> None:
-    """Raise :class:`InputError` for the first option that is not a positive number."""
-    for name, value in options.items():
-        if check_number(name, value) <= 0:
-            raise InputError(f"Expected '{name}' to be a positive number (got {value!r}).")
+from lgcn.checks import check_floating, check_shape, check_values
 
 
 def check_maps(logits: Tensor, target: Tensor) -> None:

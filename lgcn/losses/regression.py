@@ -4,11 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import InputError, check_flag, check_number
+from lgcn.checks import InputError, check_flag, check_number, check_positive
 from lgcn.losses.reduction import (
     at_least_float32,
     check_maps,
-    check_positive,
     divide_or_zero,
     landmark_weight,
     weighted_sum,
@@ -92,7 +91,10 @@ def adaptive_wing_loss(
     Raises:
         InputError: if the shapes don't fit each other, or for options out of their range.
     """
-    check_positive(alpha=alpha, omega=omega, epsilon=epsilon, theta=theta)
+    check_positive("alpha", alpha)
+    check_positive("omega", omega)
+    check_positive("epsilon", epsilon)
+    check_positive("theta", theta)
     if not alpha > 2:
         raise InputError(f"Expected 'alpha' to be slightly more than 2 (got {alpha}). The paper's is 2.1.")
     check_number("foreground_weight", foreground_weight, 0)

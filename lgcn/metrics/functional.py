@@ -4,6 +4,7 @@ All errors and rates are fractions: an error of 0.034 is an NME of 3.4 %.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -167,10 +168,10 @@ def _check_percents(percents: Sequence[float]) -> list[float]:
 
 def check_threshold(threshold: float) -> float:
     """Returns ``threshold`` if it is a fraction: passing 8 (%) for 0.08 is a common mistake."""
-    if not 0 < check_number("threshold", threshold) <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 < threshold <= 1:
         raise InputError(
             f"Expected 'threshold' to be a fraction of the normalising distance, above 0 and at most 1 "
-            f"(got {threshold}). 10 % is 0.10."
+            f"(got {shown(threshold)}). 10 % is 0.10."
         )
     return threshold
 

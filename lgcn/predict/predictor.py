@@ -72,7 +72,7 @@ class LandmarkPredictor:
         min_confidence: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
     ) -> None:
-        if not isinstance(detector, LandmarkDetector):
+        if isinstance(detector, str | Path):
             raise InputError(
                 f"Expected 'detector' to be a LandmarkDetector (got {type(detector).__name__}). Load one by name "
                 "or path with LandmarkPredictor.from_pretrained."

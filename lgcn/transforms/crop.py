@@ -6,7 +6,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from lgcn.checks import InputError, check_choice, check_flag, check_number, check_pair, check_size
+from lgcn.checks import InputError, check_choice, check_flag, check_number, check_pair, check_positive, check_size
 from lgcn.geometry import ASPECTS, SIDES, crop_affine, crop_region, transform_points, warp_image
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms.fields import check_field, check_image, check_probability
@@ -47,8 +47,7 @@ class CropToInput(BaseTransform):
         fill: int = 0,
     ) -> None:
         self.input_size = check_size("input_size", input_size)
-        if check_number("enlargement", enlargement) <= 0:
-            raise InputError(f"Expected 'enlargement' to be positive (got {enlargement}).")
+        check_positive("enlargement", enlargement)
         self.enlargement = enlargement
         self.aspect = check_choice("aspect", aspect, ASPECTS)
         self.side = check_choice("side", side, SIDES)
