@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from inspect import signature
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lgcn.files import printable
+
+_LARGEST = 2**53
+"""Beyond it floating-point numbers do not tell integers apart; no size or option of this package is as large."""
 
 
 class InputError(ValueError):
@@ -32,7 +36,7 @@ class InputFileError(InputError, OSError):
 def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     """Returns ``value`` if it is one of ``choices``, else raises :class:`InputError` listing them."""
     known = list(choices)
-    if value in known:
+    if isinstance(value, str) and value in known:
         return value
     near = get_close_matches(str(value), known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
@@ -43,16 +47,65 @@ def check_device(device: str | torch.device) -> torch.device:
     """Returns the device if torch can use it here, else raises :class:`InputError`."""
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"Expected 'device' to be one that torch can use here (got '{device}': {reason})") from error
 
 
 def check_at_least(name: str, value: int, least: int) -> int:
-    """Returns ``value`` unless it is below ``least``, else raises :class:`InputError`."""
-    if value < least:
-        raise InputError(f"Expected '{name}' to be {least} or more (got {value}).")
+    """Returns ``value`` if it is an integer of ``least`` or more, else raises :class:`InputError`."""
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_integer or not least <= value <= _LARGEST:
+        kind = "" if is_integer else "an integer, "
+        raise InputError(f"Expected '{name}' to be {kind}{least} or more (got {shown(value)}).")
+    return int(value)
+
+
+def check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
+    """Returns ``value`` if it is a finite number in ``low`` ... ``high``, else raises :class:`InputError`."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high or abs(value) > _LARGEST:
+        wanted = "a finite number" if low == -math.inf else f"in [{low:g}, {high:g}]"
+        wanted = f"{low:g} or more" if low > -math.inf and high == math.inf else wanted
+        raise InputError(f"Expected '{name}' to be {wanted} (got {shown(value)}).")
     return value
+
+
+def check_positive(name: str, value: float) -> float:
+    """Returns ``value`` if it is a positive number, else raises :class:`InputError`."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= _LARGEST:
+        raise InputError(f"Expected '{name}' to be a positive number (got {shown(value)}).")
+    return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """Returns ``value`` if it is True or False, else raises :class:`InputError`."""
+    if not isinstance(value, bool):
+        raise InputError(f"Expected '{name}' to be True or False (got {shown(value)}).")
+    return value
+
+
+def check_size(name: str, size: Sequence[int]) -> tuple[int, int]:
+    """Returns a size (H, W) of integers of 1 or more as a tuple, else raises :class:`InputError`."""
+    try:
+        height, width = size
+        return check_at_least(name, height, 1), check_at_least(name, width, 1)
+    except (TypeError, ValueError):
+        raise InputError(f"Expected '{name}' as (H, W), integers of 1 or more (got {shown(size)}).") from None
+
+
+def check_pair(name: str, pair: Sequence[float]) -> tuple[float, float]:
+    """Returns two finite numbers as a tuple, else raises :class:`InputError`."""
+    try:
+        first, second = pair
+        return check_number(name, first), check_number(name, second)
+    except (TypeError, ValueError):
+        raise InputError(f"Expected '{name}' as two numbers (got {shown(pair)}).") from None
+
+
+def shown(value: object) -> str:
+    """A value on one line of an error message, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_options(name: str, options: Iterable[str], build: Callable[..., Any], given: Iterable[str] = ()) -> None:
@@ -89,7 +142,7 @@ def _fits(shape: str, actual: torch.Size, **sizes: int) -> bool:
 
 
 def check_tensor(name: str, value: object) -> None:
-    """Checks that ``value`` is a tensor.
+    """Checks that ``value`` is a dense tensor of real numbers.
 
     Raises:
         InputError: with its type and how to convert it.
@@ -98,6 +151,10 @@ def check_tensor(name: str, value: object) -> None:
         remedy = {"ndarray": " Use torch.from_numpy.", "list": " Use torch.tensor."}
         kind = type(value).__name__
         raise InputError(f"Expected '{name}' to be a tensor (got {kind}).{remedy.get(kind, '')}")
+    if value.layout is not torch.strided:
+        raise InputError(f"Expected '{name}' to be a dense tensor (got {value.layout}). Use .to_dense().")
+    if value.is_complex():
+        raise InputError(f"Expected '{name}' to hold real numbers (got {value.dtype}).")
 
 
 def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
@@ -173,7 +230,10 @@ def check_floating(name: str, tensor: Tensor) -> None:
     Raises:
         InputError: with the actual type.
     """
-    if not tensor.dtype.is_floating_point and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return
+    check_tensor(name, tensor)
+    if not tensor.dtype.is_floating_point:
         raise InputError(f"Expected '{name}' to hold floating-point numbers (got {tensor.dtype}). Use .float().")
 
 
@@ -187,6 +247,7 @@ def check_ids(name: str, ids: Tensor, count: int) -> None:
     """
     if torch.compiler.is_compiling():
         return
+    check_tensor(name, ids)
     # Torch interprets uint8 as a mask and accepts no other types as an index.
     if ids.dtype not in (torch.int64, torch.int32):
         raise InputError(
@@ -244,3 +305,45 @@ def check_images(images: Sequence[int], whose: str = "x", /, **tensors: tuple[Te
             count = f"for {images[0]} images" if images else "for one image"
             shared = ", or one for all" if images else ""
             raise InputError(f"Expected '{name}' {count}, as '{whose}' is{shared} (got {list(tensor.shape)}).")
+
+
+def check_devices(device: torch.device, whose: str, /, **tensors: Tensor | None) -> None:
+    """Checks that tensors are on one device.
+
+    Args:
+        device: the device.
+        whose: what is there, for the message: ``"the parameters"``, or an argument in quotes.
+        **tensors: name -> tensor; None is left out.
+
+    Raises:
+        InputError: with the first tensor that is elsewhere.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        check_tensor(name, tensor)
+        if tensor.device != device:
+            verb = "are" if whose.endswith("s") else "is"
+            raise InputError(
+                f"Expected '{name}' on '{device}', where {whose} {verb} (got '{tensor.device}'). Use .to('{device}')."
+            )
+
+
+def check_values(like: Tensor | None = None, /, **tensors: Tensor | None) -> None:
+    """Checks that tensors hold values, which those on the meta device do not.
+
+    Args:
+        like: a tensor that is on the meta device itself if shapes are all that is wanted.
+        **tensors: name -> tensor; None is left out.
+
+    Raises:
+        InputError: with the first tensor that holds none.
+    """
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            check_tensor(name, tensor)
+            if not tensor.is_meta or (like is not None and like.is_meta):
+                continue
+            raise InputError(f"Expected '{name}' to hold values (got a tensor on the device 'meta').")

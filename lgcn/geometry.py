@@ -12,7 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import InputError, check_choice, check_shape
+from lgcn.checks import (
+    InputError,
+    check_choice,
+    check_devices,
+    check_flag,
+    check_images,
+    check_number,
+    check_pair,
+    check_shape,
+    check_size,
+    check_values,
+)
 from lgcn.typing import Size
 
 ASPECTS = ("square", "letterbox", "stretch")
@@ -32,8 +43,15 @@ def landmark_box(pos: Tensor, visibility: Tensor | None = None) -> Tensor:
         visibility: [..., K]; landmarks with 0 are left out.
     """
     check_shape("pos", pos, "... K 2")
+    if not pos.shape[-2]:
+        raise InputError(f"Expected 'pos' [..., K, 2] with landmarks (got {list(pos.shape)}).")
     low = high = pos
     if visibility is not None:
+        check_shape("visibility", visibility, "... K", K=pos.shape[-2])
+        check_images(pos.shape[:-2], "pos", visibility=(visibility, 1))
+        check_devices(pos.device, "'pos'", visibility=visibility)
+        if not pos.is_floating_point():  # integers have no infinity
+            pos = pos.to(torch.get_default_dtype())
         missing = (visibility == 0).unsqueeze(-1)
         low, high = pos.masked_fill(missing, math.inf), pos.masked_fill(missing, -math.inf)
     return torch.cat([low.amin(dim=-2), high.amax(dim=-2)], dim=-1)
@@ -62,6 +80,8 @@ def crop_region(
         InputError: for an unknown ``aspect`` or ``side``.
     """
     check_shape("box", box, "... 4")
+    check_values(box=box)
+    check_number("enlargement", enlargement)
     check_choice("aspect", aspect, ASPECTS)
     check_choice("side", side, SIDES)
     # Not every accelerator has float64.
@@ -77,7 +97,7 @@ def crop_region(
     centre, half = (box[..., :2] + box[..., 2:]) / 2, enlargement * size / 2
     region = torch.cat([centre - half, centre + half], dim=-1)
     if clip_to is not None:
-        height, width = clip_to
+        height, width = check_size("clip_to", clip_to)
         # 50 - 1.1 * 100 / 2 is a little below -5 in floating point.
         corners = (region + 1e-6).floor().clamp(min=0).minimum(region.new_tensor([width - 1, height - 1] * 2))
         # The slice x0:x1 covers the pixels x0 ... x1 - 1, each half a pixel to either side of its centre.
@@ -132,7 +152,11 @@ def crop_affine(
         BoxError: as :func:`crop_region` does, like the :class:`InputError`.
     """
     region = crop_region(box, enlargement, aspect=aspect, side=side, clip_to=clip_to)
-    height, width = input_size
+    height, width = check_size("input_size", input_size)
+    check_number("rotation", rotation)
+    check_number("scale", scale)
+    check_pair("translation", translation)
+    check_flag("flip", flip)
     short = min(height, width)
     size = region[..., 2:] - region[..., :2]
     if aspect == "square" and clip_to is None:
@@ -154,6 +178,16 @@ def crop_affine(
 
 def transform_points(pos: Tensor, affine: Tensor) -> Tensor:
     """Applies affines [..., 2, 3] to points [..., K, 2]; integer points become floating point."""
+    check_shape("pos", pos, "... K 2")
+    check_shape("affine", affine, "... 2 3")
+    check_devices(pos.device, "'pos'", affine=affine)
+    if not {affine.shape[:-2], pos.shape[:-2]} <= {pos.shape[:-2], torch.Size()} and not torch.compiler.is_compiling():
+        try:
+            torch.broadcast_shapes(pos.shape[:-2], affine.shape[:-2])
+        except RuntimeError:
+            raise InputError(
+                f"Expected 'affine' with axes that fit 'pos' {list(pos.shape)} (got {list(affine.shape)})."
+            ) from None
     if pos.is_floating_point():
         affine = affine.to(pos.dtype)
     else:
@@ -164,6 +198,7 @@ def transform_points(pos: Tensor, affine: Tensor) -> Tensor:
 def invert_affine(affine: Tensor) -> Tensor:
     """The inverse of affines [..., 2, 3], computed in float64, on the CPU; same device and type as ``affine``."""
     check_shape("affine", affine, "... 2 3")
+    check_values(affine=affine)
     # Not every accelerator has float64.
     exact = affine.cpu().double()
     linear = torch.linalg.inv(exact[..., :2])
@@ -204,7 +239,9 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0, 
     check_shape("affine", affine, "2 3")
     if image.dtype != torch.uint8:
         raise InputError(f"Expected 'image' to be uint8 (got {image.dtype}). Scale to 0 ... 255 and convert it.")
-    height, width = output_size
+    height, width = check_size("output_size", output_size)
+    check_number("fill", fill, 0, 255)
+    check_values(image=image, affine=affine, region=region)
     affine = affine.cpu()
     back = invert_affine(affine.double())
     corners = back.new_tensor([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
@@ -215,6 +252,7 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0, 
     first, beyond = (0, 0), (image.shape[2], image.shape[1])
     if region is not None:
         # The pixels whose centres lie in the region.
+        check_shape("region", region, "4")
         edges = region.tolist()
         first = (max(0, math.ceil(edges[0])), max(0, math.ceil(edges[1])))
         beyond = (min(beyond[0], math.floor(edges[2]) + 1), min(beyond[1], math.floor(edges[3]) + 1))

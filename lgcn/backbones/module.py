@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lgcn.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_at_least, check_shape, shown
 from lgcn.typing import HeatmapOutput
 
 
@@ -51,14 +51,18 @@ class ModuleBackbone(Backbone):
         size_multiple: int = 1,
     ) -> None:
         super().__init__()
+        if not isinstance(module, nn.Module):
+            raise InputError(f"Expected 'module' to be a torch.nn.Module (got {type(module).__name__}).")
+        if output is not None and not callable(output):
+            raise InputError(f"Expected 'output' to be a function of the module's output (got {shown(output)}).")
         self.module = module
-        self.num_landmarks = num_landmarks
-        self.feature_channels = feature_channels
-        self.stride = stride
+        self.num_landmarks = check_at_least("num_landmarks", num_landmarks, 1)
+        self.feature_channels = check_at_least("feature_channels", feature_channels, 1)
+        self.stride = check_at_least("stride", stride, 1)
         self.output = output
         self.mean = mean
         self.std = std
-        self.size_multiple = size_multiple
+        self.size_multiple = check_at_least("size_multiple", size_multiple, 1)
 
     def forward(self, images: Tensor) -> HeatmapOutput:
         output = self.module(images)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_choice, check_shape
+from lgcn.checks import InputError, check_choice, check_devices, check_positive, check_shape, check_size
 from lgcn.codecs.decoding import DECODERS, find_peaks, gather_window
 from lgcn.codecs.rendering import render_gaussians
 from lgcn.geometry import heatmap_to_input, input_to_heatmap
@@ -51,16 +51,15 @@ class HeatmapCodec:
         target: str = "integer",
         align: str = "center",
     ) -> None:
-        if not sigma > 0:
-            raise InputError(f"Expected 'sigma' to be positive, in cells of the heatmap (got {sigma}).")
+        input_size, heatmap_size = check_size("input_size", input_size), check_size("heatmap_size", heatmap_size)
+        check_positive("sigma", sigma)
         stride = input_size[0] / heatmap_size[0]
         if input_size[1] / heatmap_size[1] != stride:
             raise InputError(
                 f"Expected 'heatmap_size' in the proportions of 'input_size' {tuple(input_size)} "
                 f"(got {tuple(heatmap_size)}). Use an input that the backbone's stride divides."
             )
-        self.input_size = (input_size[0], input_size[1])
-        self.heatmap_size = (heatmap_size[0], heatmap_size[1])
+        self.input_size, self.heatmap_size = input_size, heatmap_size
         self.stride = stride
         self.sigma = sigma
         self.decode_name, self._read_positions = decode, DECODERS[decode]
@@ -81,9 +80,11 @@ class HeatmapCodec:
             else 0.
         """
         check_shape("pos", pos, "B K 2")
+        pos = pos if pos.is_floating_point() else pos.to(torch.get_default_dtype())
         missing = ~pos.isfinite().all(dim=-1)
         if visibility is not None:
             check_shape("visibility", visibility, "B K", B=pos.shape[0], K=pos.shape[1])
+            check_devices(pos.device, "'pos'", visibility=visibility)
             missing = missing | (visibility == 0)
         # A Gaussian at infinity gives an empty map.
         centres = input_to_heatmap(pos.masked_fill(missing.unsqueeze(-1), math.inf) + self._shift, self.stride)
@@ -94,7 +95,8 @@ class HeatmapCodec:
         return heatmaps, inside.to(pos.dtype)
 
     def activate(self, heatmaps: Tensor) -> Tensor:
-        """Turn the network's output into values, in float32 or float64."""
+        """Turn the network's output [B, K, h, w] into values, in float32 or float64."""
+        check_shape("heatmaps", heatmaps, "B K h w")
         heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
         if self.activation == "sigmoid":
             return heatmaps.sigmoid()

@@ -6,7 +6,7 @@ Its predictions are whole pixels of the image, which adds an error of about half
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_devices, check_shape, check_size, check_tensor, check_values
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.typing import Size
 
@@ -24,20 +24,26 @@ def hrnet_affine(center: Tensor, scale: Tensor, input_size: Size) -> Tensor:
         input_size: (H, W) of the network's input.
 
     Returns:
-        [..., 2, 3], pixels of the image -> pixels of the input.
+        [..., 2, 3], pixels of the image -> pixels of the input; on the CPU, as not every accelerator has float64.
 
     Raises:
         InputError: if the shapes don't fit each other.
     """
     check_shape("center", center, "... 2")
+    check_tensor("scale", scale)
+    check_devices(center.device, "'center'", scale=scale)
+    check_values(center=center)
+    height, width = check_size("input_size", input_size)
     if scale.shape != center.shape[:-1]:
         raise InputError(
             f"Expected 'scale' to have the shape of 'center' without its last axis (got {list(scale.shape)} and "
             f"{list(center.shape)})."
         )
-    size = center.new_tensor([input_size[1], input_size[0]], dtype=torch.float64)
-    zoom = size / (200 * scale.double().unsqueeze(-1))
-    offset = (size - 1) / 2 - zoom * center.double()
+    # On the CPU: not every accelerator has float64.
+    center, scale = center.cpu().double(), scale.cpu().double()
+    size = center.new_tensor([width, height])
+    zoom = size / (200 * scale.unsqueeze(-1))
+    offset = (size - 1) / 2 - zoom * center
     return torch.cat([torch.diag_embed(zoom), offset.unsqueeze(-1)], dim=-1)
 
 
@@ -59,5 +65,8 @@ def truncate_to_image(pos: Tensor, affine: Tensor) -> Tensor:
         InputError: if the shapes don't fit each other.
     """
     check_shape("pos", pos, "... K 2")
-    in_image = transform_points(pos.double(), invert_affine(affine.double()))
-    return (in_image.trunc() + 1).to(pos.dtype)
+    check_shape("affine", affine, "... 2 3")
+    check_values(pos=pos, affine=affine)
+    # On the CPU: not every accelerator has float64.
+    in_image = transform_points(pos.cpu().double(), invert_affine(affine.cpu().double()))
+    return (in_image.trunc() + 1).to(pos.dtype).to(pos.device)

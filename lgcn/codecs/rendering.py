@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lgcn.checks import check_floating, check_positive, check_shape, check_size
 from lgcn.typing import Size
 
 
@@ -19,7 +20,10 @@ def render_gaussians(centres: Tensor, heatmap_size: Size, sigma: float) -> Tenso
     Returns:
         [..., K, h, w] in [0, 1].
     """
-    height, width = heatmap_size
+    check_shape("centres", centres, "... K 2")
+    check_floating("centres", centres)
+    height, width = check_size("heatmap_size", heatmap_size)
+    check_positive("sigma", sigma)
     ys = torch.arange(height, device=centres.device, dtype=centres.dtype) - centres[..., 1:]
     xs = torch.arange(width, device=centres.device, dtype=centres.dtype) - centres[..., :1]
     # The 2-D Gaussian is the outer product of two 1-D ones.

@@ -135,6 +135,12 @@ def _annotation(index: int, annotation: dict[str, Any], path: Path) -> Annotatio
                 f"(got lists of {', '.join(map(str, sorted(sizes)[:5]))} numbers). Restore the file from its archive."
             )
         keypoints = [value for each in keypoints for value in each]
+    if any(isinstance(value, dict | list) for value in keypoints):
+        raise InputFileError(
+            f"Expected numbers x, y, v in 'keypoints' of annotation {index} of '{path}' (got a "
+            f"{next(type(value).__name__ for value in keypoints if isinstance(value, dict | list))}). Write them in a "
+            "flat list."
+        )
     return Annotation(
         index,
         _id(annotation.get("image_id")),

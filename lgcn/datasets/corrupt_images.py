@@ -34,7 +34,7 @@ class ReadableFaces(Dataset[Data]):
             try:
                 face = self.faces[(index + step) % len(self.faces)]
             except InputFileError as error:
-                reason = reason or " ".join(str(error).split())
+                reason = reason or str(error)
                 continue
             if reason:
                 face = without_landmarks(face)

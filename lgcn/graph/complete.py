@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError
+from lgcn.checks import check_at_least, check_device, check_flag
 
 
 def complete_edge_index(
@@ -13,8 +13,10 @@ def complete_edge_index(
 
     Row 0 holds the neighbour j, row 1 the receiving node i, PyG's ``source_to_target`` flow.
     """
-    if num_landmarks < 1:
-        raise InputError(f"Expected 'num_landmarks' to be at least 1 (got {num_landmarks}).")
+    check_at_least("num_landmarks", num_landmarks, 1)
+    check_flag("self_loops", self_loops)
+    if device is not None:
+        device = check_device(device)
     receiving, neighbour = torch.meshgrid(
         torch.arange(num_landmarks, device=device), torch.arange(num_landmarks, device=device), indexing="ij"
     )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from lgcn.checks import check_shape
+from lgcn.checks import check_devices, check_shape
 from lgcn.graph.complete import complete_edge_index
 
 
@@ -34,6 +34,7 @@ def landmark_graph(
         check_shape("x", x, "B K C", B=images, K=landmarks)
     if y is not None:
         check_shape("y", y, "B K 2", B=images, K=landmarks)
+    check_devices(pos.device, "'pos'", confidence=confidence, x=x, y=y)
     edge_index = complete_edge_index(landmarks, self_loops, pos.device)
     first_node = landmarks * torch.arange(images + 1, device=pos.device)
     nodes = {"pos": pos, "confidence": confidence, "x": x, "y": y}

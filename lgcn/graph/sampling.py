@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import check_choice, check_shape
+from lgcn.checks import InputError, check_choice, check_devices, check_floating, check_shape, check_size
 from lgcn.typing import Size
 
 SAMPLING_MODES = ("bilinear", "nearest")
@@ -25,7 +25,11 @@ def sample_features(features: Tensor, pos: Tensor, input_size: Size, mode: str =
     check_shape("features", features, "B C h w")
     check_shape("pos", pos, "B K 2", B=features.shape[0])
     check_choice("mode", mode, SAMPLING_MODES)
-    height, width = input_size
+    check_floating("features", features)
+    check_devices(features.device, "'features'", pos=pos)
+    if 0 in features.shape[2:]:
+        raise InputError(f"Expected 'features' [B, C, h, w] with cells (got {list(features.shape)}).")
+    height, width = check_size("input_size", input_size)
     grid = (pos + 0.5) * (2 / pos.new_tensor([width, height])) - 1
     # A grid of half precision would be off by up to half a pixel of a 256-pixel input.
     dtype = torch.promote_types(features.dtype, grid.dtype)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import check_shape
-from lgcn.losses.reduction import at_least_float32, check_positive, divide_or_zero, landmark_weight, weighted_sum
+from lgcn.checks import InputError, check_floating, check_positive, check_shape, check_values, shown
+from lgcn.losses.reduction import at_least_float32, divide_or_zero, landmark_weight, weighted_sum
 from lgcn.registry import Registry
 
 COORDINATE_LOSSES: Registry[Callable[..., Tensor]] = Registry("coordinate loss")
@@ -31,14 +31,15 @@ def l1_penalty(difference: Tensor) -> Tensor:
 @COORDINATE_LOSSES.register("smooth_l1")
 def smooth_l1_penalty(difference: Tensor, beta: float = 1.0) -> Tensor:
     """See :func:`smooth_l1_loss`."""
-    check_positive(beta=beta)
+    check_positive("beta", beta)
     return F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="none", beta=beta)
 
 
 @COORDINATE_LOSSES.register("wing")
 def wing_penalty(difference: Tensor, width: float = 10.0, epsilon: float = 2.0) -> Tensor:
     """See :func:`wing_loss`."""
-    check_positive(width=width, epsilon=epsilon)
+    check_positive("width", width)
+    check_positive("epsilon", epsilon)
     size = difference.abs()
     offset = width - width * math.log1p(width / epsilon)
     return torch.where(size < width, width * (size / epsilon).log1p(), size - offset)
@@ -70,6 +71,13 @@ def coordinate_loss(
     """
     check_shape("preds", preds, "B K 2")
     check_shape("target", target, "B K 2", B=preds.shape[0], K=preds.shape[1])
+    check_floating("preds", preds)
+    check_values(preds, target=target)
+    if not callable(penalty):
+        raise InputError(f"Expected 'penalty' to be a function of a difference (got {shown(penalty)}).")
+    if unit is not None:
+        check_shape("unit", unit, "2")
+        check_values(preds, unit=unit)
     preds = at_least_float32(preds)
     weight = landmark_weight(weight, preds)
     # Mask before the penalty: a NaN that is masked after it is still a NaN in the gradient.

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from lgcn.checks import check_shape
-from lgcn.losses.reduction import at_least_float32, divide_or_zero, landmark_weight, weighted_sum
+from lgcn.losses.reduction import at_least_float32, check_maps, divide_or_zero, landmark_weight, weighted_sum
 
 
 def heatmap_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -27,9 +26,7 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None 
     Raises:
         InputError: if the shapes don't fit each other.
     """
-    check_shape("logits", logits, "B K h w")
-    B, K, h, w = logits.shape
-    check_shape("target", target, "B K h w", B=B, K=K, h=h, w=w)
+    check_maps(logits, target)
     logits = at_least_float32(logits)
     mass = target.to(logits).flatten(2)
     total = mass.sum(dim=2)

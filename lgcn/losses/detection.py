@@ -8,7 +8,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lgcn.checks import InputError, check_options, check_shape
+from lgcn.checks import (
+    InputError,
+    check_devices,
+    check_number,
+    check_options,
+    check_shape,
+    check_size,
+    check_values,
+    shown,
+)
 from lgcn.losses.coordinate import COORDINATE_LOSSES, coordinate_loss
 from lgcn.losses.cross_entropy import heatmap_cross_entropy
 from lgcn.losses.focal import focal_heatmap_loss
@@ -138,8 +147,7 @@ class DetectionLoss(nn.Module):
         self.penalty(torch.zeros(1, 2))  # an option out of its range is refused now
         self.weights = {"heatmap": heatmap_weight, "refined": refined_weight, "initial": initial_weight}
         for name, weight in self.weights.items():
-            if not weight >= 0:
-                raise InputError(f"Expected '{name}_weight' to be 0 or more (got {weight}).")
+            check_number(f"{name}_weight", weight, 0)
 
     def forward(
         self,
@@ -161,9 +169,20 @@ class DetectionLoss(nn.Module):
         Returns:
             Scalars "total", "heatmap", "refined" and "initial", the last three before weighting.
         """
+        if not isinstance(output, DetectorOutput):
+            raise InputError(f"Expected 'output' to be a DetectorOutput (got {type(output).__name__}).")
+        for each in (output.pos, output.initial):
+            check_shape("output", each, "B K 2")
         B, K, _ = output.pos.shape
+        check_shape("output.heatmaps", output.heatmaps, "B K h w", B=B, K=K)
         check_shape("target_pos", target_pos, "B K 2", B=B, K=K)
-        height, width = input_size
+        if visibility is not None:
+            check_shape("visibility", visibility, "B K", B=B, K=K)
+        check_devices(target_pos.device, "'target_pos'", visibility=visibility)
+        check_values(output.pos, target_pos=target_pos)
+        if isinstance(codec, str) or not callable(getattr(codec, "encode", None)):
+            raise InputError(f"Expected 'codec' to encode landmarks as heatmaps (got {type(codec).__name__}).")
+        height, width = check_size("input_size", input_size)
         side = target_pos.new_tensor([width, height])
 
         def coordinates(pos: Tensor) -> Tensor:
@@ -196,6 +215,8 @@ def _with_options(
     term: str, losses: Registry[Callable[..., Tensor]], name: str, options: Mapping[str, Any] | None, num_given: int
 ) -> Callable[..., Tensor]:
     loss = losses[name]
+    if options is not None and not isinstance(options, Mapping):
+        raise InputError(f"Expected '{term}_options' to map names to values (got {shown(options)}).")
     given = list(signature(loss).parameters)
     if options and len(given) == num_given:
         raise InputError(f"Expected no '{term}_options' for the {losses.kind} '{name}' (got {', '.join(options)}).")

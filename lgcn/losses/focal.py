@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import check_shape
-from lgcn.losses.reduction import at_least_float32, divide_or_zero, landmark_weight, weighted_sum
+from lgcn.checks import check_flag, check_number
+from lgcn.losses.reduction import at_least_float32, check_maps, divide_or_zero, landmark_weight, weighted_sum
 
 CLAMP = 1e-4
 """Distance from 0 and 1 to which values (not logits) are clamped, as in CenterNet and the released code."""
@@ -47,9 +47,10 @@ def focal_heatmap_loss(
     Raises:
         InputError: if the shapes don't fit each other.
     """
-    check_shape("logits", logits, "B K h w")
-    B, K, h, w = logits.shape
-    check_shape("target", target, "B K h w", B=B, K=K, h=h, w=w)
+    check_maps(logits, target)
+    check_number("alpha", alpha, 0)
+    check_number("beta", beta, 0)
+    check_flag("from_logits", from_logits)
     logits = at_least_float32(logits)
     target = target.to(logits)
     weight = landmark_weight(weight, logits)

@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import check_floating, check_shape, check_values
 
 
-def check_positive(**options: float) -> None:
-    """Raise :class:`InputError` for the first option that is not a positive number."""
-    for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-            raise InputError(f"Expected '{name}' to be a positive number (got {value!r}).")
+def check_maps(logits: Tensor, target: Tensor) -> None:
+    """Raise :class:`InputError` unless both are heatmaps of one shape, and ``logits`` are floats."""
+    check_shape("logits", logits, "B K h w")
+    check_floating("logits", logits)
+    B, K, h, w = logits.shape
+    check_shape("target", target, "B K h w", B=B, K=K, h=h, w=w)
+    check_values(logits, target=target)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -23,6 +25,7 @@ def landmark_weight(weight: Tensor | None, like: Tensor) -> Tensor:
     if weight is None:
         return like.new_ones(like.shape[:2])
     check_shape("weight", weight, "B K", B=like.shape[0], K=like.shape[1])
+    check_values(like, weight=weight)
     return weight.to(like)
 
 

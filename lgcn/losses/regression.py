@@ -4,8 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgcn.checks import InputError, check_shape
-from lgcn.losses.reduction import at_least_float32, check_positive, divide_or_zero, landmark_weight, weighted_sum
+from lgcn.checks import InputError, check_flag, check_number, check_positive
+from lgcn.losses.reduction import (
+    at_least_float32,
+    check_maps,
+    divide_or_zero,
+    landmark_weight,
+    weighted_sum,
+)
 
 FOREGROUND = 0.2
 """Value of the dilated target from which a cell is foreground (Wang et al. 2019, section 5.2)."""
@@ -85,11 +91,13 @@ def adaptive_wing_loss(
     Raises:
         InputError: if the shapes don't fit each other, or for options out of their range.
     """
-    check_positive(alpha=alpha, omega=omega, epsilon=epsilon, theta=theta)
+    check_positive("alpha", alpha)
+    check_positive("omega", omega)
+    check_positive("epsilon", epsilon)
+    check_positive("theta", theta)
     if not alpha > 2:
         raise InputError(f"Expected 'alpha' to be slightly more than 2 (got {alpha}). The paper's is 2.1.")
-    if not foreground_weight >= 0:
-        raise InputError(f"Expected 'foreground_weight' to be 0 or more (got {foreground_weight}).")
+    check_number("foreground_weight", foreground_weight, 0)
     values, target, weight = _prepare(logits, target, weight, from_logits)
     exponent = alpha - target
     size = (target - values).abs()
@@ -106,9 +114,8 @@ def adaptive_wing_loss(
 
 
 def _prepare(logits: Tensor, target: Tensor, weight: Tensor | None, from_logits: bool) -> tuple[Tensor, Tensor, Tensor]:
-    check_shape("logits", logits, "B K h w")
-    B, K, h, w = logits.shape
-    check_shape("target", target, "B K h w", B=B, K=K, h=h, w=w)
+    check_maps(logits, target)
+    check_flag("from_logits", from_logits)
     logits = at_least_float32(logits)
     return logits.sigmoid() if from_logits else logits, target.to(logits), landmark_weight(weight, logits)
 

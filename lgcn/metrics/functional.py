@@ -3,12 +3,13 @@
 All errors and rates are fractions: an error of 0.034 is an NME of 3.4 %.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_floating, check_number, check_shape, check_values, shown
 
 
 def landmark_errors(preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor | None = None) -> Tensor:
@@ -31,6 +32,7 @@ def landmark_errors(preds: Tensor, target: Tensor, normalizer: Tensor, visibilit
     B, K, _ = preds.shape
     check_shape("target", target, "B K 2", B=B, K=K)
     check_shape("normalizer", normalizer, "B", B=B)
+    check_values(preds=preds, target=target, normalizer=normalizer, visibility=visibility)
     visible = torch.ones(B, K, dtype=torch.bool, device=preds.device)
     if visibility is not None:
         check_shape("visibility", visibility, "B K", B=B, K=K)
@@ -123,8 +125,8 @@ def error_percentiles(errors: Tensor, percents: Sequence[float] = (90, 95, 99)) 
         [len(percents)], fractions as ``errors``; NaN if there is no error, infinite where infinite errors start.
     """
     check_shape("errors", errors, "N")
-    if not all(0 <= percent <= 100 for percent in percents):
-        raise InputError(f"Expected 'percents' to lie in 0 ... 100 (got {list(percents)}).")
+    check_values(errors=errors)
+    percents = _check_percents(percents)
     errors = errors.to(torch.promote_types(errors.dtype, torch.float32))
     errors = errors[~errors.isnan()].sort().values
     if not len(errors):
@@ -148,22 +150,35 @@ def cumulative_error_distribution(errors: Tensor, thresholds: Tensor) -> Tensor:
     """
     check_shape("errors", errors, "N")
     check_shape("thresholds", thresholds, "T")
+    check_floating("thresholds", thresholds)
+    check_values(errors=errors, thresholds=thresholds)
     errors = errors[~errors.isnan()].to(thresholds).sort().values
     return torch.searchsorted(errors, thresholds, right=True).to(thresholds) / len(errors)
 
 
+def _check_percents(percents: Sequence[float]) -> list[float]:
+    """Returns percents as a list, else raises :class:`InputError`."""
+    if not isinstance(percents, Iterable) or isinstance(percents, str | Mapping):
+        raise InputError(f"Expected 'percents' to be a sequence of numbers (got {shown(percents)}).")
+    numbers = [float(check_number("percents", percent)) for percent in percents]
+    if not all(0 <= number <= 100 for number in numbers):
+        raise InputError(f"Expected 'percents' to lie in 0 ... 100 (got {numbers}).")
+    return numbers
+
+
 def check_threshold(threshold: float) -> float:
     """Returns ``threshold`` if it is a fraction: passing 8 (%) for 0.08 is a common mistake."""
-    if not 0 < threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 < threshold <= 1:
         raise InputError(
             f"Expected 'threshold' to be a fraction of the normalising distance, above 0 and at most 1 "
-            f"(got {threshold}). 10 % is 0.10."
+            f"(got {shown(threshold)}). 10 % is 0.10."
         )
     return threshold
 
 
 def _measured(errors: Tensor, threshold: float) -> Tensor:
     check_shape("errors", errors, "N")
+    check_values(errors=errors)
     check_threshold(threshold)
     errors = errors.to(torch.promote_types(errors.dtype, torch.float32))
     return errors[~errors.isnan()]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lgcn.checks import check_shape
+from lgcn.checks import check_flag, check_shape, check_size, check_values
 from lgcn.codecs import truncate_to_image
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics.functional import landmark_errors
@@ -58,7 +58,14 @@ def compute_errors(
         InputError: if shapes do not fit each other, or a visible ``target`` is not finite.
     """
     check_shape("preds", preds, "B K 2")
-    check_shape("affine", affine, "B 2 3", B=len(preds))
+    B, K, _ = preds.shape
+    check_shape("target", target, "B K 2", B=B, K=K)
+    check_shape("affine", affine, "B 2 3", B=B)
+    check_shape("normalizer", normalizer, "B", B=B)
+    check_shape("visibility", visibility, "B K", B=B, K=K)
+    check_values(preds=preds, target=target, affine=affine, normalizer=normalizer, visibility=visibility)
+    height, width = check_size("input_size", input_size)
+    check_flag("whole_pixels", whole_pixels)
     scheme, protocol = get_scheme(scheme), get_protocol(protocol)
     preds, target, affine, distance, visibility = (
         each.detach().cpu().double() for each in (preds, target, affine, normalizer, visibility)
@@ -66,7 +73,6 @@ def compute_errors(
     to_image = invert_affine(affine)
     landmarks = truncate_to_image(preds, affine) if whole_pixels else transform_points(preds, to_image)
     if protocol.frame == "crop":
-        height, width = input_size
         side = torch.tensor([width, height], dtype=torch.float64)
         found, target = preds / side, target / side
         distance = normalizing_distance(target, scheme, normalizer_name, visibility)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_cat
 
-from lgcn.checks import InputError, check_choice, check_shape
+from lgcn.checks import InputError, check_at_least, check_choice, check_shape
 from lgcn.metrics.functional import check_threshold, error_percentiles, landmark_errors
 from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
 
@@ -29,7 +29,7 @@ class _NormalizedMetric(Metric):
             )
         self.scheme = None if scheme is None else get_scheme(scheme)
         if self.scheme is not None:
-            normalizer = normalizer or self.scheme.default_normalizer
+            normalizer = self.scheme.default_normalizer if normalizer is None else normalizer
             check_choice("normalizer", normalizer, self.scheme.normalizer_names)
         self.normalizer = normalizer
 
@@ -43,6 +43,8 @@ class _NormalizedMetric(Metric):
                     f"Expected 'normalizer' with every batch, or a 'scheme' when {type(self).__name__} is built (got "
                     "neither)."
                 )
+            check_shape("preds", preds, "B K 2")
+            check_shape("target", target, "B K 2", B=len(preds))
             normalizer = normalizing_distance(target, self.scheme, self.normalizer, visibility)
         return landmark_errors(preds, target, normalizer, visibility)
 
@@ -155,6 +157,7 @@ class PerLandmarkError(_NormalizedMetric):
             if self.scheme is None:
                 raise InputError("Expected 'num_landmarks' or 'scheme' (got neither).")
             num_landmarks = self.scheme.num_landmarks
+        check_at_least("num_landmarks", num_landmarks, 1)
         self.add_state("total", torch.zeros(num_landmarks), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(num_landmarks, dtype=torch.long), dist_reduce_fx="sum")
 
@@ -194,8 +197,8 @@ class ErrorPercentiles(_NormalizedMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(scheme, normalizer, **kwargs)
+        error_percentiles(torch.zeros(1), percents)
         self.percents = tuple(percents)
-        error_percentiles(torch.zeros(1), self.percents)
         self.add_state("errors", [], dist_reduce_fx="cat")
 
     def update(

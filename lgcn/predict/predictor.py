@@ -72,6 +72,11 @@ class LandmarkPredictor:
         min_confidence: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
     ) -> None:
+        if isinstance(detector, str | Path):
+            raise InputError(
+                f"Expected 'detector' to be a LandmarkDetector (got {type(detector).__name__}). Load one by name "
+                "or path with LandmarkPredictor.from_pretrained."
+            )
         check_at_least("passes", passes, 1)
         check_at_least("batch_size", batch_size, 1)
         if max_pixels is not None:

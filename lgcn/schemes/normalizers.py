@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lgcn.checks import check_choice, check_shape
+from lgcn.checks import check_choice, check_devices, check_images, check_shape
 from lgcn.schemes.registry import get_scheme
 from lgcn.schemes.scheme import BOX_NORMALIZER, LandmarkScheme
 
@@ -32,9 +32,14 @@ def normalizing_distance(
     """
     scheme = get_scheme(scheme)
     check_shape("pos", pos, "... K 2", K=scheme.num_landmarks)
-    name = check_choice("normalizer", normalizer or scheme.default_normalizer, scheme.normalizer_names)
+    name = check_choice(
+        "normalizer", scheme.default_normalizer if normalizer is None else normalizer, scheme.normalizer_names
+    )
+    pos = pos if pos.is_floating_point() else pos.to(torch.get_default_dtype())
     if visibility is not None:
         check_shape("visibility", visibility, "... K", K=scheme.num_landmarks)
+        check_images(pos.shape[:-2], "pos", visibility=(visibility, 1))
+        check_devices(pos.device, "'pos'", visibility=visibility)
         pos = pos.masked_fill(visibility.unsqueeze(-1) <= 0, torch.nan)
     if name == BOX_NORMALIZER:
         low = pos.nan_to_num(nan=torch.inf).amin(-2)

@@ -147,12 +147,13 @@ class LandmarkDataModule(LightningDataModule):
 
     def _check_measurable(self, faces: Any) -> None:
         """Raises if no face has a normalising distance: the best epoch would be chosen by a metric that is NaN."""
-        if faces.normalizer[list(faces.indices())].isfinite().any():
+        distance = faces.normalizer[list(faces.indices())]
+        if (distance.isfinite() & (distance > 0)).any():
             return
         raise InputError(
             f"Expected validation faces whose normaliser '{faces.normalizer_name}' can be measured (got none of "
-            f"{len(faces)} in the split '{faces.split}'): its landmarks are not annotated. Choose another 'val_split', "
-            "or a protocol with another normaliser."
+            f"{len(faces)} in the split '{faces.split}'): its landmarks are not annotated, or all in one place. Choose "
+            "another 'val_split', or a protocol with another normaliser."
         )
 
     def train_dataloader(self) -> DataLoader:

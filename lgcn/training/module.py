@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torchmetrics.aggregation import CatMetric
 
@@ -99,10 +99,10 @@ class LandmarkModule(LightningModule):
         self._planned_steps: int | None = None
         self.refined_errors = CatMetric(nan_strategy="ignore")
         self.initial_errors = CatMetric(nan_strategy="ignore")
-        self._has_trained_backbone = starts_from_weights(detector)
+        self._detector_config = detector
+        self._not_from_initial_weights: list[str] | None = None
         if initial_weights is not None:
-            unmatched = load_matching_weights(self.detector, initial_weights)
-            self._has_trained_backbone |= not any(name.startswith("backbone.") for name in unmatched)
+            self._not_from_initial_weights = load_matching_weights(self.detector, initial_weights)
         if freeze_backbone:
             self.detector.backbone.requires_grad_(False)
         if channels_last:
@@ -120,11 +120,17 @@ class LandmarkModule(LightningModule):
 
     def check_backbone_is_trained(self) -> None:
         """Raises :class:`InputError` if the frozen backbone has random weights; called when a new run starts."""
-        if self.freeze_backbone and not (self._has_trained_backbone or self.allow_untrained_backbone):
+        if not self.freeze_backbone or self.allow_untrained_backbone:
+            return
+        unmatched = self._not_from_initial_weights
+        untrained = random_weights(self.detector.backbone, self._detector_config)
+        untrained = [name for name in untrained if unmatched is None or f"backbone.{name}" in unmatched]
+        if untrained:
             raise InputError(
-                "Expected trained weights for the backbone that 'model.freeze_backbone' freezes (got random ones). "
-                "Give a trained detector with --model.initial_weights, or a trained backbone with "
-                "--model.detector.backbone_weights; --model.allow_untrained_backbone true trains without."
+                f"Expected trained weights for the backbone that 'model.freeze_backbone' freezes ({len(untrained)} are "
+                f"random, such as '{untrained[-1]}'). Give a trained detector with --model.initial_weights, or a "
+                "trained backbone with --model.detector.backbone_weights; --model.allow_untrained_backbone true trains "
+                "without."
             )
 
     def setup(self, stage: str) -> None:
@@ -262,10 +268,15 @@ def _shape(state: dict[str, Any], name: str) -> torch.Size | None:
     return state[name].shape if name in state else None
 
 
-def starts_from_weights(detector: DetectorConfig) -> bool:
-    """Whether the configuration of a detector names trained weights for its backbone."""
-    options = detector.backbone_options
-    return bool(detector.backbone_weights or options.get("weights") or options.get("pretrained"))
+def random_weights(backbone: nn.Module, config: DetectorConfig) -> list[str]:
+    """Names of the backbone's parameters that are drawn at random: those that a second one does not share.
+
+    ImageNet weights, for instance, leave the layers that make heatmaps random.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.seed()
+        other = dict(create_detector(config).backbone.named_parameters())
+    return [name for name, value in backbone.named_parameters() if not torch.equal(value.cpu(), other[name])]
 
 
 def check_same_scheme(what: str, got: str, expected: str) -> None:

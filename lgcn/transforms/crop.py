@@ -6,9 +6,10 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from lgcn.checks import InputError, check_choice
+from lgcn.checks import InputError, check_choice, check_flag, check_number, check_pair, check_positive, check_size
 from lgcn.geometry import ASPECTS, SIDES, crop_affine, crop_region, transform_points, warp_image
 from lgcn.schemes import LandmarkScheme, get_scheme
+from lgcn.transforms.fields import check_field, check_image, check_probability
 from lgcn.typing import Size
 
 
@@ -45,17 +46,23 @@ class CropToInput(BaseTransform):
         clip: bool = False,
         fill: int = 0,
     ) -> None:
-        self.input_size = input_size
+        self.input_size = check_size("input_size", input_size)
+        check_positive("enlargement", enlargement)
         self.enlargement = enlargement
         self.aspect = check_choice("aspect", aspect, ASPECTS)
         self.side = check_choice("side", side, SIDES)
-        self.clip = clip
+        self.clip = check_flag("clip", clip)
+        check_number("fill", fill, 0, 255)
         self.fill = fill
 
     def forward(self, data: Data) -> Data:
         return self._crop(data)
 
     def _crop(self, data: Data, **augmentation: Any) -> Data:
+        check_image(data)
+        check_field(data, "bbox", "1 4")
+        if data.get("y") is not None:
+            check_field(data, "y", "K 2")
         image, box = data.image[0], data.bbox[0]
         rule: dict[str, Any] = {"aspect": self.aspect, "side": self.side}
         if self.clip:
@@ -121,14 +128,16 @@ class RandomAffineCrop(CropToInput):
         fill: int = 0,
     ) -> None:
         super().__init__(input_size, enlargement, aspect=aspect, side=side, clip=clip, fill=fill)
-        if not (len(scale) == 2 and 0 < scale[0] <= scale[1]):
+        low, high = check_pair("scale", scale)
+        if not 0 < low <= high:
             raise InputError(f"Expected 'scale' to be a positive range (low, high) (got {scale}).")
         for name, chance in (("flip", flip), ("probability", probability)):
-            if not 0 <= chance <= 1:
-                raise InputError(f"Expected '{name}' to be a probability in [0, 1] (got {chance}).")
+            check_probability(name, chance)
+        check_number("rotation", rotation)
+        check_number("translation", translation)
         self.scheme = get_scheme(scheme)
         self.rotation = rotation
-        self.scale = (scale[0], scale[1])
+        self.scale = (low, high)
         self.translation = translation
         self.flip = flip
         self.probability = probability
@@ -139,6 +148,9 @@ class RandomAffineCrop(CropToInput):
         draws = torch.rand(8).tolist()
         rotates, scales, moves = (draw < self.probability for draw in draws[:3])
         flips = draws[3] < self.flip
+        for name, shape in (("y", "K 2"), ("visibility", "K"), ("occlusion", "K")):
+            if isinstance(data, Data) and data.get(name) is not None:
+                check_field(data, name, shape, K=self.scheme.num_landmarks)
         low, high = self.scale
         data = self._crop(
             data,

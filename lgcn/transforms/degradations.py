@@ -12,8 +12,9 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 from torchvision.transforms import v2
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_number, check_shape, shown
 from lgcn.geometry import landmark_box
+from lgcn.transforms.fields import check_field, check_image
 
 
 class Degradation(BaseTransform):
@@ -30,9 +31,14 @@ class Degradation(BaseTransform):
     """
 
     limits: tuple[float, float] = (0.0, math.inf)
+    field = "image"
 
     def __init__(self, low: float, high: float | None = None, *, seed: int | None = None) -> None:
         high = low if high is None else high
+        check_number("low", low)
+        check_number("high", high)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise InputError(f"Expected 'seed' to be an integer or None (got {shown(seed)}).")
         least, most = self.limits
         if not least <= low <= high <= most:
             raise InputError(
@@ -42,6 +48,10 @@ class Degradation(BaseTransform):
         self.low, self.high, self.seed = low, high, seed
 
     def forward(self, data: Data) -> Data:
+        if self.field == "image":
+            check_image(data)
+        else:
+            check_field(data, self.field, "1 4")
         generator = self._generator(data)
         strength = self.low + (self.high - self.low) * torch.rand((), generator=generator).item()
         return self.degrade(data, strength, generator)
@@ -83,9 +93,16 @@ class FacePatch(Degradation):
         self, low: float, high: float | None = None, *, textures: Sequence[Tensor] = (), seed: int | None = None
     ) -> None:
         super().__init__(low, high, seed=seed)
+        if isinstance(textures, str) or not isinstance(textures, Sequence):
+            raise InputError(f"Expected 'textures' to be a sequence of images (got {shown(textures)}).")
+        for texture in textures:
+            check_shape("textures", texture, "3 H W")
         self.textures = textures
 
     def degrade(self, data: Data, strength: float, generator: torch.Generator | None) -> Data:
+        check_field(data, "y", "K 2")
+        if data.get("visibility") is not None:
+            check_field(data, "visibility", "K", K=len(data.y))
         shape, down, right, fill = torch.rand(4, generator=generator).tolist()
         x0, y0, x1, y1 = landmark_box(data.y, data.get("visibility")).tolist()
         if not all(map(math.isfinite, (x0, y0, x1, y1))):
@@ -137,7 +154,7 @@ class Darkness(Degradation):
 
     def __init__(self, low: float, high: float | None = None, *, noise: float = 5.0, seed: int | None = None) -> None:
         super().__init__(low, high, seed=seed)
-        self.noise = noise
+        self.noise = check_number("noise", noise, 0)
 
     def degrade(self, data: Data, strength: float, generator: torch.Generator | None) -> Data:
         noise = self.noise * torch.randn(data.image.shape, generator=generator)
@@ -165,10 +182,12 @@ class BoxJitter(Degradation):
     """
 
     limits = (0.0, 0.9)
+    field = "bbox"
 
     def degrade(self, data: Data, strength: float, generator: torch.Generator | None) -> Data:
         dx, dy, scale = (2 * torch.rand(3, generator=generator) - 1).mul(strength).tolist()
-        low, high = data.bbox[:, :2], data.bbox[:, 2:]
+        box = data.bbox if data.bbox.is_floating_point() else data.bbox.float()
+        low, high = box[:, :2], box[:, 2:]
         side = high - low
         centre = (low + high) / 2 + side * side.new_tensor([dx, dy])
         data.bbox = torch.cat([centre - side * (1 + scale) / 2, centre + side * (1 + scale) / 2], dim=1)

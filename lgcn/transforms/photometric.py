@@ -7,7 +7,8 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 from torchvision.transforms import v2
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_number, check_pair
+from lgcn.transforms.fields import check_image, check_probability
 
 
 class ColorJitter(BaseTransform):
@@ -37,13 +38,11 @@ class ColorJitter(BaseTransform):
         probability: float = 1.0,
     ) -> None:
         for name, strength in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
-            if not strength >= 0:
-                raise InputError(f"Expected '{name}' to be at least 0 (got {strength}).")
-        if not 0 <= hue <= 0.5:
-            raise InputError(f"Expected 'hue' to be in [0, 0.5] (got {hue}).")
-        _check_probability("hue_probability", hue_probability)
-        _check_probability("grayscale", grayscale)
-        _check_probability("probability", probability)
+            check_number(name, strength, 0)
+        check_number("hue", hue, 0, 0.5)
+        check_probability("hue_probability", hue_probability)
+        check_probability("grayscale", grayscale)
+        check_probability("probability", probability)
         self.brightness = brightness
         self.contrast = contrast
         self.saturation = saturation
@@ -59,6 +58,7 @@ class ColorJitter(BaseTransform):
         )
 
     def forward(self, data: Data) -> Data:
+        check_image(data)
         if torch.rand(()).item() < self.probability:
             data.image = self.jitter(data.image)
         return data
@@ -92,18 +92,19 @@ class RandomOcclusion(BaseTransform):
         aspect: float = 3.0,
         noise: float = 0.5,
     ) -> None:
-        _check_probability("probability", probability)
-        _check_probability("noise", noise)
-        if not (len(area) == 2 and 0 < area[0] <= area[1] <= 1):
+        check_probability("probability", probability)
+        check_probability("noise", noise)
+        low, high = check_pair("area", area)
+        if not 0 < low <= high <= 1:
             raise InputError(f"Expected 'area' to be a range (low, high) within (0, 1] (got {area}).")
-        if not aspect >= 1:
-            raise InputError(f"Expected 'aspect' to be at least 1 (got {aspect}).")
+        check_number("aspect", aspect, 1)
         self.probability = probability
-        self.area = (area[0], area[1])
+        self.area = (low, high)
         self.aspect = aspect
         self.noise = noise
 
     def forward(self, data: Data) -> Data:
+        check_image(data)
         chance, share, shape, down, right, fill = torch.rand(6).tolist()
         if chance >= self.probability:
             return data
@@ -122,8 +123,3 @@ class RandomOcclusion(BaseTransform):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(probability={self.probability}, area={self.area})"
-
-
-def _check_probability(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise InputError(f"Expected '{name}' to be a probability in [0, 1] (got {value}).")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from lgcn.backbones import Backbone, ModuleBackbone
 from lgcn.checks import InputError
 from tests.backbones.base import BaseBackboneTester
+from tests.bad_values import raw_errors
 
 
 class Pair(nn.Module):
@@ -89,3 +90,12 @@ def test_the_declared_shapes_are_checked(heatmaps: tuple[int, ...], features: tu
     module = Returns((torch.zeros(heatmaps), torch.zeros(features)))
     with pytest.raises(InputError, match=message):
         ModuleBackbone(module, num_landmarks=5, feature_channels=6, stride=4)(torch.zeros(1, 3, 32, 32))
+
+
+def test_bad_values() -> None:
+    sizes = {"num_landmarks": 5, "feature_channels": 5, "stride": 4, "size_multiple": 1, "output": None}
+    assert raw_errors(ModuleBackbone, {"module": Alone(), **sizes}) == []
+    with pytest.raises(InputError, match="'stride' to be 1 or more .got 0"):
+        ModuleBackbone(Alone(), **{**sizes, "stride": 0})
+    with pytest.raises(InputError, match="'module' to be a torch.nn.Module .got str"):
+        ModuleBackbone("resnet18", **sizes)  # type: ignore[arg-type]

@@ -227,7 +227,7 @@ def test_decoding_compiles_without_a_break(decode: str) -> None:
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
 def test_sigma_must_be_positive(sigma: float) -> None:
-    with pytest.raises(InputError, match="'sigma' to be positive"):
+    with pytest.raises(InputError, match="'sigma' to be a positive number"):
         HeatmapCodec(**SIZES, sigma=sigma)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from lgcn.checks import InputError
 from lgcn.codecs import HeatmapCodec, hrnet_affine, truncate_to_image
 from lgcn.geometry import crop_affine
+from tests.no_float64 import NoFloat64
 
 CODEC = HeatmapCodec((256, 256), (64, 64), decode="hrnet", activation="clamp")
 
@@ -130,3 +131,12 @@ def test_shapes_are_checked() -> None:
         hrnet_affine(torch.zeros(2, 2), torch.ones(3), (256, 256))
     with pytest.raises(InputError, match="'pos' to have shape"):
         truncate_to_image(torch.zeros(5, 3), torch.zeros(2, 3))
+
+
+def test_no_float64_is_needed_on_the_device() -> None:
+    center, scale, pos = torch.rand(2, 2) * 90, torch.rand(2) + 1, torch.rand(2, 5, 2) * 60
+    affine = hrnet_affine(center, scale, (64, 64))
+    assert torch.equal(hrnet_affine(*(each.as_subclass(NoFloat64) for each in (center, scale)), (64, 64)), affine)
+    expected = truncate_to_image(pos, affine.float())
+    got = truncate_to_image(pos.as_subclass(NoFloat64), affine.float().as_subclass(NoFloat64))
+    assert torch.equal(got, expected)

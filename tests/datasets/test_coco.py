@@ -296,3 +296,9 @@ def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
 def test_values_in_messages_are_plain_numbers(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match=r"0, 1 or 2 \(got 0\.4, 2\)"):
         COCOKeypoints(make_root(tmp_path, content(annotation(keypoints=[*BODY[:-1], 0.4]))))
+
+
+def test_keypoints_that_are_objects_are_named(tmp_path: Path) -> None:
+    root = make_root(tmp_path, content(annotation(keypoints=17 * [{"x": 1, "y": 2, "v": 2}])))
+    with pytest.raises(InputFileError, match="numbers x, y, v in 'keypoints' of annotation 0 .*got a dict"):
+        COCOKeypoints(root)

@@ -134,8 +134,8 @@ def test_a_box_may_reach_over_the_border() -> None:
         ([0.1, 0.2, 0.5, 0.7], r"fractions of the image.*x1 by its width 220.*height 120"),
         ([0.5, 0.5, 0.2, 0.3], "fractions"),
         ([-0.05, 0.0, 1.2, 1.0], "fractions"),
-        ([0.0, 0.0, 0.0, 0.0], "all its numbers are the same.*leave the box out"),
-        ([-1.0, -1.0, -1.0, -1.0], "all its numbers are the same"),
+        ([0.0, 0.0, 0.0, 0.0], "all its numbers are equal.*leave the box out"),
+        ([-1.0, -1.0, -1.0, -1.0], "all its numbers are equal"),
         ([100.0, 50.0, 60.0, 70.0], "no area.*if it is .x, y, width, height., add x"),
         ([300.0, 10.0, 340.0, 50.0], r"'images\[1\]'.*box 1 = \[300, 10, 340, 50\].*outside.*220 x 120"),
         ([-50.0, 10.0, -1.0, 50.0], "outside"),
@@ -315,3 +315,8 @@ def test_nothing_is_float64_on_the_accelerator() -> None:
         for name in ("landmarks", "initial", "confidence", "connectivity"):
             assert type(getattr(face, name)) is Tensor
             assert torch.equal(getattr(face, name), getattr(same, name))
+
+
+def test_a_path_is_no_detector() -> None:
+    with pytest.raises(InputError, match="'detector' to be a LandmarkDetector .got str.*from_pretrained"):
+        LandmarkPredictor("lgcn-68")  # type: ignore[arg-type]

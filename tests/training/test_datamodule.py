@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,18 @@ def test_validation_faces_without_a_normalizer_are_refused_before_training(
     data_of(root, train_split="afw", **{**options, "val_split": "afw"}).setup()
     with pytest.raises(InputError, match="whose normaliser 'inter_ocular' can be measured .got none of 2"):
         data_of(root, train_split="afw", **options).setup()
+
+
+def test_corners_of_the_eyes_in_one_place_are_no_normalizer(face_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "300w"
+    shutil.copytree(face_root, root)
+    for points in root.glob("lfpw/testset/*.pts"):
+        lines = points.read_text().splitlines()
+        start = lines.index("{") + 1
+        lines[start + 36] = lines[start + 45]
+        points.write_text("\n".join(lines))
+    with pytest.raises(InputError, match="can be measured .got none of 2 .*all in one place"):
+        data_of(root, train_split="afw", dataset="pts", val_split="lfpw/testset").setup()
 
 
 def test_bad_arguments(face_root: Path) -> None:

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch_geometric.data import Batch, Data
 
+from lgcn.backbones import BACKBONES
 from lgcn.checks import InputError
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import normalized_mean_error
 from lgcn.models import DetectorConfig, LandmarkDetector
 from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ScheduleConfig
-from lgcn.training.module import all_errors, load_matching_weights, starts_from_weights
+from lgcn.training.module import all_errors, load_matching_weights, random_weights
 from lgcn.typing import DetectorOutput
 
 SOFT = LossConfig(heatmap="cross_entropy", initial_weight=1.0)
@@ -335,8 +337,28 @@ def test_a_frozen_backbone_needs_trained_weights(
         LandmarkModule(wider, SOFT, **start).check_backbone_is_trained()  # type: ignore[arg-type]
 
 
-def test_weights_of_a_backbone_are_named_in_its_configuration(tiny_detector: DetectorConfig) -> None:
-    assert not starts_from_weights(tiny_detector)
-    assert starts_from_weights(replace(tiny_detector, backbone_weights="x.safetensors"))
-    assert starts_from_weights(replace(tiny_detector, backbone_options={"pretrained": True}))
-    assert not starts_from_weights(replace(tiny_detector, backbone_options={"pretrained": False}))
+def test_weights_of_a_network_alone_leave_the_layers_of_the_heatmaps_untrained(
+    tiny_detector: DetectorConfig, tmp_path: Path
+) -> None:
+    backbone = LandmarkDetector(tiny_detector).backbone
+    network = {name.removeprefix("net."): value for name, value in backbone.state_dict().items() if "net." in name}
+    torch.save(network, tmp_path / "imagenet.pt")
+    start = replace(tiny_detector, backbone_weights=str(tmp_path / "imagenet.pt"))
+    module = LandmarkModule(start, SOFT, freeze_backbone=True)
+    names = random_weights(module.detector.backbone, start)
+    assert names and all(name.startswith("head.") for name in names)
+    with pytest.raises(InputError, match=rf"trained weights .*\({len(names)} are random, such as 'head"):
+        module.check_backbone_is_trained()
+
+
+def test_a_backbone_that_loads_its_own_weights_is_trained(
+    tiny_detector: DetectorConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = LandmarkDetector(tiny_detector).backbone
+    monkeypatch.setitem(BACKBONES._things, "own", lambda num_landmarks: deepcopy(trained))
+    own = replace(tiny_detector, backbone="own", backbone_options={})
+    state = torch.random.get_rng_state()
+    module = LandmarkModule(own, SOFT, freeze_backbone=True)
+    drawn = torch.random.get_rng_state()
+    module.check_backbone_is_trained()
+    assert torch.equal(torch.random.get_rng_state(), drawn) and not torch.equal(state, drawn)

@@ -30,7 +30,7 @@ class Faces:
 
     def __getitem__(self, index: int) -> Data:
         if index in self.broken:
-            raise InputFileError(f"Expected a whole image in '{index}.jpg'\n(cut off).")
+            raise InputFileError(f"Expected a whole image in '{index}.jpg' (cut off).")
         return Data(y=torch.full((3, 2), float(index)), visibility=torch.ones(3))
 
 

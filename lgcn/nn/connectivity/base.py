@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch_geometric.utils import softmax
 
 from lgcn.checks import (
-    InputError,
+    check_at_least,
     check_choice,
+    check_devices,
     check_edges,
     check_finite,
+    check_flag,
     check_floating,
     check_ids,
     check_images,
@@ -57,12 +59,10 @@ class Connectivity(nn.Module, ABC):
         symmetric: bool = False,
     ) -> None:
         super().__init__()
-        if num_landmarks < 1:
-            raise InputError(f"Expected 'num_landmarks' to be at least 1 (got {num_landmarks}).")
-        self.num_landmarks = num_landmarks
+        self.num_landmarks = check_at_least("num_landmarks", num_landmarks, 1)
         self.normalization = check_choice("normalization", normalization, NORMALIZATIONS)
         self.self_loops = check_choice("self_loops", self_loops, SELF_LOOPS)
-        self.symmetric = symmetric
+        self.symmetric = check_flag("symmetric", symmetric)
         self.set_forbidden(None)
 
     @property
@@ -115,6 +115,8 @@ class Connectivity(nn.Module, ABC):
         check_shape("landmark_id", landmark_id, "N")
         check_shape("confidence", confidence, "... N", N=landmark_id.shape[0])
         check_floating("confidence", confidence)
+        place, given = self.attn_bias.device, {"confidence": confidence, "mask": mask}
+        check_devices(place, "the connectivity", landmark_id=landmark_id, edge_index=edge_index, **given)
         if mask is not None:
             check_mask("mask", mask, "... N", N=landmark_id.shape[0])
             if confidence.dim() > 1:
@@ -161,6 +163,7 @@ class Connectivity(nn.Module, ABC):
         """
         check_shape("confidence", confidence, "B K", K=self.num_landmarks)
         check_floating("confidence", confidence)
+        check_devices(self.attn_bias.device, "the connectivity", confidence=confidence, mask=mask)
         if mask is not None:
             check_mask("mask", mask, "B K", B=confidence.shape[0], K=self.num_landmarks)
             confidence = confidence.masked_fill(~mask, 0.0)

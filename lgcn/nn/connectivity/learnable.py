@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_at_least, check_flag
 from lgcn.nn.connectivity.base import Connectivity
 from lgcn.nn.connectivity.table import EdgeTable, TableConnectivity
 from lgcn.nn.functional.autocast import autocast_disabled
@@ -64,7 +64,8 @@ class LearnableConnectivity(TableConnectivity):
         symmetric: bool = False,
     ) -> None:
         super().__init__(num_landmarks, normalization, self_loops, symmetric)
-        if not use_class_embedding and not use_confidence:
+        check_at_least("class_channels", class_channels, 1)
+        if not check_flag("use_class_embedding", use_class_embedding) and not use_confidence:
             raise InputError(
                 "Expected 'use_class_embedding' or 'use_confidence' (got neither). Use UniformConnectivity instead."
             )
@@ -72,13 +73,13 @@ class LearnableConnectivity(TableConnectivity):
         self.class_channels = class_channels
         self.edge_hidden_channels = edge_hidden_channels
         self.norm = norm
-        self.act_last = act_last
+        self.act_last = check_flag("act_last", act_last)
         self.use_class_embedding = use_class_embedding
-        self.use_confidence = use_confidence
+        self.use_confidence = check_flag("use_confidence", use_confidence)
         self.class_mlp: MLP | None = None
         if use_class_embedding:
             widths = [*as_widths("class_hidden_channels", class_hidden_channels)]
-            self.class_mlp = build_mlp([2 * num_landmarks, *widths, *as_widths("class_channels", class_channels)], norm)
+            self.class_mlp = build_mlp([2 * num_landmarks, *widths, class_channels], norm)
         inputs = 2 * use_confidence + class_channels * use_class_embedding
         widths = as_widths("edge_hidden_channels", edge_hidden_channels)
         self.edge_mlp = build_mlp([inputs, *widths, 1], norm, plain_last=not act_last)

@@ -1,11 +1,13 @@
 """A hand-made graph: along contours, between nearest landmarks, or edge by edge."""
 
 from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError, check_ids, check_shape
+from lgcn.checks import InputError, check_at_least, check_finite, check_ids, check_shape, shown
 from lgcn.nn.connectivity.uniform import UniformConnectivity
 
 
@@ -42,10 +44,12 @@ class TopologyConnectivity(UniformConnectivity):
         symmetric: bool = False,
     ) -> None:
         super().__init__(num_landmarks, normalization, self_loops, symmetric)
-        pairs = [_pair(edge) for edge in edges or ()]
-        lines = [list(contour) for contour in contours or ()]
-        if closed is not None and len(closed) != len(lines):
-            raise InputError(f"Expected 'closed' to hold one flag for each of {len(lines)} contours (got {closed}).")
+        pairs = [_pair(edge) for edge in _sequence("edges", edges)]
+        lines = [_landmarks("contours", contour) for contour in _sequence("contours", contours)]
+        if closed is not None and len(_sequence("closed", closed)) != len(lines):
+            raise InputError(
+                f"Expected 'closed' to hold one flag for each of {len(lines)} contours (got {shown(closed)})."
+            )
         for line, loop in zip(lines, closed or [False] * len(lines), strict=True):
             pairs += zip(line, line[1:] + line[:1] * (loop and len(line) > 2), strict=False)
         near = torch.zeros(num_landmarks, num_landmarks, dtype=torch.bool, device="cpu")
@@ -53,7 +57,7 @@ class TopologyConnectivity(UniformConnectivity):
             ends = torch.tensor(pairs, device="cpu")
             check_ids("edges and contours", ends, num_landmarks)
             near[ends[:, 0], ends[:, 1]] = True
-        if num_nearest:
+        if check_at_least("num_nearest", num_nearest, 0):
             near |= self._nearest(mean_shape, num_nearest)
         elif mean_shape is not None:
             raise InputError("Expected 'num_nearest' of 1 or more with 'mean_shape' (got 0).")
@@ -72,8 +76,12 @@ class TopologyConnectivity(UniformConnectivity):
             raise InputError("Expected 'mean_shape', K points (x, y), with 'num_nearest' (got None).")
         if not 0 < count < self.num_landmarks:
             raise InputError(f"Expected 'num_nearest' in 1 ... {self.num_landmarks - 1} (got {count}).")
-        points = torch.as_tensor(mean_shape, dtype=torch.float64, device="cpu")
+        try:
+            points = torch.as_tensor(mean_shape, dtype=torch.float64, device="cpu")
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"Expected 'mean_shape' as K points (x, y) (got {shown(mean_shape)}).") from None
         check_shape("mean_shape", points, "K 2", K=self.num_landmarks)
+        check_finite("mean_shape", points)
         distance = torch.cdist(points, points).fill_diagonal_(torch.inf)
         return torch.zeros_like(distance, dtype=torch.bool).scatter_(
             1, distance.topk(count, largest=False).indices, True
@@ -83,7 +91,23 @@ class TopologyConnectivity(UniformConnectivity):
         return f"{super().__repr__()[:-1]}, num_pairs={self.num_pairs})"
 
 
+def _sequence(name: str, given: Any) -> list[Any]:
+    """What is given as a list; nothing is none."""
+    if given is None or (isinstance(given, Iterable) and not isinstance(given, str)):
+        return list(() if given is None else given)
+    raise InputError(f"Expected '{name}' to be a sequence or None (got {shown(given)}).")
+
+
+def _landmarks(name: str, given: Any) -> list[int]:
+    """Landmark types; whether they exist is checked for all together."""
+    try:
+        return [index(each) for each in given]
+    except TypeError:
+        raise InputError(f"Expected '{name}' to hold sequences of landmark types (got {shown(given)}).") from None
+
+
 def _pair(edge: Sequence[int]) -> tuple[int, int]:
-    if len(edge) != 2:
-        raise InputError(f"Expected 'edges' to hold pairs of landmarks (got {list(edge)}).")
-    return int(edge[0]), int(edge[1])
+    pair = _landmarks("edges", edge)
+    if len(pair) != 2:
+        raise InputError(f"Expected 'edges' to hold pairs of landmarks (got {pair}).")
+    return pair[0], pair[1]

@@ -1,11 +1,12 @@
 """Common base of the edge-list and the dense layer: parameters, reset and repr."""
 
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_at_least, check_devices, check_flag, shown
 from lgcn.nn.connectivity import Connectivity
 
 
@@ -23,11 +24,15 @@ class LGCNConvBase(nn.Module):
     ) -> None:
         super().__init__(**kwargs)
         check_connectivity(connectivity, optional=True)
+        pair = in_channels if isinstance(in_channels, tuple) and len(in_channels) == 2 else (in_channels, in_channels)
+        source, target = (check_at_least("in_channels", width, -1) for width in pair)
+        if 0 in (source, target):
+            raise InputError(f"Expected 'in_channels' of 1 or more, or -1 (got {in_channels}).")
         self.in_channels = in_channels
-        self.out_channels = out_channels
+        self.out_channels = check_at_least("out_channels", out_channels, 1)
         self.connectivity = connectivity
-        self.shape_features = shape_features
-        source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        self.shape_features = check_flag("shape_features", shape_features)
+        check_flag("bias", bias)
         # Linear layers reset themselves. The given connectivity may be trained and is not reset.
         self.lin_self = Linear(target, out_channels, bias=bias)
         self.lin_neighbor = Linear(source if source < 0 else source + 2 * shape_features, out_channels, bias=False)
@@ -70,9 +75,32 @@ def check_connectivity(connectivity: object, optional: bool = False) -> None:
     """
     if not isinstance(connectivity, Connectivity) and not (optional and connectivity is None):
         raise InputError(
-            f"Expected 'connectivity' to be a Connectivity (got {connectivity!r}). For example "
+            f"Expected 'connectivity' to be a Connectivity (got {shown(connectivity)}). For example "
             "LearnableConnectivity(num_landmarks)."
         )
+
+
+def check_like(module: nn.Module, /, dtype: bool = True, **tensors: Tensor | None) -> None:
+    """Checks that tensors are where the parameters are and, unless autocast decides on types, of their type.
+
+    Args:
+        module: the module that has the parameters, or buffers in their place.
+        dtype: whether to check the type too.
+        **tensors: name -> tensor; None is left out.
+
+    Raises:
+        InputError: with the first tensor that is not.
+    """
+    if torch.compiler.is_compiling():
+        return
+    parameter = next(chain(module.parameters(), module.buffers()))
+    check_devices(parameter.device, "the parameters", **tensors)
+    if torch.is_autocast_enabled(parameter.device.type):
+        return
+    for name, tensor in tensors.items():
+        if tensor is not None and (tensor.dtype != parameter.dtype if dtype else tensor.dtype == torch.bool):
+            wanted = f"of {parameter.dtype}, as the parameters are" if dtype else "to hold numbers"
+            raise InputError(f"Expected '{name}' {wanted} (got {tensor.dtype}). Use .to({parameter.dtype}).")
 
 
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -8,13 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
-from torch_geometric.nn.aggr import MeanAggregation, MultiAggregation, SumAggregation
+from torch_geometric.nn.aggr import Aggregation, MeanAggregation, MultiAggregation, SumAggregation
+from torch_geometric.nn.resolver import aggregation_resolver
 from torch_geometric.typing import OptTensor, PairOptTensor, PairTensor, SparseTensor
 from torch_geometric.utils import is_sparse, to_edge_index
 
-from lgcn.checks import InputError, check_edges, check_ids, check_images, check_mask, check_shape
+from lgcn.checks import (
+    InputError,
+    check_choice,
+    check_devices,
+    check_edges,
+    check_ids,
+    check_images,
+    check_mask,
+    check_shape,
+    shown,
+)
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.conv.base import LGCNConvBase, mask_rows
+from lgcn.nn.conv.base import LGCNConvBase, check_like, mask_rows
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
 
 
@@ -80,12 +91,15 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         **kwargs: Any,
     ) -> None:
         aggr = kwargs.setdefault("aggr", "add")
-        try:
-            super().__init__(in_channels, out_channels, connectivity, shape_features, bias, node_dim=-2, **kwargs)
-        except ValueError as error:
-            if not isinstance(aggr, str) or f"'{aggr}'" not in str(error):
-                raise
-            raise InputError(f"Expected 'aggr' to be one of PyG's (got '{aggr}'). Such as 'add' or 'mean'.") from error
+        check_choice("flow", kwargs.get("flow", "source_to_target"), ("source_to_target", "target_to_source"))
+        for each in aggr if isinstance(aggr, list | tuple) and aggr else [aggr]:
+            try:
+                known = each is None or isinstance(aggregation_resolver(each), Aggregation)
+            except (ValueError, TypeError):
+                known = False
+            if not known:
+                raise InputError(f"Expected 'aggr' to be one of PyG's (got {shown(each)}). Such as 'add' or 'mean'.")
+        super().__init__(in_channels, out_channels, connectivity, shape_features, bias, node_dim=-2, **kwargs)
         if shape_features and not isinstance(self.aggr_module, SumAggregation | MeanAggregation):
             raise InputError(
                 f"Expected 'aggr' to be 'add' or 'mean' with shape features, which are added to the aggregated "
@@ -148,6 +162,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         source, target = _pair("x", x)
         for each, channels in zip((source, target), self.initialize_lazily(source, target), strict=True):
             check_shape("x", each, "... N C", C=channels)
+        check_like(self, x=source)
+        check_like(self, x=target)
         images, size = target.shape[:-2], (source.shape[-2], target.shape[-2])
         positions: PairOptTensor = (None, None)
         if self.shape_features:
@@ -156,9 +172,11 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             positions = _pair("pos", pos)
             for each, count in zip(positions, size, strict=True):
                 check_shape("pos", each, "... N 2", N=count)
+                check_like(self, dtype=False, pos=each)
                 check_images(images, pos=(each, 2))
         edges = as_edge_list(edge_index)
         check_edges("edge_index", edges, max(size))
+        check_devices(source.device, "'x'", edge_index=edges)
         if self.flow != "source_to_target" and is_sparse(edge_index):
             raise InputError("Expected 'edge_index' [2, E] with flow='target_to_source' (got a sparse matrix).")
         if isinstance(x, tuple):
@@ -171,6 +189,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             check_ids("edge_index", edges[1], size[1])
         if mask is not None:
             check_mask("mask", mask, "... N", N=size[0])
+            check_devices(source.device, "'x'", mask=mask)
             check_images(images, mask=(mask, 1))
             source = target = mask_rows(source, mask)
             positions = tuple(None if each is None else mask_rows(each, mask) for each in positions)
@@ -178,6 +197,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             directed = edges if self.flow == "source_to_target" else edges.flip(0)
             edge_weight = compute_weights(self.connectivity, target, directed, landmark_id, confidence, mask)
         check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
+        check_like(self, edge_weight=edge_weight)
         check_images(images, edge_weight=(edge_weight, 1))
         weight = mask_edges(edge_weight, edges, mask)
 

@@ -30,7 +30,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             return super().forward(x.flatten(0, -2)).view(x.shape)
         given = x.dtype
         x = x.to(self.get_buffer("running_mean").dtype)
-        weight = weight.expand(x.shape[:-1]).unsqueeze(-1)
+        weight = weight.to(x.dtype).expand(x.shape[:-1]).unsqueeze(-1)
         absent, axes = weight == 0, tuple(range(x.dim() - 1))
         total = weight.sum()
         count = total.masked_fill(total == 0, 1)

@@ -1,11 +1,11 @@
 """Helpers for PyG's MLP: masked batch normalisation, and evaluation from the first hidden layer on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 from torch_geometric.nn import MLP, BatchNorm
 
-from lgcn.checks import InputError, check_choice
+from lgcn.checks import check_at_least, check_choice
 from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
 
 NORMS = ("batch_norm",)
@@ -52,7 +52,6 @@ def as_widths(name: str, given: int | Sequence[int]) -> list[int]:
     Raises:
         InputError: naming the argument, if any is not an integer of 1 or more.
     """
-    widths = [given] if isinstance(given, int) else list(given)
-    if not all(isinstance(width, int) and width > 0 for width in widths):
-        raise InputError(f"Expected '{name}' of 1 or more (got {given}).")
-    return widths
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return [check_at_least(name, width, 1) for width in given]
+    return [check_at_least(name, given, 1)]

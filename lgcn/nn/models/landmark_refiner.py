@@ -8,10 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError, check_at_least, check_choice, check_mask, check_shape
+from lgcn.checks import (
+    InputError,
+    check_at_least,
+    check_choice,
+    check_devices,
+    check_flag,
+    check_mask,
+    check_shape,
+    check_size,
+)
 from lgcn.graph import SAMPLING_MODES, sample_features
 from lgcn.nn.connectivity import Connectivity, LearnableConnectivity
-from lgcn.nn.conv.base import check_connectivity, mask_rows
+from lgcn.nn.conv.base import check_connectivity, check_like, mask_rows
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.mlp import NORMS, as_widths, build_mlp, run_mlp
 from lgcn.nn.models.lgcn import Activation, DenseLGCN, Norm
@@ -90,31 +99,32 @@ class LandmarkRefiner(nn.Module):
         share_steps: bool = True,
     ) -> None:
         super().__init__()
+        check_at_least("num_landmarks", num_landmarks, 1)
         connectivity = LearnableConnectivity(num_landmarks) if connectivity is None else connectivity
         check_connectivity(connectivity)
         if connectivity.num_landmarks != num_landmarks:
             raise InputError(
                 f"Expected 'connectivity' of {num_landmarks} landmarks (got {connectivity.num_landmarks})."
             )
+        visual_channels = as_widths("visual_channels", visual_channels)
         if not visual_channels:
             raise InputError("Expected 'visual_channels' to hold the width of at least one layer (got none).")
+        hidden_channels = as_widths("hidden_channels", hidden_channels)
         if visual_norm is not None:
             check_choice("visual_norm", visual_norm, NORMS)
         self.num_landmarks = num_landmarks
-        self.feature_channels = feature_channels
-        self.input_size = (input_size[0], input_size[1])
+        self.feature_channels = check_at_least("feature_channels", feature_channels, 1)
+        self.input_size = check_size("input_size", input_size)
         self.output = check_choice("output", output, OUTPUTS)
         self.coordinates = check_choice("coordinates", coordinates, COORDINATES)
         self.sampling = check_choice("sampling", sampling, SAMPLING_MODES)
-        self.confidence_feature = confidence_feature
-        self.visual_act_last = visual_act_last
+        self.confidence_feature = check_flag("confidence_feature", confidence_feature)
+        self.visual_act_last = check_flag("visual_act_last", visual_act_last)
         self.num_steps = check_at_least("num_steps", num_steps, 1)
-        self.share_steps = share_steps
+        self.share_steps = check_flag("share_steps", share_steps)
+        check_at_least("landmark_channels", landmark_channels, 0)
         self.landmark_embedding = nn.Embedding(num_landmarks, landmark_channels) if landmark_channels else None
-        visual_widths = [
-            *as_widths("feature_channels", feature_channels),
-            *as_widths("visual_channels", visual_channels),
-        ]
+        visual_widths = [feature_channels, *visual_channels]
         in_channels = 2 + visual_widths[-1] + landmark_channels + confidence_feature
         further = range(0 if share_steps else num_steps - 1)
 
@@ -209,9 +219,13 @@ class LandmarkRefiner(nn.Module):
         check_shape("pos", pos, "B K 2", K=self.num_landmarks)
         check_shape("features", features, "B C h w", B=pos.shape[0], C=self.feature_channels)
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
+        parameter = self.visual_mlp.lins[0].weight
+        check_like(self, features=features)
+        check_like(self, dtype=False, pos=pos, confidence=confidence)
         given = pos
         if mask is not None:
             check_mask("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
+            check_devices(parameter.device, "the parameters", mask=mask)
             pos, confidence = mask_rows(pos, mask), confidence.masked_fill(~mask, 0.0)
         height, width = self.input_size
         scale = pos.new_tensor([width, height])
@@ -223,7 +237,8 @@ class LandmarkRefiner(nn.Module):
             # In bfloat16 positions would be rounded by up to half a pixel of a 256-pixel input.
             with autocast_disabled(pos.device.type):
                 known = steps[0][1] if steps and self.share_steps else None
-                out, weight = lgcn(x.to(p.dtype), p, confidence.to(p.dtype), known, mask, return_connectivity=True)
+                dtype = parameter.dtype
+                out, weight = lgcn(x.to(dtype), p, confidence.to(dtype), known, mask, return_connectivity=True)
             pos = mask_rows(out * scale - origin if self.output == "absolute" else pos + out * scale, mask)
             steps.append((pos if mask is None else torch.where(mask.unsqueeze(-1), pos, given), weight))
         return steps

@@ -9,13 +9,14 @@ from torch_geometric.nn import norm as pyg_norm
 from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
 from torch_geometric.typing import SparseTensor
 
-from lgcn.checks import InputError, check_shape
+from lgcn.checks import InputError, check_edges, check_flag, check_number, check_shape, shown
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import check_connectivity
 from lgcn.nn.conv.dense_base import DenseGraphModule
 from lgcn.nn.conv.dense_lgcn_conv import DenseLayer
 from lgcn.nn.conv.lgcn_conv import LGCNConv, as_edge_list, compute_weights, mask_edges
 from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
+from lgcn.nn.functional.mlp import as_widths
 
 Activation = str | Callable[[Tensor], Tensor] | None
 Norm = str | Callable[[int], nn.Module] | nn.Module | None
@@ -41,14 +42,17 @@ class LGCNBase(nn.Module):
     ) -> None:
         super().__init__()
         check_connectivity(connectivity)
+        channels = as_widths("channels", channels)
         if not channels:
             raise InputError("Expected 'channels' to hold the width of at least one layer (got none).")
-        flags = [shape_features] * len(channels) if isinstance(shape_features, bool) else list(shape_features)
+        given: Any = shape_features
+        flags = given if isinstance(given, list | tuple) else [given] * len(channels)
+        flags = [check_flag("shape_features", flag) for flag in flags]
         if len(flags) != len(channels):
             raise InputError(
                 f"Expected 'shape_features' to hold one flag for each of {len(channels)} layers (got {len(flags)})."
             )
-        if not 0 <= dropout < 1:
+        if check_number("dropout", dropout, 0, 1) == 1:
             raise InputError(f"Expected 'dropout' in [0, 1) (got {dropout}).")
         self.in_channels = in_channels
         self.channels = list(channels)
@@ -157,6 +161,7 @@ class LGCN(LGCNBase):
         check_shape("x", x, "... N C")
         edges = as_edge_list(edge_index)
         if edge_weight is None:
+            check_edges("edge_index", edges, x.shape[-2])
             edge_weight = compute_weights(self.connectivity, x, edges, landmark_id, confidence, mask)
         out = self._run_layers(x, mask, edges, pos, edge_weight=edge_weight, mask=mask)
         return (out, (edge_index, mask_edges(edge_weight, edges, mask))) if return_connectivity else out
@@ -186,7 +191,7 @@ def _resolve_activation(act: Activation) -> Any:
     except ValueError as error:
         raise InputError(f"Expected 'act' to be an activation of PyTorch's, or None (got '{act}').") from error
     if not callable(resolved):
-        raise InputError(f"Expected 'act' to be a name, a callable or None (got {act!r}).")
+        raise InputError(f"Expected 'act' to be a name, a callable or None (got {shown(act)}).")
     return resolved
 
 
@@ -196,7 +201,11 @@ def _resolve_norm(norm: Norm, width: int) -> nn.Module:
     if isinstance(norm, nn.Module):
         return copy.deepcopy(norm)
     if not isinstance(norm, str):
-        return norm(width)
+        if not callable(norm) or not isinstance(made := norm(width), nn.Module):
+            raise InputError(
+                f"Expected 'norm' to be a name, a callable that makes a module or None (got {shown(norm)})."
+            )
+        return made
     try:
         resolved = normalization_resolver(norm, width)
     except (ValueError, TypeError) as error:

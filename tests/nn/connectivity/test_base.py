@@ -73,7 +73,7 @@ def test_size_and_repr(connectivity: Connectivity) -> None:
 
 
 def test_bad_input(connectivity: Connectivity) -> None:
-    with pytest.raises(InputError, match="'num_landmarks' to be at least 1 .got 0"):
+    with pytest.raises(InputError, match="'num_landmarks' to be 1 or more .got 0"):
         type(connectivity)(0)
     with pytest.raises(InputError, match=r"'confidence' to have shape \[B, K\] with K=5 \(got \[2, 4\]\)"):
         connectivity.dense(confidences(2, 4))

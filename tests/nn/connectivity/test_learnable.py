@@ -162,7 +162,7 @@ def test_without_confidences_all_images_are_the_same_and_without_types_all_landm
 def test_options_that_cannot_be_used() -> None:
     with pytest.raises(InputError, match="'norm' to be one of batch_norm .got 'layer_norm'"):
         LearnableConnectivity(6, norm="layer_norm")
-    with pytest.raises(InputError, match=r"'edge_hidden_channels' of 1 or more .got 0"):
+    with pytest.raises(InputError, match=r"'edge_hidden_channels' to be 1 or more .got 0"):
         LearnableConnectivity(6, edge_hidden_channels=0)
 
 
