@@ -3,6 +3,7 @@
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
