@@ -77,7 +77,7 @@ def test_a_detector_around_a_custom_network(detector: Build, backbone: Backbones
     saved.save_pretrained(tmp_path)
     assert_same(LandmarkDetector.from_pretrained(tmp_path, backbone=backbone()), saved)
     assert json.loads((tmp_path / "config.json").read_text())["backbone"] == "custom"
-    with pytest.raises(InputError, match=r"'backbone', the module .*from_pretrained\(source, backbone=\.\.\.\)"):
+    with pytest.raises(InputError, match=r"'backbone', the custom module .*from_pretrained\(source, backbone=\.\.\.\)"):
         LandmarkDetector.from_pretrained(tmp_path)
 
 
