@@ -18,13 +18,8 @@ layer I -> O    2 N I O + N O; sums first: 2 P I + 2 N (I + 2) O + N O;    P, N 
 ==============  =========================================================  ====================================
 
 :func:`lgcn.nn.conv.dense_lgcn_conv.sums_last` chooses between both orders. The backward pass of a product is two
-<<<<<<< HEAD
-products of the same size; that of the softmax is 4 P; that of the pair scores 6 P H (two additions to recompute a
-unit, one selection, three sums). Gradients that several layers contribute to one operand are summed. All layers have shape
-=======
 products of the same size; that of the softmax is 4 P; that of the pair scores 6 P H (two additions to recompute a unit,
 one selection, three sums). Gradients that several layers contribute to one operand are summed. All layers have shape
->>>>>>> 41bb32bc356e69fbdb1fcb187cce204670649745
 features, as in the benchmarks.
 """
 

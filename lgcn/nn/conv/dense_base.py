@@ -1,7 +1,7 @@
 """The forward pass of layers and stacks on complete graphs, for training and for inference."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,13 @@ class DenseGraphModule(nn.Module):
             mask: [B, K].
         """
 
-    def forward(
+    @overload
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
+
+    @overload
+    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
+
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         pos: Tensor | None = None,

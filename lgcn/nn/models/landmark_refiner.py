@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -185,7 +185,13 @@ class LandmarkRefiner(nn.Module):
         visual = run_mlp(visual_mlp, sample_features(features, pos, self.input_size, self.sampling), mask)
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
-    def forward(
+    @overload
+    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
+
+    @overload
+    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
+
+    def forward(  # type: ignore[misc]
         self,
         features: Tensor,
         pos: Tensor,
