@@ -57,7 +57,7 @@ class DenseGraphModule(nn.Module):
             pos: [B, K, 2], the initial positions, used by every layer with shape features.
             confidence: [B, K], finite, normally in [0, 1]; needed without ``edge_weight``.
             edge_weight: [B, K, K] or [K, K], used instead of the connectivity; row i holds the weights of i's
-                neighbours.
+                neighbours. A weight of 0 still is an edge: mask landmarks whose features are not finite.
             mask: [B, K], False where a landmark is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing landmark are not read.
             return_connectivity: return ``(out, edge_weight)`` with edge weights [B, K, K].
