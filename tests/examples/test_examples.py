@@ -27,7 +27,7 @@ def run_example(name: str, folder: Path) -> str:
 def test_skeleton_graph_learns_to_weight_visible_joints(tmp_path: Path) -> None:
     printed = run_example("skeleton_graph.py", tmp_path)
     losses = [float(each) for each in re.findall(r"mean squared error (\S+)", printed)]
-    (unrefined,) = (float(each) for each in re.findall(r"as they came: (\S+)", printed))
+    (unrefined,) = (float(each) for each in re.findall(r"error of the measurements: (\S+)", printed))
     assert len(losses) == 5
     assert losses[0] > losses[1] > losses[-1]
     assert losses[-1] < 0.6 * unrefined
