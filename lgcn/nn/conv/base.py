@@ -81,11 +81,16 @@ def check_connectivity(connectivity: object, optional: bool = False) -> None:
         )
 
 
-def check_like(module: nn.Module, /, dtype: bool = True, **tensors: Tensor | None) -> None:
+def first_parameter(module: nn.Module) -> Tensor:
+    """One parameter, or one buffer in its place, whose type and device stand for those of all."""
+    return next(chain(module.parameters(), module.buffers()))
+
+
+def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | None) -> None:
     """Checks that tensors are where the parameters are and, unless autocast decides on types, of their type.
 
     Args:
-        module: the module that has the parameters, or buffers in their place.
+        parameter: of :func:`first_parameter`.
         dtype: whether to check the type too.
         **tensors: name -> tensor; None is left out.
 
@@ -94,7 +99,6 @@ def check_like(module: nn.Module, /, dtype: bool = True, **tensors: Tensor | Non
     """
     if torch.compiler.is_compiling():
         return
-    parameter = next(chain(module.parameters(), module.buffers()))
     check_devices(parameter.device, "the parameters", **tensors)
     if torch.is_autocast_enabled(parameter.device.type):
         return

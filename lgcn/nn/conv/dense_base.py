@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_devices, check_mask, check_shape
-from lgcn.nn.conv.base import check_like, mask_rows
+from lgcn.nn.conv.base import check_like, first_parameter, mask_rows
 from lgcn.nn.functional.displacement import mean_displacement
 
 
@@ -68,12 +68,13 @@ class DenseGraphModule(nn.Module):
         """
         check_shape("x", x, "B K C")
         check_shape("x", x, "B K C", C=self.initialize_lazily(x, x)[0])
-        check_like(self, x=x)
+        parameter = first_parameter(self)
+        check_like(parameter, x=x)
         images, landmarks = x.shape[:2]
         needs_positions = any(self.shape_features) if isinstance(self.shape_features, list) else self.shape_features
         if pos is not None:
             check_shape("pos", pos, "B K 2", B=images, K=landmarks)
-            check_like(self, dtype=False, pos=pos)
+            check_like(parameter, dtype=False, pos=pos)
         elif needs_positions:
             raise InputError("Expected 'pos' [B, K, 2] for shape features (got None). Or set shape_features=False.")
         if confidence is not None:
@@ -86,7 +87,7 @@ class DenseGraphModule(nn.Module):
             check_shape("edge_weight", edge_weight, "... K K", K=landmarks)
             if edge_weight.dim() != 2 and list(edge_weight.shape) != [1, landmarks, landmarks]:
                 check_shape("edge_weight", edge_weight, "B K K", B=images, K=landmarks)
-            check_like(self, edge_weight=edge_weight)
+            check_like(parameter, edge_weight=edge_weight)
             weight = edge_weight.expand(images, -1, -1)
             if mask is not None:
                 weight = torch.where(mask.unsqueeze(-1) & mask.unsqueeze(-2), weight, 0.0)

@@ -170,8 +170,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         source, target = _pair("x", x)
         for each, channels in zip((source, target), self.initialize_lazily(source, target), strict=True):
             check_shape("x", each, "... N C", C=channels)
-        check_like(self, x=source)
-        check_like(self, x=target)
+        check_like(self.lin_self.weight, x=source)
+        check_like(self.lin_self.weight, x=target)
         images, size = target.shape[:-2], (source.shape[-2], target.shape[-2])
         positions: PairOptTensor = (None, None)
         if self.shape_features:
@@ -180,7 +180,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             positions = _pair("pos", pos)
             for each, count in zip(positions, size, strict=True):
                 check_shape("pos", each, "... N 2", N=count)
-                check_like(self, dtype=False, pos=each)
+                check_like(self.lin_self.weight, dtype=False, pos=each)
                 check_images(images, pos=(each, 2))
         edges = as_edge_list(edge_index)
         check_edges("edge_index", edges, max(size))
@@ -205,7 +205,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             directed = edges if self.flow == "source_to_target" else edges.flip(0)
             edge_weight = compute_weights(self.connectivity, target, directed, landmark_id, confidence, mask)
         check_shape("edge_weight", edge_weight, "... E", E=edges.shape[1])
-        check_like(self, edge_weight=edge_weight)
+        check_like(self.lin_self.weight, edge_weight=edge_weight)
         check_images(images, edge_weight=(edge_weight, 1))
         weight = mask_edges(edge_weight, edges, mask)
 

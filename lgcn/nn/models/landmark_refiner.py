@@ -20,7 +20,7 @@ from lgcn.checks import (
 )
 from lgcn.graph import SAMPLING_MODES, sample_features
 from lgcn.nn.connectivity import Connectivity, LearnableConnectivity
-from lgcn.nn.conv.base import check_connectivity, check_like, mask_rows
+from lgcn.nn.conv.base import check_connectivity, check_like, first_parameter, mask_rows
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.mlp import NORMS, as_widths, build_mlp, run_mlp
 from lgcn.nn.models.lgcn import Activation, DenseLGCN, Norm
@@ -226,8 +226,9 @@ class LandmarkRefiner(nn.Module):
         check_shape("features", features, "B C h w", B=pos.shape[0], C=self.feature_channels)
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
         parameter = self.visual_mlp.lins[0].weight
-        check_like(self, features=features)
-        check_like(self, dtype=False, pos=pos, confidence=confidence)
+        parameter = first_parameter(self)
+        check_like(parameter, features=features)
+        check_like(parameter, dtype=False, pos=pos, confidence=confidence)
         given = pos
         if mask is not None:
             check_mask("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
