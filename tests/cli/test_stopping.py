@@ -37,6 +37,18 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(word) for word in ["predict", folder, *options]]
 
 
+@pytest.fixture(autouse=True)
+def default_signals() -> Iterator[None]:
+    """Handlers as a shell in the foreground leaves them: under nohup, and in the background, signals are ignored."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def act_at_stop(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Does something when the image of number STOP is prepared."""
