@@ -215,6 +215,7 @@ def closed_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """An address where no hub answers."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # which CI sets
     return "http://127.0.0.1:9"
 
 
