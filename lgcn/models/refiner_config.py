@@ -176,8 +176,7 @@ class RefinerConfig:
     """Options of the refiner; those without a section are of :class:`lgcn.nn.LandmarkRefiner`, "lgcn".
 
     Args:
-        name: lgcn (the paper), gaussian (Gaussian shape prior), none (the heatmap network alone), or your own
-            registered one; lgcn+gaussian applies both, one after the other.
+        name: lgcn (the paper), gaussian, none, your own registered one, or several joined by + (lgcn+gaussian).
         visual_channels: Widths of the layers of the visual MLP; the last is that of f_i in eq. 2.
         visual_norm: batch_norm after the activation of the visual MLP's hidden layers, or null.
         visual_act_last: Whether an activation follows the visual MLP's last layer too (released code).
