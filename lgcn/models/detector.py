@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -89,6 +89,16 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 ``pos`` is the initial one, or what the others predict (Gaussian refiner).
             return_connectivity: return the edge weights [B, K, K] too.
         """
+        found = self.propose(images, mask)
+        initial, confidence, heatmaps = found.pos, cast(Tensor, found.confidence), cast(Tensor, found.heatmaps)
+        if self.refiner is None:
+            return DetectorOutput(initial, initial, confidence, heatmaps)
+        with autocast_disabled(initial.device.type):
+            refined = self.refiner.refine(found, return_connectivity)
+        return DetectorOutput(refined.pos, initial, confidence, heatmaps, refined.connectivity, refined.covariance)
+
+    def propose(self, images: Tensor, mask: Tensor | None = None) -> KeyPoints:
+        """Decode landmarks from heatmaps, without the refiner; arguments as :meth:`forward`."""
         height, width = self.input_size
         check_shape("images", images, "B 3 H W", H=height, W=width)
         scaled = images.to(self.mean.dtype)
@@ -96,12 +106,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             scaled = scaled / 255
         heatmaps, features = self.backbone((scaled - self.mean) / self.std)
         initial, confidence = self.codec.decode(heatmaps)
-        if self.refiner is None:
-            return DetectorOutput(initial, initial, confidence, heatmaps)
-        with autocast_disabled(features.device.type):
-            found = KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
-            refined = self.refiner.refine(found, return_connectivity)
-        return DetectorOutput(refined.pos, initial, confidence, heatmaps, refined.connectivity, refined.covariance)
+        return KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
 
     def for_inference(self) -> "LandmarkDetector":
         """Return a copy for inference: in eval mode, without gradients, with a refiner that is built for speed.
