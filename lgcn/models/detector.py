@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -19,11 +19,12 @@ from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import OWN_BACKBONE, DetectorConfig
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
-from lgcn.nn import LandmarkRefiner
+from lgcn.nn import Refiner
 from lgcn.nn.functional.autocast import autocast_disabled
+from lgcn.nn.inference import for_inference
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
-from lgcn.typing import DetectorOutput
+from lgcn.typing import DetectorOutput, KeyPoints
 
 
 class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
@@ -73,7 +74,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 f"Expected 'input_size' in multiples of {multiple} (got {config.input_size}; near: {near})."
             )
         self.codec: HeatmapCodec = config.codec.build(config.input_size, (height // stride, width // stride))
-        self.refiner: nn.Module | None = config.refiner.build(
+        self.refiner: Refiner | None = config.refiner.build(
             self.scheme, self.backbone.feature_channels, config.input_size
         )
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
@@ -85,9 +86,19 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         Args:
             images: [B, 3, H, W] RGB, uint8 or floating point in [0, 1].
             mask: [B, K], False for landmarks that are known to be missing: the graph ignores them, and their
-                ``pos`` is the initial one.
+                ``pos`` is the initial one, or what the others predict (Gaussian refiner).
             return_connectivity: return the edge weights [B, K, K] too.
         """
+        found = self.propose(images, mask)
+        initial, confidence, heatmaps = found.pos, cast(Tensor, found.confidence), cast(Tensor, found.heatmaps)
+        if self.refiner is None:
+            return DetectorOutput(initial, initial, confidence, heatmaps)
+        with autocast_disabled(initial.device.type):
+            refined = self.refiner.refine(found, return_connectivity)
+        return DetectorOutput(refined.pos, initial, confidence, heatmaps, refined.connectivity, refined.covariance)
+
+    def propose(self, images: Tensor, mask: Tensor | None = None) -> KeyPoints:
+        """Decode landmarks from heatmaps, without the refiner; arguments as :meth:`forward`."""
         height, width = self.input_size
         check_shape("images", images, "B 3 H W", H=height, W=width)
         scaled = images.to(self.mean.dtype)
@@ -95,13 +106,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             scaled = scaled / 255
         heatmaps, features = self.backbone((scaled - self.mean) / self.std)
         initial, confidence = self.codec.decode(heatmaps)
-        if self.refiner is None:
-            return DetectorOutput(initial, initial, confidence, heatmaps)
-        with autocast_disabled(features.device.type):
-            pos, connectivity = self.refiner(
-                features.to(initial.dtype), initial, confidence, mask, return_connectivity=True
-            )
-        return DetectorOutput(pos, initial, confidence, heatmaps, connectivity if return_connectivity else None)
+        return KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
 
     def for_inference(self) -> "LandmarkDetector":
         """Return a copy for inference: in eval mode, without gradients, with a refiner that is built for speed.
@@ -111,8 +116,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         which folds it into the convolutions (:mod:`torch._inductor` freezing, ONNX Runtime).
         """
         detector = copy.deepcopy(self)
-        if isinstance(self.refiner, LandmarkRefiner):
-            detector.refiner = self.refiner.for_inference()
+        if self.refiner is not None:
+            detector.refiner = for_inference(self.refiner)
         return detector.eval().requires_grad_(False)
 
     @classmethod

@@ -17,7 +17,7 @@ from lgcn.nn.conv import (
     FactorAnalysisPrior,
     LGCNConv,
 )
-from lgcn.nn.models import LGCN, DenseLGCN, GaussianRefiner, LandmarkRefiner
+from lgcn.nn.models import LGCN, DenseLGCN, GaussianRefiner, LandmarkRefiner, Refiner, RefinerChain
 
 __all__ = [
     "LGCN",
@@ -32,6 +32,8 @@ __all__ = [
     "LGCNConv",
     "LandmarkRefiner",
     "LearnableConnectivity",
+    "Refiner",
+    "RefinerChain",
     "TopologyConnectivity",
     "UniformConnectivity",
 ]
