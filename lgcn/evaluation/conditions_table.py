@@ -1,0 +1,56 @@
+"""One table over conditions: errors of initial and refined landmarks, covered and visible ones apart."""
+
+import math
+from collections.abc import Sequence
+
+from lgcn.evaluation.comparison_table import ComparisonTable
+from lgcn.evaluation.results import REGION_PERCENT, EvaluationResult
+from lgcn.evaluation.text_tables import threshold_title
+from lgcn.files import printable
+
+
+def conditions_tables(results: Sequence[EvaluationResult]) -> list[ComparisonTable]:
+    """A table for each model and split, with a row for each condition.
+
+    Columns of the NME in per cent: of initial and of refined landmarks; of those among them that the condition leaves
+    visible and that it covers; ``expected``, what the predicted covariances expect of the refined ones. Then the share
+    of the refined landmarks in their 90 % regions, FR and AUC. Columns without any value are left out.
+    """
+    groups: dict[tuple[str, str], list[EvaluationResult]] = {}
+    for result in results:
+        groups.setdefault((result.model, result.split), []).append(result)
+    return [_table(group, several=len(groups) > 1) for group in groups.values()]
+
+
+def _table(results: Sequence[EvaluationResult], several: bool) -> ComparisonTable:
+    cells = [_cells(result) for result in results]
+    columns = [name for name in cells[0] if any(row[name] != "-" for row in cells)]
+    rows = [
+        (printable(result.condition), result.protocol.name, [row[name] for name in columns])
+        for result, row in zip(results, cells, strict=True)
+    ]
+    what = f"{results[0].model}, {results[0].split}: NME %" if several else "NME %"
+    return ComparisonTable(printable(what), tuple(columns), rows, rows_are="condition")
+
+
+def _cells(result: EvaluationResult) -> dict[str, str]:
+    """Title of a column -> cell."""
+    initial, last = result.rows["initial"], list(result.rows.values())[-1]
+    refined = result.rows.get("refined")
+    values: dict[str, tuple[float | None, int]] = {
+        "initial": (initial.nme_percent, 3),
+        "refined": (None if refined is None else refined.nme_percent, 3),
+        "initial visible": (initial.visible_nme_percent, 3),
+        "refined visible": (None if refined is None else refined.visible_nme_percent, 3),
+        "initial covered": (initial.covered_nme_percent, 3),
+        "refined covered": (None if refined is None else refined.covered_nme_percent, 3),
+        "expected": (last.expected_nme_percent, 3),
+        f"in {REGION_PERCENT} % regions": (last.coverage_percent, 1),
+    }
+    for threshold in result.thresholds:
+        values[f"FR@{threshold_title(threshold)} %"] = (last.fr_percent[threshold], 2)
+        values[f"AUC@{threshold_title(threshold)}"] = (last.auc[threshold], 4)
+    return {
+        name: "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+        for name, (value, digits) in values.items()
+    }
