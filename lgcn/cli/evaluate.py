@@ -178,8 +178,11 @@ def run(args: argparse.Namespace) -> int:
     tables = comparison_tables(results, published)
     degraded = conditions != [CLEAN]
     print(format_conditions(results) if degraded else "\n\n".join(format_result(result) for result in results))
-    if (len(jobs) > 1 and not degraded) or any(result.masks for result in results) or published:
-        print("", "\n\n".join(table.as_text() for table in tables), sep="\n")
+    has_subsets = any(dataset.subsets for dataset in datasets)
+    if published or (has_subsets if degraded else has_subsets or len(results) > 1):
+        # FR and AUC of every subset under every condition are in the files.
+        shown = tables[:1] if degraded and not published else tables
+        print("", "\n\n".join(table.as_text() for table in shown), sep="\n")
     if args.published:
         print(
             "", PUBLISHED_NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n"

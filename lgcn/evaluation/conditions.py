@@ -18,6 +18,8 @@ from lgcn.transforms.degradations import Degradation
 CLEAN = "clean"
 DETECTOR = "detector"
 """Boxes of a face detector instead of those of the protocol."""
+FOUND = "found"
+"""Subset of the faces that the face detector found."""
 
 
 @dataclass(frozen=True)

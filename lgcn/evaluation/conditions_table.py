@@ -4,13 +4,14 @@ import math
 from collections.abc import Sequence
 
 from lgcn.evaluation.comparison_table import ComparisonTable
-from lgcn.evaluation.results import REGION_PERCENT, EvaluationResult
+from lgcn.evaluation.conditions import FOUND
+from lgcn.evaluation.results import REGION_PERCENT, EvaluationResult, EvaluationRow
 from lgcn.evaluation.text_tables import threshold_title
 from lgcn.files import printable
 
 
 def conditions_tables(results: Sequence[EvaluationResult]) -> list[ComparisonTable]:
-    """A table for each model and split, with a row for each condition.
+    """A table for each model and split, with a row for each condition, and one for the faces that a detector found.
 
     Columns of the NME in per cent: of initial and of refined landmarks; of those among them that the condition leaves
     visible and that it covers; ``expected``, what the predicted covariances expect of the refined ones. Then the share
@@ -23,20 +24,27 @@ def conditions_tables(results: Sequence[EvaluationResult]) -> list[ComparisonTab
 
 
 def _table(results: Sequence[EvaluationResult], several: bool) -> ComparisonTable:
-    cells = [_cells(result) for result in results]
-    columns = [name for name in cells[0] if any(row[name] != "-" for row in cells)]
-    rows = [
-        (printable(result.condition), result.protocol.name, [row[name] for name in columns])
-        for result, row in zip(results, cells, strict=True)
-    ]
-    what = f"{results[0].model}, {results[0].split}: NME %" if several else "NME %"
-    return ComparisonTable(printable(what), tuple(columns), rows, rows_are="condition")
+    rows = []
+    for result in results:
+        rows.append((result, result.condition, _cells(result.rows)))
+        if FOUND in result.masks:
+            rows.append((result, f"{result.condition}: {FOUND}", _cells(result.subsets[FOUND])))
+    columns = [column for column in rows[0][2] if any(cells[column] != "-" for _, _, cells in rows)]
+    title = f"{results[0].model}, {results[0].split}: NME %" if several else "NME %"
+    return ComparisonTable(
+        printable(title),
+        tuple(columns),
+        [
+            (printable(name), result.protocol.name, [cells[column] for column in columns])
+            for result, name, cells in rows
+        ],
+        rows_are="condition",
+    )
 
 
-def _cells(result: EvaluationResult) -> dict[str, str]:
+def _cells(rows: dict[str, EvaluationRow]) -> dict[str, str]:
     """Title of a column -> cell."""
-    initial, last = result.rows["initial"], list(result.rows.values())[-1]
-    refined = result.rows.get("refined")
+    initial, refined, last = rows["initial"], rows.get("refined"), list(rows.values())[-1]
     values: dict[str, tuple[float | None, int]] = {
         "initial": (initial.nme_percent, 3),
         "refined": (None if refined is None else refined.nme_percent, 3),
@@ -47,7 +55,7 @@ def _cells(result: EvaluationResult) -> dict[str, str]:
         "expected": (last.expected_nme_percent, 3),
         f"in {REGION_PERCENT} % regions": (last.coverage_percent, 1),
     }
-    for threshold in result.thresholds:
+    for threshold in last.fr_percent:
         values[f"FR@{threshold_title(threshold)} %"] = (last.fr_percent[threshold], 2)
         values[f"AUC@{threshold_title(threshold)}"] = (last.auc[threshold], 4)
     return {

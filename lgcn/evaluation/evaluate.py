@@ -14,7 +14,7 @@ from lgcn.checks import InputError, check_at_least, check_choice, check_device, 
 from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.datasets.corrupt_images import ReadableFaces, short_worker_errors
 from lgcn.evaluation.box_matching import ON_CORRUPT, FindFaces, match_found_boxes
-from lgcn.evaluation.conditions import CLEAN, DETECTOR, check_condition, degrade_faces
+from lgcn.evaluation.conditions import CLEAN, DETECTOR, FOUND, check_condition, degrade_faces
 from lgcn.evaluation.formatting import some_names
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 from lgcn.metrics import ProtocolErrors, check_threshold, compute_errors
@@ -282,7 +282,7 @@ def _with_found_boxes(
             "lgcn.predict.CascadeFaceDetector()."
         )
     boxes, missed = match_found_boxes(dataset, find_faces, on_corrupt=on_corrupt)
-    found = dataset.with_subset("found", ~missed)
+    found = dataset.with_subset(FOUND, ~missed)
     found.bbox = boxes
     found.transform = evaluation_transform(detector, dataset.protocol)
     return found, int(missed.sum())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lgcn import __version__
 from lgcn.evaluation.comparison_table import ComparisonTable
-from lgcn.evaluation.conditions import CLEAN
+from lgcn.evaluation.conditions import CLEAN, FOUND
 from lgcn.evaluation.conditions_table import conditions_tables
 from lgcn.evaluation.literature import PublishedResult
 from lgcn.evaluation.results import PERCENTS, EvaluationResult
@@ -42,8 +42,14 @@ def format_conditions(results: Sequence[EvaluationResult]) -> str:
         groups.setdefault((result.model, result.split), []).append(result)
     parts = []
     for group, table in zip(groups.values(), conditions_tables(results), strict=True):
-        # Of any of them: boxes of a face detector, and images that cannot be read, are not of every condition.
+        # The conditions share all facts but these.
         facts = {name: value for result in group for name, value in facts_of(result).items() if name != "condition"}
+        found = next((result for result in group if FOUND in result.masks), None)
+        if found is not None:
+            del facts["boxes"]
+            facts["detector"] = (
+                f"missed {found.missed_faces} of {len(found.image_ids)} faces, which are cropped by their landmarks"
+            )
         facts["seed"] = str(group[0].seed)
         parts.append("\n".join([*_fact_lines(facts), "", table.as_text(), *_warning_lines(group[0])]))
     return "\n\n".join(parts)

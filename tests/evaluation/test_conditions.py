@@ -90,9 +90,10 @@ def test_draws_depend_on_the_seed_and_the_face_only(dataset: LandmarkDataset, de
 
 
 def test_covered_and_visible_landmarks_are_measured_apart(dataset: LandmarkDataset, detector: Detector) -> None:
-    result = evaluate(detector, dataset, condition="patch80", progress=False)
+    # The lower and the right edge of the box, with its chin and its right eye, are just outside of the patch.
+    result = evaluate(detector, dataset, condition="patch100", progress=False)
     row = result.rows["refined"]
-    assert (result.condition, result.seed) == ("patch80", 0)
+    assert (result.condition, result.seed) == ("patch100", 0)
     assert row.covered is not None and row.landmark_errors is not None
     assert 0 < row.covered.sum() < row.covered.numel()
     assert row.covered_nme_percent == pytest.approx(100 * row.landmark_errors[row.covered].mean().item())
@@ -100,17 +101,18 @@ def test_covered_and_visible_landmarks_are_measured_apart(dataset: LandmarkDatas
     together = share * row.covered_nme_percent + (1 - share) * row.visible_nme_percent  # type: ignore[operator]
     assert together == pytest.approx(row.nme_percent)
     values = result_to_dict(result)
-    assert values["condition"] == "patch80"
+    assert values["condition"] == "patch100"
     assert values["results"]["refined"]["covered_nme_percent"] == pytest.approx(row.covered_nme_percent)
-    assert {each["condition"] for each in result_to_rows(result)} == {"patch80"}
+    assert {each["condition"] for each in result_to_rows(result)} == {"patch100"}
 
 
 def test_a_condition_that_covers_no_landmark(dataset: LandmarkDataset, detector: Detector) -> None:
     result = evaluate(detector, dataset, condition="patch0", progress=False)
     assert math.isnan(result.rows["refined"].covered_nme_percent)  # type: ignore[arg-type]
-    assert json.loads(json.dumps(result_to_dict(result), allow_nan=False))["results"]["refined"][
-        "covered_nme_percent"
-    ] is None
+    assert (
+        json.loads(json.dumps(result_to_dict(result), allow_nan=False))["results"]["refined"]["covered_nme_percent"]
+        is None
+    )
 
 
 def test_the_share_of_landmarks_in_their_regions(dataset: LandmarkDataset, detector: Detector) -> None:
@@ -147,6 +149,10 @@ def test_boxes_of_a_face_detector(dataset: LandmarkDataset, detector: Detector) 
         result.rows["refined"].errors[:4].tolist()
     )
     assert torch.equal(dataset.bbox, before) and not dataset.subsets
+    (table,) = conditions_tables([result])
+    assert [name for name, _, _ in table.rows] == ["detector", "detector: found"]
+    text = format_conditions([result])
+    assert "detector:   missed 1 of 5 faces, which are cropped by their landmarks" in text and "boxes:" not in text
     with pytest.raises(InputError, match="'find_faces' for the condition 'detector'"):
         evaluate(detector, dataset, condition="detector", progress=False)
 
@@ -165,7 +171,7 @@ def test_boxes_and_turns_change_before_the_crop_and_pixels_after_it(dataset: Lan
 
 
 def test_one_table_over_conditions(dataset: LandmarkDataset, detector: Detector) -> None:
-    results = [evaluate(detector, dataset, condition=name, progress=False) for name in ("clean", "patch80")]
+    results = [evaluate(detector, dataset, condition=name, progress=False) for name in ("clean", "patch100")]
     (table,) = conditions_tables(results)
     assert table.columns[:6] == (
         *("initial", "refined"),
@@ -178,4 +184,4 @@ def test_one_table_over_conditions(dataset: LandmarkDataset, detector: Detector)
     assert covered[5] == f"{results[1].rows['refined'].covered_nme_percent:.3f}"
     assert "| condition" in table.as_markdown()
     text = format_conditions(results)
-    assert text.count("model:") == 1 and "seed:       0" in text and "patch80" in text
+    assert text.count("model:") == 1 and "seed:       0" in text and "patch100" in text
