@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lgcn.checks import InputError, check_finite, check_floating, check_mask, check_shape
+from lgcn.checks import InputError, check_floating, check_mask, check_shape
 from lgcn.files import replace_when_done, write_text
 from lgcn.geometry import expected_error
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
@@ -174,25 +174,29 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         Each image counts the same, whatever its size in pixels.
 
         Args:
-            shapes: [N, K, 2], true landmarks of N images, pixels.
+            shapes: [N, K, 2], true landmarks of N images, pixels; NaN where not annotated.
             predictions: [N, K, 2], landmarks of the same images by the detector that is to be refined, in the same
-                pixels. Their errors must be like those in new images: take images that the detector was not trained on.
-                Without predictions the noise is a guess, as large as what is unique to each landmark.
+                pixels; NaN where it found none. Their errors must be like those in new images: take images that the
+                detector was not trained on. Without predictions the noise is a guess, as large as what is unique to
+                each landmark.
             confidences: [N, K], of the predictions; needed with them if the refiner uses confidences.
 
         Returns:
             The module itself, in eval mode.
 
         Raises:
-            InputError: for tensors that do not match, values that are not finite, or shapes that vary too little.
+            InputError: for tensors that do not match, shapes that vary too little, and landmarks that are never both
+                annotated and predicted.
         """
         for name, tensor in (("shapes", shapes), ("predictions", predictions)):
             if tensor is not None:
                 check_shape(name, tensor, "N K 2", N=len(shapes), K=self.num_landmarks)
                 check_floating(name, tensor)
-                check_finite(name, tensor)
-        frame = Frame.of(shapes.cpu().double())
-        shapes = frame.apply(shapes.cpu().double())
+        annotated = shapes.isfinite().all(-1).cpu()
+        known = annotated.sum(-1) > LEAST_OBSERVED
+        shapes, annotated = shapes.cpu().double()[known], annotated[known]
+        frame = Frame.of(shapes, annotated)
+        shapes = self._complete(frame.apply(shapes), annotated)
         self.bias.zero_()
         self.gaussian.fit(shapes)
         if predictions is None:
@@ -200,11 +204,21 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             share = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
             self.levels.copy_((-2 * torch.log1p(-share)).sqrt())
             return self.eval()
-        predictions = frame.apply(predictions.cpu().double())
-        similarity = self._to_frame(predictions)
-        self.bias.copy_((similarity.apply(predictions) - similarity.apply(shapes)).mean(0))
+        predictions = frame.apply(predictions.cpu().double()[known])
+        confidences = None if confidences is None else confidences.cpu().double()[known]
+        pairs = annotated & predictions.isfinite().all(-1)
+        similarity = self._to_frame(shapes)
+        errors = (predictions - shapes) @ similarity.matrix.mT
+        donor = _donors(pairs)
+        errors = errors.gather(0, donor.unsqueeze(-1).expand_as(errors))
+        if confidences is not None:
+            check_shape("confidences", confidences, "N K", N=len(shapes), K=self.num_landmarks)
+            confidences = confidences.gather(0, donor)
+        predictions = shapes + errors @ similarity.inverse_matrix().mT
+        self.bias.copy_(errors.mean(0))
         self.gaussian.fit(shapes, self._without_bias(predictions), confidences)
-        deviation = self(KeyPoints(predictions.to(self.bias), confidences)).deviation.flatten().sort().values
+        found = self(KeyPoints(predictions.to(self.bias), confidences))
+        deviation = found.deviation[pairs].sort().values
         self.levels.copy_(deviation[torch.linspace(0, len(deviation) - 1, NUM_LEVELS).long()])
         return self.eval()
 
@@ -272,6 +286,32 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         with replace_when_done(save_directory / WEIGHTS_NAME) as temporary:
             save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
 
+    def _complete(self, shapes: Tensor, annotated: Tensor, iterations: int = 5) -> Tensor:
+        """Shapes [N, K, 2] with what the others predict for the landmarks that are not annotated."""
+        if annotated.all():
+            return shapes
+        if not annotated.any(0).all():
+            raise InputError(
+                f"Expected 'shapes' with each landmark in at least one image (got none of landmark "
+                f"{int(annotated.any(0).long().argmin())}). Leave that landmark out."
+            )
+        missing = ~annotated.unsqueeze(-1)
+        weight = annotated.double()
+        mean = shapes.masked_fill(missing, 0.0).sum(0) / weight.sum(0).unsqueeze(-1)
+        for _ in range(iterations):
+            filled = shapes.masked_fill(missing, 0.0)
+            similarity = fit_similarity(filled, mean, weight)
+            mean = (similarity.apply(filled) * weight.unsqueeze(-1)).sum(0) / weight.sum(0).unsqueeze(-1)
+        shapes = torch.where(missing, similarity.invert(mean.expand_as(shapes)), shapes)
+        for _ in range(iterations):
+            self.gaussian.fit(shapes)
+            predicted = self.gaussian.posterior(None, shapes.to(self.bias), self._confident(shapes), annotated).mean
+            shapes = torch.where(missing, predicted.to(shapes), shapes)
+        return shapes
+
+    def _confident(self, shapes: Tensor) -> Tensor | None:
+        return torch.ones_like(shapes[..., 0]).to(self.bias) if "confidence" in self.needs else None
+
     def _to_frame(self, pos: Tensor, observed: Tensor | None = None) -> Similarity:
         """The similarities from shapes [N, K, 2] to the mean shape."""
         weight = None if observed is None else observed.to(pos.dtype)
@@ -317,6 +357,19 @@ def _observed(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
         return observed
     check_mask("mask", mask, "N K", N=len(pos), K=num_landmarks)
     return observed & mask
+
+
+def _donors(pairs: Tensor) -> Tensor:
+    """Indices [N, K] of images whose error of a landmark is known: the own one [N, K], else that of a random other."""
+    if not pairs.any(0).all():
+        raise InputError(
+            f"Expected each landmark predicted in at least one image where it is annotated (got none of landmark "
+            f"{int(pairs.any(0).long().argmin())}). Leave that landmark out, or fit to shapes alone."
+        )
+    generator = torch.Generator().manual_seed(0)
+    own = torch.arange(len(pairs)).unsqueeze(-1).expand_as(pairs)
+    drawn = torch.multinomial(pairs.mT.float(), len(pairs), replacement=True, generator=generator).mT
+    return torch.where(pairs, own, drawn)
 
 
 def _mahalanobis(residual: Tensor, covariance: Tensor) -> Tensor:

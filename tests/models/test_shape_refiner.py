@@ -125,6 +125,20 @@ def test_shapes_alone_fit_it_too() -> None:
     assert relative_error(refine(predictions, refiner).pos, shapes) < relative_error(predictions, shapes)
 
 
+def test_landmarks_that_are_not_annotated_or_not_found_cost_little(refiner: ShapeRefiner) -> None:
+    shapes, predictions, _ = random_images(400)
+    generator = torch.Generator().manual_seed(6)
+    holes = [
+        each.masked_fill(torch.rand(400, K, 1, generator=generator) < 0.3, torch.nan) for each in (shapes, predictions)
+    ]
+    partial = ShapeRefiner(num_landmarks=K).fit(*holes)
+    shapes, predictions, _ = random_images(200, seed=1)
+    full = relative_error(refine(predictions, refiner).pos, shapes)
+    assert relative_error(refine(predictions, partial).pos, shapes) < 1.1 * full
+    with pytest.raises(InputError, match="each landmark in at least one image .got none of landmark 3"):
+        partial.fit(shapes.index_fill(1, torch.tensor([3]), torch.nan))
+
+
 def test_saved_and_loaded_bit_by_bit(refiner: ShapeRefiner, tmp_path: Path) -> None:
     refiner.save_pretrained(tmp_path / "refiner")
     assert {"config.json", "model.safetensors"} <= {path.name for path in (tmp_path / "refiner").iterdir()}
