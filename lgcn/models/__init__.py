@@ -15,6 +15,7 @@ from lgcn.models.refiner_config import (
 )
 from lgcn.models.released import load_released_checkpoint, load_released_refiner
 from lgcn.models.saved_config import read_config
+from lgcn.models.shape_refiner import Refinement, ShapeRefiner, ShapeRefinerConfig, refine
 
 __all__ = [
     "CONNECTIVITIES",
@@ -27,10 +28,14 @@ __all__ = [
     "GaussianConfig",
     "LandmarkDetector",
     "LearnableConfig",
+    "Refinement",
     "RefinerConfig",
+    "ShapeRefiner",
+    "ShapeRefinerConfig",
     "TopologyConfig",
     "create_detector",
     "load_released_checkpoint",
     "load_released_refiner",
     "read_config",
+    "refine",
 ]
