@@ -5,18 +5,20 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch_geometric.data import Batch
 
 from lgcn.backbones import BACKBONES, Backbone, create_backbone
 from lgcn.checks import InputError, check_shape
 from lgcn.codecs import HeatmapCodec
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import OWN_BACKBONE, DetectorConfig
+from lgcn.models.landmark_graphs import build_landmark_graphs
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
 from lgcn.nn import Refiner
@@ -89,19 +91,45 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 ``pos`` is the initial one, or what the others predict (Gaussian refiner).
             return_connectivity: return the edge weights [B, K, K] too.
         """
+        found = self.propose(images)
+        initial, confidence, heatmaps = cast(tuple[Tensor, Tensor, Tensor], (found.pos, found[1], found.heatmaps))
+        if self.refiner is None:
+            return DetectorOutput(initial, initial, confidence, heatmaps)
+        with autocast_disabled(initial.device.type):
+            refined = self.refiner.refine(found._replace(mask=mask), return_connectivity)
+        return DetectorOutput(refined.pos, initial, confidence, heatmaps, refined.connectivity, refined.covariance)
+
+    def propose(self, images: Tensor) -> KeyPoints:
+        """Initial landmarks of the heatmap network, with heatmaps and feature map: what the refiner starts from.
+
+        Args:
+            images: as in :meth:`forward`.
+        """
         height, width = self.input_size
         check_shape("images", images, "B 3 H W", H=height, W=width)
         scaled = images.to(self.mean.dtype)
         if not images.is_floating_point():
             scaled = scaled / 255
         heatmaps, features = self.backbone((scaled - self.mean) / self.std)
-        initial, confidence = self.codec.decode(heatmaps)
-        if self.refiner is None:
-            return DetectorOutput(initial, initial, confidence, heatmaps)
-        with autocast_disabled(features.device.type):
-            found = KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
-            refined = self.refiner.refine(found, return_connectivity)
-        return DetectorOutput(refined.pos, initial, confidence, heatmaps, refined.connectivity, refined.covariance)
+        pos, confidence = self.codec.decode(heatmaps)
+        return KeyPoints(pos, confidence, heatmaps=heatmaps, features=features.to(pos.dtype))
+
+    def landmark_graphs(self, images: Tensor, y: Tensor | None = None) -> Batch:
+        """Initial landmarks of images as PyG graphs, one fully connected ``Data`` a face.
+
+        Args:
+            images: as in :meth:`forward`.
+            y: [B, K, 2], true landmarks in pixels of the input, where they are known.
+
+        Returns:
+            A batch of B graphs with ``x`` [N, C], ``pos`` [N, 2] in pixels of the input, ``confidence`` [N],
+            ``landmark_id`` [N], ``edge_index`` [2, E] and, where they are known, ``edge_weight`` [E] and ``y`` [N, 2];
+            N = B*K. ``x`` (eq. 2) and ``edge_weight`` (eq. 5 and 6, or the refiner's own) are those of the detector's
+            (first) refiner. ``x[:, :2]`` are the positions as fractions of the input, which the paper's layers take as
+            ``pos``. A refiner without node features of its own leaves ``x`` to these positions and the feature map's
+            values at the landmarks.
+        """
+        return build_landmark_graphs(self.propose(images), self.refiner, self.input_size, y)
 
     def for_inference(self) -> "LandmarkDetector":
         """Return a copy for inference: in eval mode, without gradients, with a refiner that is built for speed.
