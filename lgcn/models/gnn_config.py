@@ -10,7 +10,6 @@ import torch_geometric.nn
 from pydantic.dataclasses import dataclass
 from torch import nn
 from torch_geometric.nn import MessagePassing
-from torch_geometric.nn.models.basic_gnn import BasicGNN
 
 import lgcn.nn
 from lgcn.checks import InputError, check_choice
@@ -86,9 +85,8 @@ class GNNConfig:
                     f"{', '.join(parameters) or 'no arguments'}). Register a function in lgcn.models.GNNS that does."
                 )
         given = {"in_channels": in_channels, "out_channels": out_channels}
-        is_basic = isclass(create) and issubclass(create, BasicGNN)
         for name in ("hidden_channels", "num_layers", "act", "dropout"):
-            if name in parameters or is_basic:
+            if name in parameters:
                 given[name] = getattr(self, name)
         if not takes_any:
             for name in self.options:

@@ -51,6 +51,9 @@ BUILT_IN = {*CONNECTIVITIES.names(), *REFINERS.names()}
 NO_REFINER = "none"
 """Name of the refiner that leaves the graph out: the heatmap network alone."""
 
+OWN_REFINER = "custom"
+"""Refiner name in the saved configuration of a detector that was built around a custom refiner."""
+
 CHAIN = "+"
 """Between the names of refiners that are applied one after another."""
 
@@ -238,6 +241,11 @@ class RefinerConfig:
         """
         if self.name == NO_REFINER:
             return None
+        if self.name == OWN_REFINER:
+            raise InputError(
+                "Expected 'refiner', the custom module that this detector was built around (got none). Pass it: "
+                "LandmarkDetector.from_pretrained(source, refiner=...)."
+            )
         names = [each.strip() for each in self.name.split(CHAIN)]
         for name in names:
             check_choice("refiner", name, [*REFINERS.names(), NO_REFINER] if len(names) == 1 else REFINERS.names())
