@@ -10,6 +10,7 @@ from lgcn.datasets.lapa import LaPa
 from lgcn.datasets.pts import read_pts, write_pts
 from lgcn.datasets.pts_folder import PtsFolder
 from lgcn.datasets.registry import DATASETS
+from lgcn.datasets.textures import FaceTextures
 from lgcn.datasets.wflw import WFLW
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "WFLW",
     "COCOKeypoints",
     "Completeness",
+    "FaceTextures",
     "HRNetCSV",
     "LaPa",
     "LandmarkDataset",

@@ -102,28 +102,24 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 ``pos`` is the initial one, or what the others predict (Gaussian refiner).
             return_connectivity: return the edge weights [B, K, K] too.
         """
-        found = self.propose(images)
-        initial, confidence, heatmaps = cast(tuple[Tensor, Tensor, Tensor], (found.pos, found[1], found.heatmaps))
+        found = self.propose(images, mask)
+        initial, confidence, heatmaps = found.pos, cast(Tensor, found.confidence), cast(Tensor, found.heatmaps)
         if self.refiner is None:
             return DetectorOutput(initial, initial, confidence, heatmaps)
         with autocast_disabled(initial.device.type):
-            refined = self.refiner.refine(found._replace(mask=mask), return_connectivity)
+            refined = self.refiner.refine(found, return_connectivity)
         return DetectorOutput(refined.pos, initial, confidence, heatmaps, refined.connectivity, refined.covariance)
 
-    def propose(self, images: Tensor) -> KeyPoints:
-        """Initial landmarks of the heatmap network, with heatmaps and feature map: what the refiner starts from.
-
-        Args:
-            images: as in :meth:`forward`.
-        """
+    def propose(self, images: Tensor, mask: Tensor | None = None) -> KeyPoints:
+        """Decode landmarks from heatmaps, without the refiner; arguments as :meth:`forward`."""
         height, width = self.input_size
         check_shape("images", images, "B 3 H W", H=height, W=width)
         scaled = images.to(self.mean.dtype)
         if not images.is_floating_point():
             scaled = scaled / 255
         heatmaps, features = self.backbone((scaled - self.mean) / self.std)
-        pos, confidence = self.codec.decode(heatmaps)
-        return KeyPoints(pos, confidence, heatmaps=heatmaps, features=features.to(pos.dtype))
+        initial, confidence = self.codec.decode(heatmaps)
+        return KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
 
     def landmark_graphs(self, images: Tensor, y: Tensor | None = None) -> Batch:
         """Initial landmarks of images as PyG graphs, one fully connected ``Data`` a face.

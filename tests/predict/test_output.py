@@ -3,7 +3,6 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from lgcn.datasets import read_pts
 from lgcn.files import unescape_name
 from lgcn.predict import Face, save_csv, save_json, save_pts, to_csv, to_json
 from lgcn.predict.output import csv_rows, json_line, to_record
-from lgcn.predict.part_file import PartFile
 
 
 @pytest.fixture
@@ -74,52 +72,3 @@ def test_any_name_can_be_written_and_read_back(face: Face, tmp_path: Path) -> No
             # Read as UTF-8, whatever the stream was.
             row = csv_rows(record, encoding).encode(encoding).decode("utf-8").split(",")
             assert unescape_name(row[0]) == name
-
-
-def test_results_are_in_the_part_file_until_they_are_finished(face: Face, tmp_path: Path) -> None:
-    results = [("a.jpg", [face, face]), ("ä\n.jpg", []), (os.fsdecode(b"\xff.jpg"), [face])]
-    for suffix, expected in (("json", to_json(results)), ("csv", to_csv(results, 2))):
-        part = PartFile(tmp_path / "new" / f"landmarks.{suffix}")
-        for number, (name, faces) in enumerate(results, start=1):
-            part.append(name, faces)
-            lines = part.part_path.read_text(encoding="utf-8").splitlines()
-            assert [json.loads(line) for line in lines] == [to_record(*each) for each in results[:number]]
-            assert not part.path.exists()
-        part.finish(num_landmarks=2)
-        assert part.path.read_text(encoding="utf-8") == expected
-        assert not part.part_path.exists()
-
-
-@pytest.mark.parametrize("suffix", ["json", "csv"])
-def test_a_part_file_without_images_becomes_an_empty_result(suffix: str, tmp_path: Path) -> None:
-    PartFile(tmp_path / f"landmarks.{suffix}").finish(num_landmarks=2)
-    expected = {"json": to_json([]), "csv": to_csv([], 2)}[suffix]
-    assert [path.read_text() for path in tmp_path.iterdir()] == [expected]
-
-
-def test_a_line_that_does_not_fit_on_the_disk_is_not_left_in_part(
-    face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    part = PartFile(tmp_path / "landmarks.json")
-    part.append("a.jpg", [face])
-    whole = part.part_path.read_bytes()
-
-    class AlmostFull:
-        def __init__(self, file: BinaryIO) -> None:
-            self.file = file
-
-        def write(self, content: bytes) -> int:
-            if self.file.tell() > len(whole):
-                raise OSError(28, "No space left on device")
-            return self.file.write(content[:10])
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.file, name)
-
-    assert part._file is not None
-    part._file = AlmostFull(part._file)  # type: ignore[assignment]
-    with pytest.raises(OSError, match="No space left"):
-        part.append("b.jpg", [face])
-    assert part.part_path.read_bytes() == whole
-    part.finish(num_landmarks=2)
-    assert [record["image"] for record in json.loads(part.path.read_text())] == ["a.jpg"]
