@@ -1,6 +1,6 @@
 """NME, failure rate and AUC of the cumulative error distribution, as functions and as torchmetrics; all fractions."""
 
-from lgcn.metrics.covariance import ellipse_axes, expected_error, region_limit, squared_mahalanobis
+from lgcn.metrics.covariance import region_limit, squared_mahalanobis
 from lgcn.metrics.functional import (
     auc_ced,
     check_threshold,
@@ -33,9 +33,7 @@ __all__ = [
     "check_threshold",
     "compute_errors",
     "cumulative_error_distribution",
-    "ellipse_axes",
     "error_percentiles",
-    "expected_error",
     "failure_rate",
     "landmark_errors",
     "landmark_metrics",

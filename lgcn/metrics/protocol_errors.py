@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lgcn.checks import check_flag, check_shape, check_size, check_values
 from lgcn.codecs import truncate_to_image
-from lgcn.geometry import invert_affine, transform_points
-from lgcn.metrics.covariance import expected_error, squared_mahalanobis
+from lgcn.geometry import expected_error, invert_affine, transform_points
+from lgcn.metrics.covariance import squared_mahalanobis
 from lgcn.metrics.functional import landmark_errors
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
