@@ -57,6 +57,7 @@ class CropToInput(BaseTransform):
         self.fill = fill
 
     def forward(self, data: Data) -> Data:
+        check_image(data)
         rotation = data.get("rotation")
         return self._crop(data) if rotation is None else self._crop(data, rotation=float(rotation))
 
