@@ -1,6 +1,5 @@
 """Landmark detector: backbone, codec and refiner."""
 
-import copy
 import json
 import math
 from dataclasses import replace
@@ -19,7 +18,7 @@ from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import OWN_BACKBONE, DetectorConfig
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
-from lgcn.nn import LandmarkRefiner
+from lgcn.nn import for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
@@ -110,10 +109,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         1e-5 pixels. The copy cannot be trained or saved. Batch normalisation of the backbone is left to a compiler,
         which folds it into the convolutions (:mod:`torch._inductor` freezing, ONNX Runtime).
         """
-        detector = copy.deepcopy(self)
-        if isinstance(self.refiner, LandmarkRefiner):
-            detector.refiner = self.refiner.for_inference()
-        return detector.eval().requires_grad_(False)
+        return for_inference(self)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

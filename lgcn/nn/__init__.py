@@ -17,6 +17,7 @@ from lgcn.nn.conv import (
     FactorAnalysisPrior,
     LGCNConv,
 )
+from lgcn.nn.inference import for_inference
 from lgcn.nn.models import LGCN, DenseLGCN, GaussianRefiner, LandmarkRefiner
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "LearnableConnectivity",
     "TopologyConnectivity",
     "UniformConnectivity",
+    "for_inference",
 ]
