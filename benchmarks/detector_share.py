@@ -26,13 +26,14 @@ if not __package__:
 from benchmarks.backends import compiled
 from benchmarks.measuring import OtherProcesses, environment, time_calls, write_figures
 from lgcn.models import LandmarkDetector, create_detector
-from lgcn.nn import LandmarkRefiner, for_inference
+from lgcn.nn import LandmarkRefiner, Refiner, for_inference
+from lgcn.typing import KeyPoints
 
 TOLERANCE = 1e-5
 """Largest difference from the eager refiner, relative to the input's side or the largest coordinate."""
 
 
-class Stopwatch(nn.Module):
+class Stopwatch(Refiner):
     """Runs a module and records the duration of each call in seconds."""
 
     def __init__(self, run: Callable[..., Any]) -> None:
@@ -44,6 +45,9 @@ class Stopwatch(nn.Module):
         out = self.run(*args, **options)
         self.seconds.append(time.perf_counter() - started)
         return out
+
+    def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
+        return keypoints._replace(pos=self(keypoints.features, keypoints.pos, keypoints.confidence, keypoints.mask))
 
 
 def quantiles(values: list[float]) -> tuple[float, list[float]]:

@@ -44,7 +44,6 @@ class NoGraph(GaussianRefiner):
         pos: Tensor,
         confidence: Tensor | None,
         mask: Tensor | None = None,
-        return_covariance: bool = False,
     ) -> Tensor:
         similarity, observed, _ = self.align(features, pos, confidence, mask)
         return self._to_input(similarity, observed)

@@ -31,6 +31,28 @@ class DecodedLandmarks(NamedTuple):
     """[B, K], in [0, 1]."""
 
 
+class KeyPoints(NamedTuple):
+    """Landmarks of B images or persons, as any network found them or a refiner improved them.
+
+    Positions are in pixels of the network's input. Only ``pos`` is always there.
+    """
+
+    pos: Tensor
+    """[B, K, 2]."""
+    confidence: Tensor | None = None
+    """[B, K], normally in [0, 1]."""
+    covariance: Tensor | None = None
+    """[B, K, 2, 2], of the errors of ``pos``, square pixels."""
+    heatmaps: Tensor | None = None
+    """[B, K, h, w], as the network returned them."""
+    features: Tensor | None = None
+    """[B, C, h, w], a feature map, or [B, K, C], features at the landmarks."""
+    mask: Tensor | None = None
+    """[B, K], False where a landmark is missing."""
+    connectivity: Tensor | None = None
+    """[B, K, K], the edge weights of the refiner, if requested."""
+
+
 class DetectorOutput(NamedTuple):
     """Output of :class:`lgcn.models.LandmarkDetector`; positions are in pixels of the network input."""
 
@@ -44,3 +66,5 @@ class DetectorOutput(NamedTuple):
     """[B, K, h, w], as the backbone returned them."""
     connectivity: Tensor | None = None
     """[B, K, K], row i holds e_ij, the weights of node i's neighbours; only if requested."""
+    covariance: Tensor | None = None
+    """[B, K, 2, 2], of the errors of ``pos``, square pixels; None if the refiner does not know it."""

@@ -5,14 +5,18 @@ from dataclasses import asdict, field, fields
 from typing import Annotated, Any, Literal
 
 from pydantic.dataclasses import dataclass
-from torch import nn
 
 from lgcn.checks import InputError, check_choice, check_options
+from lgcn.models.gnn_config import GNNConfig
 from lgcn.nn import (
     AdjacencyConnectivity,
     Connectivity,
+    GaussianRefiner,
+    GNNRefiner,
     LandmarkRefiner,
     LearnableConnectivity,
+    Refiner,
+    RefinerChain,
     TopologyConnectivity,
     UniformConnectivity,
 )
@@ -35,15 +39,23 @@ CONNECTIVITIES.register("adjacency", AdjacencyConnectivity)
 CONNECTIVITIES.register("topology", TopologyConnectivity)
 CONNECTIVITIES.register("uniform", UniformConnectivity)
 
-REFINERS: Registry[Callable[..., nn.Module]] = Registry("refiner")
-"""name -> ``create(num_landmarks, feature_channels, input_size, **options)``, called as :class:`LandmarkRefiner` is."""
+REFINERS: Registry[Callable[..., Refiner]] = Registry("refiner")
+"""name -> ``create(num_landmarks, feature_channels, input_size, **options)``, a :class:`lgcn.nn.Refiner`."""
 
 REFINERS.register("lgcn", LandmarkRefiner)
+REFINERS.register("gaussian", GaussianRefiner)
+REFINERS.register("gnn", GNNRefiner)
 
 BUILT_IN = {*CONNECTIVITIES.names(), *REFINERS.names()}
 
 NO_REFINER = "none"
 """Name of the refiner that leaves the graph out: the heatmap network alone."""
+
+OWN_REFINER = "custom"
+"""Refiner name in the saved configuration of a detector that was built around a custom refiner."""
+
+CHAIN = "+"
+"""Between the names of refiners that are applied one after another."""
 
 
 @input_errors
@@ -138,11 +150,39 @@ class ConnectivityConfig:
 
 @input_errors
 @dataclass(frozen=True, config=STRICT_KEYS)
-class RefinerConfig:
-    """Options of the refiner, by default :class:`lgcn.nn.LandmarkRefiner`.
+class GaussianConfig:
+    """Options of :class:`lgcn.nn.GaussianRefiner`.
 
     Args:
-        name: lgcn (the paper), none (the heatmap network alone), or your own registered one.
+        rank: Number of factors of the shape.
+        noise: Form of a landmark's noise; diagonal is by axis of the mean shape.
+        use_confidence: Whether noise and offset depend on confidences.
+        noise_inputs: What the noise depends on besides the landmark type.
+        offset: Whether each landmark is moved by its own features before all are combined.
+        landmark_channels: Width of the embedding of a landmark type.
+        hidden_channels: Widths of the hidden layers of the MLPs for noise and offset; none leaves both out.
+        sampling: How the feature map is read at a landmark.
+        detach_alignment: Whether gradients stop at the alignment and at the places where features are read.
+    """
+
+    rank: Annotated[int, Bounds(1, 4096)] = 16
+    noise: Literal["isotropic", "diagonal", "full"] = "isotropic"
+    use_confidence: bool = True
+    noise_inputs: tuple[Literal["confidence", "features"], ...] = ("confidence", "features")
+    offset: bool = True
+    landmark_channels: Width = 16
+    hidden_channels: Annotated[tuple[Width, ...], Length(0, 64)] = (128, 64)
+    sampling: Literal["bilinear", "nearest"] = "bilinear"
+    detach_alignment: bool = True
+
+
+@input_errors
+@dataclass(frozen=True, config=STRICT_KEYS)
+class RefinerConfig:
+    """Options of the refiner; those without a section are of :class:`lgcn.nn.LandmarkRefiner`, "lgcn".
+
+    Args:
+        name: lgcn (the paper), gaussian, gnn, none, your own registered one, or several joined by + (lgcn+gaussian).
         visual_channels: Widths of the layers of the visual MLP; the last is that of f_i in eq. 2.
         visual_norm: batch_norm after the activation of the visual MLP's hidden layers, or null.
         visual_act_last: Whether an activation follows the visual MLP's last layer too (released code).
@@ -161,6 +201,8 @@ class RefinerConfig:
         confidence_feature: Whether a landmark's confidence is one of its node features.
         num_steps: Number of refinement steps; each reads the features where the one before moved the landmarks to.
         share_steps: Whether all steps share their parameters.
+        gaussian: Options of the refiner "gaussian".
+        gnn: Options of the refiner "gnn".
         options: Arguments of your own refiner.
     """
 
@@ -182,9 +224,11 @@ class RefinerConfig:
     confidence_feature: bool = False
     num_steps: Annotated[int, Bounds(1, 64)] = 1
     share_steps: bool = True
+    gaussian: GaussianConfig = field(default_factory=GaussianConfig)
+    gnn: GNNConfig = field(default_factory=GNNConfig)
     options: dict[str, Any] = field(default_factory=dict, hash=False)
 
-    def build(self, scheme: LandmarkScheme, feature_channels: int, input_size: Size) -> nn.Module | None:
+    def build(self, scheme: LandmarkScheme, feature_channels: int, input_size: Size) -> Refiner | None:
         """Create the refiner, or None if its name is ``"none"``.
 
         Args:
@@ -195,17 +239,46 @@ class RefinerConfig:
         Raises:
             InputError: for an unknown name, or options that the refiner does not take.
         """
-        check_choice("refiner", self.name, [*REFINERS.names(), NO_REFINER])
         if self.name == NO_REFINER:
             return None
-        options: dict[str, Any] = {}
-        if self.name == "lgcn":
-            own = ("name", "options", "connectivity")
-            options = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
-            options["connectivity"] = self.connectivity.build(scheme)
+        if self.name == OWN_REFINER:
+            raise InputError(
+                "Expected 'refiner', the custom module that this detector was built around (got none). Pass it: "
+                "LandmarkDetector.from_pretrained(source, refiner=...)."
+            )
+        names = [each.strip() for each in self.name.split(CHAIN)]
+        for name in names:
+            check_choice("refiner", name, [*REFINERS.names(), NO_REFINER] if len(names) == 1 else REFINERS.names())
         arguments = (scheme.num_landmarks, feature_channels, input_size)
-        given = ["num_landmarks", "feature_channels", "input_size", *options]
-        return _create("refiner", self.name, REFINERS[self.name], arguments, given, options, self.options)
+        given = ["num_landmarks", "feature_channels", "input_size"]
+        refiners = []
+        for name in names:
+            options = self._options_of(name, scheme)
+            # In a chain, options are of the refiner that is not built in.
+            own = self.options if name not in BUILT_IN or len(names) == 1 else {}
+            refiner = _create("refiner", name, REFINERS[name], arguments, [*given, *options], options, own)
+            if not isinstance(refiner, Refiner):
+                raise InputError(
+                    f"Expected the refiner '{name}' to be an lgcn.nn.Refiner (got {type(refiner).__name__}). "
+                    "Derive it from that class."
+                )
+            refiners.append(refiner)
+        return refiners[0] if len(refiners) == 1 else RefinerChain(*refiners)
+
+    def _options_of(self, name: str, scheme: LandmarkScheme) -> dict[str, Any]:
+        """Return the arguments of a refiner that is built in."""
+        if name == "gaussian":
+            return asdict(self.gaussian)
+        if name == "gnn":
+            own = ("visual_channels", "landmark_channels", "confidence_feature", "output", "sampling")
+            connectivity = self.connectivity.build(scheme) if self.gnn.use_connectivity else None
+            options = {each: getattr(self.gnn, each) for each in own}
+            return options | {"model": self.gnn.build, "connectivity": connectivity}
+        if name != "lgcn":
+            return {}
+        others = ("name", "options", "connectivity", "gaussian", "gnn")
+        options = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in others}
+        return options | {"connectivity": self.connectivity.build(scheme)}
 
 
 def contour_edges(scheme: LandmarkScheme) -> tuple[tuple[int, int], ...]:

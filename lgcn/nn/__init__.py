@@ -18,21 +18,34 @@ from lgcn.nn.conv import (
     LGCNConv,
 )
 from lgcn.nn.inference import for_inference
-from lgcn.nn.models import LGCN, DenseLGCN, GaussianRefiner, LandmarkRefiner
+from lgcn.nn.models import (
+    LGCN,
+    ConvStack,
+    DenseLGCN,
+    GaussianRefiner,
+    GNNRefiner,
+    LandmarkRefiner,
+    Refiner,
+    RefinerChain,
+)
 
 __all__ = [
     "LGCN",
     "AdjacencyConnectivity",
     "Connectivity",
+    "ConvStack",
     "DenseFactorAnalysisConv",
     "DenseLGCN",
     "DenseLGCNConv",
     "FactorAnalysisConv",
     "FactorAnalysisPrior",
+    "GNNRefiner",
     "GaussianRefiner",
     "LGCNConv",
     "LandmarkRefiner",
     "LearnableConnectivity",
+    "Refiner",
+    "RefinerChain",
     "TopologyConnectivity",
     "UniformConnectivity",
     "for_inference",

@@ -1,6 +1,7 @@
 """Training of detectors with Lightning (``pip install 'lgcn[train]'``)."""
 
 from lgcn.training.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
+from lgcn.training.closed_form import fit_refiners
 from lgcn.training.config import AugmentationConfig, LossConfig, ScheduleConfig
 from lgcn.training.datamodule import LandmarkDataModule
 from lgcn.training.module import LandmarkModule, LandmarkPredictions
@@ -17,4 +18,5 @@ __all__ = [
     "ScheduleConfig",
     "default_callbacks",
     "find_last_checkpoint",
+    "fit_refiners",
 ]

@@ -13,8 +13,9 @@ from lgcn.checks import InputError, check_choice
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import auc_ced, compute_errors, failure_rate
 from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
+from lgcn.training.closed_form import fit_refiners, unfitted_refiners
 from lgcn.training.config import LossConfig, ScheduleConfig
-from lgcn.training.optim import create_optimizer
+from lgcn.training.optim import create_optimizer, statistics_of
 from lgcn.training.samplers import mix_seed
 from lgcn.typing import DetectorOutput
 
@@ -138,6 +139,18 @@ class LandmarkModule(LightningModule):
         if stage == "fit" and self.trainer.ckpt_path is None:
             self.check_backbone_is_trained()
 
+    def on_fit_start(self) -> None:
+        if self.trainer.ckpt_path is not None or not unfitted_refiners(self.detector):
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise InputError(
+                "Expected a fitted Gaussian refiner, or a data module to fit it to (got neither). Call "
+                "lgcn.training.fit_refiners(module.detector, batches) first."
+            )
+        # Errors of an untrained backbone would make the noise so large that no landmark is listened to.
+        fit_refiners(self.detector, data.train_dataloader(), use_predictions=self._not_from_initial_weights is not None)
+
     def train(self, mode: bool = True) -> "LandmarkModule":
         super().train(mode)
         if self.freeze_backbone:
@@ -212,7 +225,8 @@ class LandmarkModule(LightningModule):
         in_backbone = {id(parameter) for parameter in backbone}
         rest = [parameter for parameter in self.detector.parameters() if id(parameter) not in in_backbone]
         groups = (("backbone", backbone, self.backbone_lr), ("refiner", rest, self.refiner_lr))
-        optimizer = create_optimizer(self.optimizer, groups, self.weight_decay)
+        undecayed = statistics_of(self.detector)
+        optimizer = create_optimizer(self.optimizer, groups, self.weight_decay, undecayed)
         num_steps = int(self.trainer.estimated_stepping_batches)
         if self._planned_steps not in (None, num_steps):
             raise InputError(

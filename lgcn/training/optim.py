@@ -1,6 +1,6 @@
 """Optimisers with one learning rate for each part of the network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,21 +11,29 @@ from lgcn.checks import InputError
 
 
 def create_optimizer(
-    name: Literal["adam", "adamw"], groups: Sequence[tuple[str, Sequence[nn.Parameter], float]], weight_decay: float
+    name: Literal["adam", "adamw"],
+    groups: Sequence[tuple[str, Sequence[nn.Parameter], float]],
+    weight_decay: float,
+    undecayed: Iterable[nn.Parameter] = (),
 ) -> Optimizer:
     """An optimiser with one parameter group for each (name, parameters, learning rate).
 
     Frozen parameters and groups without trainable parameters are skipped. Parameters with a single axis (biases, and
-    scales and shifts of normalisation layers) get no weight decay.
+    scales and shifts of normalisation layers) and ``undecayed`` ones get no weight decay.
 
     Raises:
         InputError: if there is nothing to train.
     """
+    exempt = {id(parameter) for parameter in undecayed}
+
+    def is_decayed(parameter: nn.Parameter) -> bool:
+        return weight_decay == 0 or (parameter.ndim > 1 and id(parameter) not in exempt)
+
     param_groups: list[dict[str, Any]] = []
     for group_name, parameters, rate in groups:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        decayed = [parameter for parameter in trained if weight_decay == 0 or parameter.ndim > 1]
-        plain = [parameter for parameter in trained if weight_decay != 0 and parameter.ndim <= 1]
+        decayed = [parameter for parameter in trained if is_decayed(parameter)]
+        plain = [parameter for parameter in trained if not is_decayed(parameter)]
         if decayed:
             param_groups.append({"name": group_name, "params": decayed, "lr": rate})
         if plain:
@@ -34,3 +42,10 @@ def create_optimizer(
         raise InputError("Expected something to train (got a frozen backbone and no refiner with parameters).")
     classes: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     return classes[name](param_groups, weight_decay=weight_decay)  # type: ignore[call-arg]
+
+
+def statistics_of(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters that modules name in ``no_weight_decay()`` (timm's convention): 0 is no neutral value of theirs."""
+    for each in module.modules():
+        if callable(names := getattr(each, "no_weight_decay", None)):
+            yield from (each.get_parameter(name) for name in names())

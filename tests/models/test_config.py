@@ -4,6 +4,7 @@ from inspect import Parameter, signature
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import torch
 
 from lgcn.checks import InputError
 from lgcn.codecs import HeatmapCodec
@@ -14,12 +15,20 @@ from lgcn.models import (
     CodecConfig,
     ConnectivityConfig,
     DetectorConfig,
+    GaussianConfig,
     LearnableConfig,
     RefinerConfig,
     TopologyConfig,
     read_config,
 )
-from lgcn.nn import LandmarkRefiner, LearnableConnectivity, TopologyConnectivity, UniformConnectivity
+from lgcn.nn import (
+    GaussianRefiner,
+    LandmarkRefiner,
+    LearnableConnectivity,
+    RefinerChain,
+    TopologyConnectivity,
+    UniformConnectivity,
+)
 from lgcn.schemes import get_scheme
 
 CONFIG = PRESETS["default"].with_options(
@@ -50,8 +59,9 @@ def through_json(config: DetectorConfig) -> DetectorConfig:
             RefinerConfig,
             LandmarkRefiner,
             {"num_landmarks", "feature_channels", "input_size"},
-            {"name", "options"},
+            {"name", "options", "gaussian"},
         ),
+        (GaussianConfig, GaussianRefiner, {"num_landmarks", "feature_channels", "input_size"}, set()),
     ],
 )
 def test_fields_match_the_constructor_arguments(config: type, build: type, given: set[str], apart: set[str]) -> None:
@@ -244,6 +254,23 @@ def test_a_custom_refiner_has_a_name_and_options(monkeypatch: pytest.MonkeyPatch
         RefinerConfig(name="narrow", options={"wdith": 2}).build(get_scheme("aflw19"), 6, (32, 32))
 
 
+def test_refiners_are_chained_by_their_names() -> None:
+    config = RefinerConfig(name="lgcn+gaussian", gaussian=GaussianConfig(rank=3))
+    chain = config.build(get_scheme("aflw19"), 6, (32, 32))
+    assert isinstance(chain, RefinerChain)
+    assert [type(each) for each in chain.refiners] == [LandmarkRefiner, GaussianRefiner]
+    assert chain.refiners[1].rank == 3
+    with pytest.raises(InputError, match=r"'refiner' to be one of gaussian, gnn, lgcn \(got 'none'\)"):
+        RefinerConfig(name="lgcn+none").build(get_scheme("aflw19"), 6, (32, 32))
+
+
+def test_a_refiner_that_breaks_the_contract_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REFINERS, "_things", dict(REFINERS._things))
+    REFINERS.register("linear", lambda *arguments: torch.nn.Linear(2, 2))
+    with pytest.raises(InputError, match=r"'linear' to be an lgcn.nn.Refiner \(got Linear\)"):
+        RefinerConfig(name="linear").build(get_scheme("aflw19"), 6, (32, 32))
+
+
 def test_free_options_are_for_custom_classes_only() -> None:
     scheme = get_scheme("aflw19")
     with pytest.raises(InputError, match=r"no 'connectivity.options' for the connectivity 'learnable'.*got norm"):
@@ -254,5 +281,5 @@ def test_free_options_are_for_custom_classes_only() -> None:
 
 def test_without_a_refiner() -> None:
     assert RefinerConfig(name="none").build(get_scheme("aflw19"), 4, (32, 32)) is None
-    with pytest.raises(InputError, match=r"'refiner' to be one of lgcn, none \(got 'gnn'\)"):
-        RefinerConfig(name="gnn").build(get_scheme("aflw19"), 4, (32, 32))
+    with pytest.raises(InputError, match=r"'refiner' to be one of gaussian, gnn, lgcn, none \(got 'gcn'\)"):
+        RefinerConfig(name="gcn").build(get_scheme("aflw19"), 4, (32, 32))

@@ -16,7 +16,7 @@ from lgcn.metrics import normalized_mean_error
 from lgcn.models import DetectorConfig, LandmarkDetector
 from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ScheduleConfig
 from lgcn.training.module import all_errors, load_matching_weights, random_weights
-from lgcn.typing import DetectorOutput
+from lgcn.typing import DetectorOutput, KeyPoints
 
 SOFT = LossConfig(heatmap="cross_entropy", initial_weight=1.0)
 
@@ -164,12 +164,20 @@ def test_validation_follows_the_protocol(tiny_detector: DetectorConfig, protocol
     assert all_errors(module.refined_errors).tolist() == pytest.approx([expected])
 
 
-def test_landmarks_that_are_missing_are_left_out_of_the_graph_in_training(tiny_detector: DetectorConfig) -> None:
+def test_landmarks_that_are_missing_are_left_out_of_the_graph_in_training(
+    tiny_detector: DetectorConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     face = {"image": torch.zeros(1, 3, 32, 32), "y": torch.full((68, 2), 8.0), "num_nodes": 68}
     batch = Batch.from_data_list([Data(**face, visibility=torch.arange(68).ne(missing).float()) for missing in (3, -1)])
     module = LandmarkModule(tiny_detector, SOFT)
     given: list[torch.Tensor | None] = []
-    module.detector.refiner.register_forward_pre_hook(lambda refiner, args: given.append(args[3]))
+    refine = module.detector.refiner.refine
+
+    def watched(keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
+        given.append(keypoints.mask)
+        return refine(keypoints, return_connectivity)
+
+    monkeypatch.setattr(module.detector.refiner, "refine", watched)
     for training in (True, False):
         module.train(training)
         module._detect(batch)

@@ -115,5 +115,9 @@ class FactorAnalysisPrior(nn.Module):
         self.log_uniqueness.copy_(uniqueness.log().view_as(self.log_uniqueness))
         return self
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that training should not pull towards 0: all are statistics."""
+        return {name for name, _ in self.named_parameters()}
+
     def extra_repr(self) -> str:
         return f"{self.num_landmarks}, rank={self.rank}"

@@ -1,7 +1,7 @@
 """Refinement of landmarks by a Gaussian shape prior and noise learned from types, confidences and features."""
 
 from collections.abc import Sequence
-from typing import Literal, cast, overload
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,15 @@ from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.gaussian import GaussianPosterior
 from lgcn.nn.functional.similarity import Similarity, fit_similarity, mean_shape
 from lgcn.nn.models.landmark_noise import LandmarkNoise
-from lgcn.typing import Size
+from lgcn.nn.models.refiner import Refiner
+from lgcn.typing import KeyPoints, Size
 
 NOISE_INPUTS = ("confidence", "features")
 POSE_FACTORS = 4
 POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so large that larger values make no difference
 
 
-class GaussianRefiner(nn.Module):
+class GaussianRefiner(Refiner):
     r"""Replaces every landmark by its posterior under a Gaussian shape prior, given all landmarks and their noise.
 
     .. math::
@@ -114,6 +115,16 @@ class GaussianRefiner(nn.Module):
         self.reset_parameters()
 
     @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """``confidence`` and ``features``, as the refiner was built."""
+        return ("confidence",) * self.use_confidence + ("features",) * (self.feature_channels > 0)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether :meth:`fit` has set the mean shape, or saved parameters were loaded."""
+        return bool(self.frame.any())
+
+    @property
     def prior(self) -> FactorAnalysisPrior:
         """The shape prior; its unit is the root-mean-square radius of the mean shape."""
         return self.conv.prior
@@ -194,35 +205,9 @@ class GaussianRefiner(nn.Module):
         self.prior.loadings.copy_(torch.cat([shape.loadings, POSE_DEVIATION * modes], dim=-1))
         self.prior.log_uniqueness.copy_(shape.log_uniqueness)
 
-    @overload
     def forward(
-        self,
-        features: Tensor | None,
-        pos: Tensor,
-        confidence: Tensor | None,
-        mask: Tensor | None = ...,
-        return_covariance: Literal[False] = ...,
-    ) -> Tensor: ...
-
-    @overload
-    def forward(
-        self,
-        features: Tensor | None,
-        pos: Tensor,
-        confidence: Tensor | None,
-        mask: Tensor | None = ...,
-        *,
-        return_covariance: Literal[True],
-    ) -> tuple[Tensor, Tensor]: ...
-
-    def forward(
-        self,
-        features: Tensor | None,
-        pos: Tensor,
-        confidence: Tensor | None,
-        mask: Tensor | None = None,
-        return_covariance: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
+    ) -> Tensor:
         """Refines landmarks.
 
         Args:
@@ -233,8 +218,6 @@ class GaussianRefiner(nn.Module):
             mask: [B, K], False where a landmark is missing: it is predicted from the others. Its values are not
                 read. If fewer than two places are observed, which leaves rotation and scale open, those of the average
                 training image are taken; if none is, its position too.
-            return_covariance: return ``(refined, covariance)`` with the covariances [B, K, 2, 2] of the errors of the
-                refined landmarks, square pixels.
 
         Returns:
             Refined landmarks [B, K, 2], pixels of the input.
@@ -243,12 +226,20 @@ class GaussianRefiner(nn.Module):
             InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and not
                 while compiling).
         """
-        if return_covariance:
-            mean, covariance, *_ = self.posterior(features, pos, confidence, mask)
-            return mean, covariance
         similarity, observed, variance = self.align(features, pos, confidence, mask)
         with autocast_disabled(pos.device.type):
             return self._to_input(similarity, self.conv(observed, variance, mask))
+
+    def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
+        self.check_needs(keypoints)
+        arguments = (keypoints.features, keypoints.pos, keypoints.confidence, keypoints.mask)
+        mean, covariance, *_ = self.posterior(*arguments)
+        connectivity = None
+        if return_connectivity:
+            _, _, variance = self.align(*arguments)
+            # Over the square root of 2: a landmark that follows another exactly has 1.
+            connectivity = self.conv.edge_weight(variance, keypoints.mask).norm(dim=(-2, -1)) / 2**0.5
+        return keypoints._replace(pos=mean, covariance=covariance, connectivity=connectivity)
 
     def posterior(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None

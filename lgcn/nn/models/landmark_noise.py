@@ -41,6 +41,10 @@ class LandmarkNoise(nn.Module):
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that training should not pull towards 0: all are statistics."""
+        return {name for name, _ in self.named_parameters()}
+
     @torch.no_grad()
     def fill(self, variance: Tensor) -> None:
         """One variance for all types and confidences."""

@@ -24,13 +24,14 @@ from lgcn.nn.conv.base import check_connectivity, check_like, first_parameter, m
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.mlp import NORMS, as_widths, build_mlp, run_mlp
 from lgcn.nn.models.lgcn import Activation, DenseLGCN, Norm
-from lgcn.typing import Size
+from lgcn.nn.models.refiner import Refiner
+from lgcn.typing import KeyPoints, Size
 
 OUTPUTS = ("absolute", "offset")
 COORDINATES = ("pixel", "cell")
 
 
-class LandmarkRefiner(nn.Module):
+class LandmarkRefiner(Refiner):
     r"""Moves every landmark by its visual features and by the other landmarks.
 
     .. math::
@@ -73,6 +74,8 @@ class LandmarkRefiner(nn.Module):
     Raises:
         InputError: for names, options or numbers that cannot be used.
     """
+
+    needs = ("confidence", "features")
 
     def __init__(
         self,
@@ -218,6 +221,12 @@ class LandmarkRefiner(nn.Module):
         refined, weight = self.steps(features, pos, confidence, mask)[-1]
         return (refined, weight) if return_connectivity else refined
 
+    def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
+        self.check_needs(keypoints)
+        features, confidence = cast(Tensor, keypoints.features), cast(Tensor, keypoints.confidence)
+        pos, weight = self.steps(features, keypoints.pos, confidence, keypoints.mask)[-1]
+        return keypoints._replace(pos=pos, connectivity=weight if return_connectivity else None)
+
     def steps(
         self, features: Tensor, pos: Tensor, confidence: Tensor, mask: Tensor | None = None
     ) -> list[tuple[Tensor, Tensor]]:
@@ -225,7 +234,6 @@ class LandmarkRefiner(nn.Module):
         check_shape("pos", pos, "B K 2", K=self.num_landmarks)
         check_shape("features", features, "B C h w", B=pos.shape[0], C=self.feature_channels)
         check_shape("confidence", confidence, "B K", B=pos.shape[0], K=self.num_landmarks)
-        parameter = self.visual_mlp.lins[0].weight
         parameter = first_parameter(self)
         check_like(parameter, features=features)
         check_like(parameter, dtype=False, pos=pos, confidence=confidence)

@@ -74,7 +74,7 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
 def test_sizes() -> None:
     refiner, faces = fitted(), draw_faces(5)
     refined = refiner(None, faces.predictions, faces.confidences)
-    refined_too, covariance = refiner(None, faces.predictions, faces.confidences, return_covariance=True)
+    refined_too, covariance = refiner.posterior(None, faces.predictions, faces.confidences)[:2]
     assert refined.shape == (5, K, 2) and covariance.shape == (5, K, 2, 2)
     assert_close(refined_too, refined)
     posterior = refiner.posterior(None, faces.predictions, faces.confidences)
@@ -118,7 +118,7 @@ def test_masked_landmarks_are_predicted_from_the_rest() -> None:
     nn.init.zeros_(shapeless.prior.loadings)
     aligned = shapeless(None, faces.predictions, faces.confidences, mask)
     assert error(refined, faces, ~mask) < 0.5 * error(aligned, faces, ~mask)
-    covariance = refiner(None, faces.predictions, faces.confidences, mask, return_covariance=True)[1]
+    covariance = refiner.posterior(None, faces.predictions, faces.confidences, mask)[1]
     variance = covariance.diagonal(dim1=2, dim2=3).sum(-1)
     assert variance[~mask].mean() > 2 * variance[mask].mean()
 
@@ -176,7 +176,7 @@ def test_few_landmarks_and_none() -> None:
     training = draw_faces(800).shapes
     none = torch.zeros(1, K, dtype=torch.bool)
     nowhere = torch.full((1, K, 2), torch.nan, dtype=torch.double)
-    refined, covariance = refiner(None, nowhere, faces.confidences, none, return_covariance=True)
+    refined, covariance = refiner.posterior(None, nowhere, faces.confidences, none)[:2]
     assert covariance.isfinite().all()
     assert (refined[0] - training.mean(0)).norm(dim=-1).max() < 1.5  # the Procrustes mean is not the plain one
     one = none.clone()
@@ -186,7 +186,7 @@ def test_few_landmarks_and_none() -> None:
     assert (moved[0, 5] - faces.shapes[0, 5]).norm() < 0.5
     assert moved.isfinite().all()
     for points in (faces.shapes[:, :1].expand(1, K, 2), faces.shapes * torch.tensor([1.0, 0.0])):  # one place; a line
-        refined, covariance = refiner(None, points, sure, return_covariance=True)
+        refined, covariance = refiner.posterior(None, points, sure)[:2]
         assert refined.isfinite().all() and covariance.isfinite().all()
 
 
