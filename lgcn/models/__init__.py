@@ -2,6 +2,7 @@
 
 from lgcn.models.config import CodecConfig, DetectorConfig
 from lgcn.models.detector import LandmarkDetector, create_detector
+from lgcn.models.gnn_config import GNNS, GNNConfig
 from lgcn.models.loading import SHIPPED_MODELS
 from lgcn.models.presets import PRESETS
 from lgcn.models.refiner_config import (
@@ -19,12 +20,14 @@ from lgcn.models.shape_refiner import Refinement, ShapeRefiner, ShapeRefinerConf
 
 __all__ = [
     "CONNECTIVITIES",
+    "GNNS",
     "PRESETS",
     "REFINERS",
     "SHIPPED_MODELS",
     "CodecConfig",
     "ConnectivityConfig",
     "DetectorConfig",
+    "GNNConfig",
     "GaussianConfig",
     "LandmarkDetector",
     "LearnableConfig",
