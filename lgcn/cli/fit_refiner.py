@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lgcn.models import ShapeRefiner
-    from lgcn.predict.keypoint_files import KeyPointFile
 
 EPILOG = """\
 examples:

@@ -1,7 +1,7 @@
 """Landmarks in files of other programs: read them, and write refined ones in their place.
 
-Three layouts are known: JSON or JSON Lines of ``lgcn predict``, COCO's JSON of results (or annotations), and CSV with the
-columns of ``lgcn predict``. What else a file holds is kept.
+Three layouts are known: JSON or JSON Lines of ``lgcn predict``, COCO's JSON of results (or annotations), and CSV with
+the columns of ``lgcn predict``. What else a file holds is kept.
 """
 
 import csv
