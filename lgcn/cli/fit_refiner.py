@@ -56,13 +56,12 @@ def run(args: argparse.Namespace) -> int:
     matched = match_keypoints(predicted.images, predicted.keypoints.pos, truth_images, truth)
     rows, faces = matched.predicted, matched.true
     shapes, points = truth[faces], predicted.keypoints.pos[rows]
-    scores = (
-        None if args.no_confidence or predicted.keypoints.confidence is None else predicted.keypoints.confidence[rows]
-    )
+    scores = None if args.no_confidence else predicted.keypoints.confidence
+    scores = None if scores is None else scores[rows]
     refiner = _fit(args, scheme, shapes, points, scores)
     print(
-        f"fitted to {counted(len(rows), 'object')} ({len(predicted) - len(rows)} of {len(predicted)} predicted ones have "
-        f"no true landmarks, {len(truth) - len(faces)} of {len(truth)} true ones no prediction)"
+        f"fitted to {counted(len(rows), 'object')}; {len(predicted) - len(rows)} predicted ones have no truth, "
+        f"{len(truth) - len(faces)} true ones no prediction"
     )
     print(_measured(args, scheme, shapes, points, scores))
     with writing_to(args.output):

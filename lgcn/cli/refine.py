@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("points", type=Path, metavar="FILE", help="landmarks of any detector")
     parser.add_argument("--refiner", required=True, metavar="DIR", help="folder of lgcn fit-refiner, or hub id")
+    parser.add_argument(
+        "--drop-outliers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="replace up to N landmarks of each object that contradict all others (default: 0, only name them)",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: print)")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
@@ -43,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if not len(file):
         text = args.points.read_text(encoding="utf-8")
     else:
-        refined = refine(file.keypoints, refiner)
+        refined = refine(file.keypoints, refiner, args.drop_outliers)
         text = file.render(refined)
         filled = int((~refined.observed & refined.pos.isfinite().all(-1)).sum())
         tell(

@@ -67,6 +67,7 @@ class Refinement(NamedTuple):
 
 
 def read_shape_config(saved: Any) -> ShapeRefinerConfig:
+    """Read the ``config.json`` of a saved refiner; raises :class:`InputError` for what does not fit."""
     if not isinstance(saved, Mapping) or saved.get("model") != KIND:
         raise InputError(f"Expected the configuration of a ShapeRefiner, with 'model': '{KIND}'.")
     options = {key: value for key, value in saved.items() if key != "model"}

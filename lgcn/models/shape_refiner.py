@@ -11,7 +11,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lgcn.checks import InputError, check_floating, check_mask, check_shape
+from lgcn.checks import InputError, check_at_least, check_floating, check_mask, check_shape
 from lgcn.files import replace_when_done, write_text
 from lgcn.geometry import expected_error
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
@@ -203,20 +203,40 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             self.error_scale[place] = actual / result.expected_error[chosen].mean().clamp_min(1e-12)
         return share, noise
 
-    def forward(self, keypoints: KeyPoints) -> Refinement:
+    def forward(self, keypoints: KeyPoints, drop_outliers: int = 0) -> Refinement:
         """Refines landmarks; says how large the error of each is expected to be, and which contradict the others.
 
         Args:
             keypoints: landmarks in pixels of any image. Those whose ``mask`` is False or whose position is not finite
                 are missing. Heatmaps and features are not read.
+            drop_outliers: up to so many landmarks of each image, the worst first, are replaced by what the others
+                predict if they contradict them more than any did in the fit; otherwise they pull the others along.
 
         Raises:
             InputError: if the refiner is not fitted, or lacks confidences, or shapes and types do not fit.
         """
         if not self.is_fitted:
             raise InputError("Expected a refiner that is fitted (got one that is not). Call fit, or load a saved one.")
+        check_at_least("drop_outliers", drop_outliers, 0)
         self.check_needs(keypoints)
-        pos, observed = keypoints.pos, _observed(keypoints, self.num_landmarks)
+        observed = used = _observed(keypoints, self.num_landmarks)
+        refined = self._refine(keypoints, used)
+        deviation = refined.deviation
+        for _ in range(drop_outliers):
+            worst, place = refined.deviation.max(dim=1, keepdim=True)
+            dropped = torch.zeros_like(used).scatter(1, place, worst > self.levels[-1])
+            if not dropped.any():
+                break
+            used = used & ~dropped
+            refined = self._refine(keypoints, used)
+            deviation = torch.where(used, refined.deviation, deviation.where(~dropped, worst))
+        below = torch.searchsorted(self.levels, deviation.detach().contiguous())
+        share = (1 - below / (NUM_LEVELS - 1)).clamp_min(0.0).masked_fill(~observed, 1.0)
+        return refined._replace(deviation=deviation.masked_fill(~observed, 0.0), outlier_p=share, observed=observed)
+
+    def _refine(self, keypoints: KeyPoints, observed: Tensor) -> Refinement:
+        """Refines landmarks, of which some are read; without shares of outliers."""
+        pos = keypoints.pos
         frame = Frame.of(pos, observed)
         moved = frame.apply(pos.masked_fill(~observed.unsqueeze(-1), 0.0)).to(self.bias)
         result = self.gaussian.posterior(None, self._without_bias(moved, observed), keypoints.confidence, observed)
@@ -226,13 +246,12 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         covariance = result.covariance.to(pos) * area * scale.square()
         covariance = covariance.masked_fill(unknown.unsqueeze(-1), torch.nan)
         deviation = mahalanobis(result.residual, result.residual_covariance)
-        below = torch.searchsorted(self.levels, deviation.detach().contiguous())
         return Refinement(
             frame.invert(result.mean.to(pos)).masked_fill(unknown, torch.nan),
             covariance,
             expected_error(covariance),
             deviation,
-            (1 - below / (NUM_LEVELS - 1)).clamp_min(0.0).masked_fill(~observed, 1.0),
+            deviation,
             observed,
         )
 
@@ -305,12 +324,15 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         return pos - self.bias.to(pos) @ self._to_frame(pos, observed).inverse_matrix().mT
 
 
-def refine(keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, **download: Any) -> Refinement:
+def refine(
+    keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, drop_outliers: int = 0, **download: Any
+) -> Refinement:
     """Improves the points of any detector: the errors of all landmarks together, missing ones filled in, outliers.
 
     Args:
         keypoints: landmarks [N, K, 2] in pixels of any image, NaN where missing, or :class:`lgcn.typing.KeyPoints`.
         model: folder or hub id of a saved :class:`ShapeRefiner`, or one that is loaded already.
+        drop_outliers: see :meth:`ShapeRefiner.forward`.
         **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
     Raises:
@@ -320,7 +342,7 @@ def refine(keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, **do
     refiner = model if isinstance(model, ShapeRefiner) else ShapeRefiner.from_pretrained(model, **download)
     given = keypoints if isinstance(keypoints, KeyPoints) else KeyPoints(keypoints)
     with torch.no_grad():
-        return refiner(given)
+        return refiner(given, drop_outliers)
 
 
 def _observed(keypoints: KeyPoints, num_landmarks: int) -> Tensor:

@@ -186,9 +186,10 @@ def _read_csv(path: Path, text: str) -> KeyPointFile:
                 f"Expected {len(header)} cells as in the header in row {line} of '{path}' (got {len(row)})."
             )
         items.append(({name: row[column].strip() for name, column in place.items()}, f"row {line} of '{path}'"))
-    points = [
-        _pairs([[row[f"landmark_{k}_{axis}"] for axis in "xy"] for k in range(count)], where) for row, where in items
-    ]
+    points = []
+    for row, where in items:
+        cells = [[row[f"landmark_{k}_{axis}"] for axis in "xy"] for k in range(count)]
+        points.append(_pairs(cells, where))
     known = all(f"confidence_{k}" in place for k in range(count))
     scores = [[row[f"confidence_{k}"] for k in range(count)] for row, _ in items] if known else None
     keypoints = _keypoints(points, scores, [where for _, where in items])
