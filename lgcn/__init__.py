@@ -19,6 +19,7 @@ _HOME = {
     "refine": "lgcn.models",
 }
 _PARTS = {
+    "adapters",
     "backbones",
     "checks",
     "cli",
@@ -57,6 +58,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from lgcn import (  # noqa: F401 - for type checkers, which do not run __getattr__
+        adapters,
         backbones,
         checks,
         cli,
