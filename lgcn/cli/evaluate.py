@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         check_writable_folder("--output", args.output)
     create_dataset = DATASETS[args.dataset]
-    options = parse_dataset_options(args.dataset_option, create_dataset)
+    options = parse_dataset_options(args.dataset_option, create_dataset, args.scheme)
     protocol = None if args.protocol is None else get_protocol(args.protocol)
     models = args.model
     if models is None:

@@ -94,6 +94,8 @@ class EvaluationResult:
     """Faces without a detected box, cropped by their landmarks; None if boxes are not those of a face detector."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Image that was left out, as in ``image_ids``, to the reason why it cannot be read."""
+    sigmas: tuple[float, ...] | None = None
+    """Those of the scheme, for OKS; None where neither PCK nor OKS is reported, since errors are not by the box."""
 
     @cached_property
     def subsets(self) -> dict[str, dict[str, EvaluationRow]]:
