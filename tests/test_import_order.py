@@ -17,7 +17,19 @@ PACKAGE = Path(lgcn.__file__).parent
 
 ORDER = [
     *("typing", "files", "checks", "registry", "options"),
-    *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "adapters", "graph", "nn", "models"),
+    *(
+        "schemes",
+        "geometry",
+        "covariance",
+        "protocols",
+        "images",
+        "codecs",
+        "backbones",
+        "adapters",
+        "graph",
+        "nn",
+        "models",
+    ),
     *("losses", "metrics", "transforms", "datasets"),
     *("training", "evaluation", "predict", "visualization", "cli"),
 ]

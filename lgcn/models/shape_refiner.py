@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lgcn.checks import InputError, check_at_least, check_floating, check_mask, check_shape
+from lgcn.covariance import expected_error
 from lgcn.files import replace_when_done, write_text
-from lgcn.geometry import expected_error
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
 from lgcn.models.shape_config import KIND, Refinement, ShapeRefinerConfig, read_shape_config
 from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, spatial_median
