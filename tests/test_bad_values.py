@@ -243,6 +243,7 @@ TRANSFORMS = (
     transforms.FacePatch(0.5),
     transforms.GaussianBlur(2),
     transforms.JPEGCompression(50),
+    transforms.Rotation(45),
 )
 OPTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "CropToInput()": (

@@ -17,13 +17,25 @@ PACKAGE = Path(lgcn.__file__).parent
 
 ORDER = [
     *("typing", "files", "checks", "registry", "options"),
-    *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "graph", "nn", "models"),
+    *(
+        "schemes",
+        "geometry",
+        "covariance",
+        "protocols",
+        "images",
+        "codecs",
+        "backbones",
+        "adapters",
+        "graph",
+        "nn",
+        "models",
+    ),
     *("losses", "metrics", "transforms", "datasets"),
     *("training", "evaluation", "predict", "visualization", "cli"),
 ]
 
 # Specific to faces, images or heatmap networks; the layer library must not need them.
-FACE_SIDE = {"schemes", "protocols", "images", "codecs", "backbones"}
+FACE_SIDE = {"schemes", "protocols", "images", "codecs", "backbones", "adapters"}
 
 # Tensors and Data only: below the models in the order, yet never importing them.
 MODEL_FREE = {"losses", "metrics", "transforms", "datasets"}

@@ -59,8 +59,9 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                     "class, or wrap a PyG model in lgcn.nn.GNNRefiner."
                 )
             config = replace(config, refiner=replace(config.refiner, name=OWN_REFINER))
-        self.config = config
         self.scheme = get_scheme(config.scheme)
+        config = replace(config, scheme=self.scheme.name)
+        self.config = config
         self.protocol = get_protocol(config.protocol)
         self.input_size = config.input_size
         landmarks = self.scheme.num_landmarks
