@@ -15,8 +15,8 @@ from lgcn.registry import Registry
 METRICS: Registry[Callable[[Tensor], Tensor | float]] = Registry("metric")
 """Name to a function of the errors of landmarks [N, K] that returns one number; ``lgcn evaluate`` reports them all.
 
-Errors are fractions, and NaN where a landmark is not annotated; a name says its unit (``"worst_percent"``). Metrics that
-are always reported, such as NME, FR and AUC, have options and are not in here.
+Errors are fractions, and NaN where a landmark is not annotated; a name says its unit (``"worst_percent"``). NME, FR and
+AUC, which are always reported, have options and are not in here.
 """
 
 
