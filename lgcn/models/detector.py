@@ -168,6 +168,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
             _check_backbone(source, config, weights)
         detector = cls(config, backbone, refiner)
+        # Refiners that were saved before they could be calibrated.
+        weights = {key: value for key, value in detector.state_dict().items() if ".calibration." in key} | weights
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
         return detector.eval()
