@@ -19,7 +19,7 @@ ORDER = [
     *("typing", "files", "checks", "registry", "options"),
     *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "graph", "nn", "models"),
     *("losses", "metrics", "transforms", "datasets"),
-    *("training", "evaluation", "predict", "visualization", "cli"),
+    *("training", "evaluation", "predict", "visualization", "testing", "cli"),
 ]
 
 # Specific to faces, images or heatmap networks; the layer library must not need them.
