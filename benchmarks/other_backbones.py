@@ -2,8 +2,8 @@
 
     python benchmarks/other_backbones.py --root DIR/300w --work DIR [--output other_backbones.json]
 
-For each network and seed: `lgcn fit` without a graph, briefly; the outputs of the frozen network, once, with patches over
-up to half of the training crops; a Gaussian refiner on them. "Before" is the best of four decodes, chosen on the
+For each network and seed: `lgcn fit` without a graph, briefly; the outputs of the frozen network, once, with patches
+over up to half of the training crops; a Gaussian refiner on them. "Before" is the best of four decodes, chosen on the
 held-out training faces; the table is on LFPW test. Stopped runs go on where they were: training from its last epoch,
 outputs from their last shard, and finished runs are read from --output. About an hour a seed on two quiet cores.
 """

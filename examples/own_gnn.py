@@ -11,7 +11,7 @@ import argparse
 import torch
 from torch import Tensor, nn
 from torch_geometric.explain import Explainer, GNNExplainer
-from torch_geometric.nn import GATv2Conv
+from torch_geometric.nn import TransformerConv
 
 from lgcn.graph import complete_edge_index
 from lgcn.nn import GNNRefiner
@@ -26,13 +26,13 @@ K = SCHEMES["hand21"].num_landmarks
 
 
 class Attention(nn.Module):
-    """Two layers of attention whose edges know how far apart two points are."""
+    """Two layers of attention whose messages know how far apart two points are."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.edge_dim = 2  # asks for edge_attr, the displacement of each pair
-        self.first = GATv2Conv(in_channels, 16, heads=4, edge_dim=2)
-        self.second = GATv2Conv(64, out_channels, edge_dim=2)
+        self.first = TransformerConv(in_channels, 16, heads=4, edge_dim=2)
+        self.second = TransformerConv(64, out_channels, edge_dim=2)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         return self.second(self.first(x, edge_index, edge_attr).relu(), edge_index, edge_attr)
