@@ -141,7 +141,7 @@ class OutputFolder:
         if self._scheme is not None and self._export is not None and self.num_images:
             path, write = self._export
             with writing_to(self.folder):
-                write(path, self._record.records(), self._scheme)
+                write(path, self._record.records(), self._scheme.num_landmarks)
             self._finished.append(path)
 
     def describe(self) -> str:

@@ -60,10 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     earlier.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
     parser.add_argument(
         "--format",
-        choices=("json", "jsonl", "csv", "pts"),
+        choices=("json", "jsonl", "csv", "npz", "coco", "pts"),
         default="json",
-        help="json, jsonl (a line per image), csv (a row per face) or pts (a 1-based file per face: NAME.pts, "
-        "NAME_1.pts, ...); default: json",
+        help="json, jsonl (a line per image), csv (a row per face), npz (NumPy arrays), coco (COCO's results) or pts "
+        "(a 1-based file per face: NAME.pts, NAME_1.pts, ...); default: json",
     )
     parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
     parser.add_argument(
@@ -236,7 +236,8 @@ def _check_graph(predictor: "LandmarkPredictor", model: str) -> None:
 def _check_options(args: argparse.Namespace) -> None:
     from lgcn.checks import InputError
 
-    needs_folder = {"--overlay": args.overlay, "--format pts": args.format == "pts", "--resume": args.resume}
+    whole = args.format in ("npz", "coco", "pts")
+    needs_folder = {"--overlay": args.overlay, f"--format {args.format}": whole, "--resume": args.resume}
     option = next((name for name, given in needs_folder.items() if given), None)
     if args.output is None and option:
         raise InputError(f"Expected '--output' with the folder to write to, which '{option}' needs (got none).")

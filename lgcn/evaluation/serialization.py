@@ -9,7 +9,7 @@ import torch_geometric
 
 from lgcn import __version__
 from lgcn.evaluation.keypoint_metrics import keypoint_metrics
-from lgcn.evaluation.results import EvaluationResult, EvaluationRow
+from lgcn.evaluation.results import REGION_PERCENT, EvaluationResult, EvaluationRow
 from lgcn.evaluation.text_tables import threshold_title
 from lgcn.metrics import cumulative_error_distribution
 
@@ -20,6 +20,8 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
         "model": result.model,
         "dataset": result.dataset,
         "split": result.split,
+        "condition": result.condition,
+        "seed": result.seed,
         "num_faces": result.num_faces,
         "expected_faces": result.expected_faces,
         "missed_faces": result.missed_faces,
@@ -109,6 +111,7 @@ def _conditions(result: EvaluationResult) -> dict[str, object]:
         "model": result.model,
         "dataset": result.dataset,
         "split": result.split,
+        "condition": result.condition,
         "protocol": result.protocol.name,
         "normalizer": result.normalizer,
     }
@@ -129,7 +132,14 @@ def _metrics(row: EvaluationRow, sigmas: tuple[float, ...] | None) -> dict[str, 
     for threshold in row.fr_percent:
         metrics[f"fr_percent@{threshold_title(threshold)}"] = row.fr_percent[threshold]
         metrics[f"auc@{threshold_title(threshold)}"] = row.auc[threshold]
-    return metrics | keypoint_metrics(row.landmark_errors, sigmas)
+    others = {
+        "covered_nme_percent": row.covered_nme_percent,
+        "visible_nme_percent": row.visible_nme_percent,
+        "expected_nme_percent": row.expected_nme_percent,
+        f"coverage_percent@{REGION_PERCENT}": row.coverage_percent,
+    }
+    metrics |= keypoint_metrics(row.landmark_errors, sigmas)
+    return metrics | {name: value for name, value in others.items() if value is not None}
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

@@ -16,6 +16,8 @@ from lgcn.models.refiner_config import (
 )
 from lgcn.models.released import load_released_checkpoint, load_released_refiner
 from lgcn.models.saved_config import read_config
+from lgcn.models.shape_config import Refinement, ShapeRefinerConfig
+from lgcn.models.shape_refiner import ShapeRefiner, refine
 
 __all__ = [
     "CONNECTIVITIES",
@@ -30,10 +32,14 @@ __all__ = [
     "GaussianConfig",
     "LandmarkDetector",
     "LearnableConfig",
+    "Refinement",
     "RefinerConfig",
+    "ShapeRefiner",
+    "ShapeRefinerConfig",
     "TopologyConfig",
     "create_detector",
     "load_released_checkpoint",
     "load_released_refiner",
     "read_config",
+    "refine",
 ]

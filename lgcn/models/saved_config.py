@@ -29,6 +29,10 @@ def read_config(saved: Any) -> DetectorConfig:
     """
     if not isinstance(saved, Mapping):
         raise InputError(f"Expected a detector's configuration as a mapping (got {type(saved).__name__}).")
+    if "model" in saved:
+        raise InputError(
+            f"Expected the configuration of a LandmarkDetector (got one with 'model': {saved['model']!r})."
+        )
     scheme = saved.get("scheme")
     if isinstance(scheme, Mapping):
         saved = {**saved, "scheme": define_scheme(scheme_from_dict(scheme)).name}

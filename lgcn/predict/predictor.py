@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,25 @@ from lgcn.checks import InputError, check_at_least, check_device
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike
 from lgcn.models import LandmarkDetector
-from lgcn.predict.boxes import BoxesLike, tight_boxes
+from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
 from lgcn.predict.face_detector import FaceDetector
 from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
+from lgcn.schemes import normalizing_distance
 from lgcn.transforms import CropToInput
 from lgcn.typing import DetectorOutput
+
+_ROLL_CORRECTED = 20.0
+"""Degrees: a face that the first pass finds turned by more is cropped upright in the next."""
+
+
+class _Crop(NamedTuple):
+    """A face to predict."""
+
+    image: Tensor
+    box: Tensor
+    rotation: float
 
 
 class LandmarkPredictor:
@@ -213,11 +225,10 @@ class LandmarkPredictor:
         Detected faces of low confidence are dropped as false positives. Warns of an image in which no face is left.
         """
         self._network.eval()
-        crops = [(image.image, box) for image in images for box in image.boxes]
+        crops = [_Crop(image.image, box, image.rotation) for image in images for box in image.boxes]
         faces: list[Face] = []
         for start in range(0, len(crops), self.batch_size):
-            sources, boxes = zip(*crops[start : start + self.batch_size], strict=True)
-            faces += self._predict_batch(sources, torch.stack(boxes), return_connectivity)
+            faces += self._predict_batch(crops[start : start + self.batch_size], return_connectivity)
         remaining = iter(faces)
         return [self._drop_false_positives(image, [next(remaining) for _ in image.boxes]) for image in images]
 
@@ -225,7 +236,7 @@ class LandmarkPredictor:
         """The faces that were given, or are confident; warns if none of several candidates is."""
         if not image.detected:
             return faces
-        confident = [face for face in faces if face.confidence.mean() >= self.min_confidence]
+        confident = [face for face in faces if face.score >= self.min_confidence]
         if not confident:
             least = f"below min_confidence = {self.min_confidence:g}"
             dropped = f" ({len(faces)} candidate{'s' * (len(faces) > 1)} {least})" if faces else ""
@@ -237,27 +248,36 @@ class LandmarkPredictor:
             )
         return confident
 
-    def _predict_batch(self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool) -> list[Face]:
-        """Faces from one image and one box [4] each, in all passes."""
-        around = boxes
+    def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool) -> list[Face]:
+        """One face for each crop, predicted in all passes."""
+        images, boxes, rotations = zip(*crops, strict=True)
+        box, rotation = torch.stack(boxes), torch.tensor(rotations)
+        around = box
         for number in range(self.passes):
             last = number == self.passes - 1
-            pos, initial, confidence, connectivity = self._run(images, around, return_connectivity and last)
+            found = self._run(images, around, rotation, return_connectivity and last)
             if not last:
-                around = tight_boxes(pos, around, images)
-        return [
-            Face(boxes[i], pos[i], initial[i], confidence[i], None if connectivity is None else connectivity[i])
-            for i in range(len(boxes))
-        ]
+                rotation = self._upright(found.pos, rotation)
+                around = tight_boxes(found.pos, around, images, rotation)
+        distance = self._eye_distance(found.pos)
+        optional = ([None] * len(crops) if each is None else each for each in (found.connectivity, found.covariance))
+        fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
+        return [Face(*each) for each in fields]
+
+    def _upright(self, pos: Tensor, rotation: Tensor) -> Tensor:
+        """Rotations [F] of the next crops, in which faces with landmarks [F, K, 2] are upright."""
+        turned = pos @ rotation_matrix(rotation).mT
+        roll = landmark_roll(turned, self.detector.scheme.flip_pairs)
+        return torch.where(roll.abs() > _ROLL_CORRECTED, rotation - roll, rotation)
 
     def _run(
-        self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        self, images: Sequence[Tensor], boxes: Tensor, rotation: Tensor, return_connectivity: bool
+    ) -> DetectorOutput:
         """Crops, runs the network once, and maps its output to pixels of the images, on the CPU."""
         crop = CropToInput(self.detector.input_size, **self.detector.protocol.crop_options)
         faces = [
-            crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0)))
-            for image, box in zip(images, boxes, strict=True)
+            crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0), crop_rotation=turn.view(1)))
+            for image, box, turn in zip(images, boxes, rotation, strict=True)
         ]
         affine = torch.cat([face.affine for face in faces])
         crops = torch.cat([face.image for face in faces]).to(_device_of(self.detector))
@@ -270,7 +290,20 @@ class LandmarkPredictor:
         if not (torch.isfinite(pos).all() and torch.isfinite(confidence).all()):
             raise InputError("Expected a model that returns finite landmarks (got NaN). Its weights are damaged.")
         connectivity = None if output.connectivity is None else output.connectivity.cpu().float()
-        return pos, initial, confidence, connectivity
+        covariance = None
+        if output.covariance is not None:
+            linear = back[:, None, :, :2]
+            covariance = (linear @ output.covariance.cpu().double() @ linear.mT).float()
+        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance)
+
+    def _eye_distance(self, pos: Tensor) -> list[float | None]:
+        """The normaliser of the protocol for landmarks [F, K, 2], if it is a distance between landmarks."""
+        scheme = self.detector.scheme
+        normalizer = self.detector.protocol.normalizer_of(scheme.name) or scheme.default_normalizer
+        if normalizer not in scheme.normalizers:
+            return [None] * len(pos)
+        distances: list[float | None] = normalizing_distance(pos, scheme, normalizer).tolist()
+        return distances
 
     def __repr__(self) -> str:
         return (

@@ -22,6 +22,8 @@ class PreparedImage(NamedTuple):
     """[F, 4], float32, each of which overlaps the image."""
     detected: bool = False
     """Whether the boxes come from a face detector, and so may be false positives."""
+    rotation: float = 0.0
+    """Degrees by which the faces have to be turned clockwise to be upright."""
 
 
 class ImagePreparer:

@@ -104,6 +104,8 @@ class LossConfig:
         heatmap_weight: weight of the heatmap loss.
         refined_weight: weight of the coordinate loss of the refined landmarks.
         initial_weight: weight of the coordinate loss of the initial landmarks.
+        likelihood_weight: weight of the negative log-likelihood of the refined landmarks, which trains the covariances
+            of a Gaussian refiner.
         focal: options of the heatmap loss focal.
         adaptive_wing: options of the heatmap loss adaptive_wing.
         smooth_l1: options of the coordinate loss smooth_l1.
@@ -118,6 +120,7 @@ class LossConfig:
     heatmap_weight: NotNegative = 1.0
     refined_weight: NotNegative = 1.0
     initial_weight: NotNegative = 0.0
+    likelihood_weight: NotNegative = 0.0
     focal: FocalConfig = FocalConfig()
     adaptive_wing: AdaptiveWingConfig = AdaptiveWingConfig()
     smooth_l1: SmoothL1Config = SmoothL1Config()
@@ -148,6 +151,7 @@ class LossConfig:
             heatmap_weight=self.heatmap_weight,
             refined_weight=self.refined_weight,
             initial_weight=self.initial_weight,
+            likelihood_weight=self.likelihood_weight,
             heatmap_options=self._options_of(self.heatmap),
             coordinate_options=self._options_of(self.coordinate),
         )

@@ -60,7 +60,7 @@ def test_json_is_printed_without_output(predict, photos: Path, capsys: pytest.Ca
     assert [record["image"] for record in records] == [str(photos / "a.png"), str(photos / "b.JPG")]
     assert [len(record["faces"]) for record in records] == [2, 1]
     face = records[0]["faces"][1]
-    assert list(face) == ["box", "landmarks", "initial", "confidence"]
+    assert list(face)[:5] == ["box", "score", "landmarks", "initial", "confidence"]
     assert face["box"] == [60, 20, 110, 70]
     assert np.shape(face["landmarks"]) == np.shape(face["initial"]) == (68, 2)
     assert np.shape(face["confidence"]) == (68,)
@@ -74,7 +74,7 @@ def test_csv_is_printed_and_can_be_given_as_boxes(
     text = capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["image"] for row in rows] == [str(photos / "a.png")] * 2
-    assert len(rows[0]) == 6 + 5 * 68
+    assert len(rows[0]) == 7 + 10 * 68
     (tmp_path / "again.csv").write_text(text)
     assert predict(photos / "a.png", "--boxes", tmp_path / "again.csv", "--format", "csv") == 0
     assert capsys.readouterr().out == text
