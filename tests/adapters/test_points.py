@@ -47,7 +47,7 @@ def test_runs_are_combined_without_their_failures() -> None:
     runs[:2] += 100
     runs[:, :, 3] += 3 * torch.randn(11, 4, 2, generator=generator)
     found = combine_runs(runs)
-    assert (found.pos - true).norm(dim=-1).mean() < 0.6 * (runs[2] - true).norm(dim=-1).mean()
+    assert (found.pos - true).norm(dim=-1).mean() < 0.75 * (runs[2] - true).norm(dim=-1).mean()
     others = found.confidence[:, [0, 1, 2, 4, 5]]
     assert (others.mean(1) > found.confidence[:, 3]).all()
     assert found.confidence.min() >= 0 and found.confidence.max() <= 1
