@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lgcn.images import ImageLike
     from lgcn.predict import BoxTable
 
-OVERLAY_ENDING = "_overlay"
-"""Follows the name of the image in the name of its overlay."""
+OVERLAY_ENDING, ALIGNED_ENDING = "_overlay", "_aligned"
+"""Follow the name of an image in the names of its overlay and of its aligned crops."""
 
 STDIN = Path("-")
 """The name of the image that is read from standard input."""
@@ -84,9 +84,9 @@ def _images_of(path: Path, recursive: bool) -> list[Path]:
     if not path.is_dir():
         return [path]
     listing = list_images(path, recursive=recursive)
-    images = [image for image in listing.images if not image.stem.endswith(OVERLAY_ENDING)]
-    overlays = len(listing.images) - len(images)
-    rest = [f"{counted(overlays, 'file')} named *{OVERLAY_ENDING}"] if overlays else []
+    images = [image for image in listing.images if not image.stem.endswith((OVERLAY_ENDING, ALIGNED_ENDING))]
+    own = len(listing.images) - len(images)
+    rest = [f"{counted(own, 'file')} named *{OVERLAY_ENDING} or *{ALIGNED_ENDING}"] if own else []
     rest += [each for each in [listing.describe_rest()] if each]
     search = " Search folders with '--recursive'." if listing.folders else ""
     if not images:

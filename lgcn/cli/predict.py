@@ -15,6 +15,9 @@ from lgcn.cli.stopping import stoppable
 if TYPE_CHECKING:
     from lgcn.predict import BoxTable, LandmarkPredictor
 
+MARKS = ("ellipses", "confidence", "initial", "indices", "boxes")
+"""What ``--draw`` takes: names of arguments of :func:`lgcn.visualization.draw_landmarks`."""
+
 _ENOUGH_FOR_WORKERS = 16
 _MOST_WORKERS = 8
 
@@ -67,8 +70,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
     parser.add_argument(
+        "--draw",
+        type=_marks,
+        default=(),
+        metavar="MARK,...",
+        help="draw more over the image: ellipses (90 %% of errors), confidence (as colour), initial (before the "
+        "graph), indices, boxes (needs --overlay)",
+    )
+    parser.add_argument(
         "--edges", type=int, default=0, metavar="N", help="also draw the N strongest learned edges (needs --overlay)"
     )
+    parser.add_argument(
+        "--aligned",
+        type=int,
+        metavar="SIZE",
+        help="also cut each face out, upright and SIZE pixels wide: NAME_aligned.png, with the transform in "
+        "landmarks.jsonl",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="also write report.html: scores, and thumbnails of the worst faces first"
+    )
+
+
+def _marks(text: str) -> tuple[str, ...]:
+    marks = tuple(text.split(","))
+    for mark in marks:
+        if mark not in MARKS:
+            raise argparse.ArgumentTypeError(f"choose from {','.join(MARKS)} (got '{mark}')")
+    return marks
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +133,33 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="refuse images of more pixels, each of which takes about 8 bytes of memory (default: 134217728)",
     )
+    faces = parser.add_argument_group("finding faces")
+    faces.add_argument(
+        "--faces",
+        default="cascade",
+        choices=("cascade", "mtcnn", "whole_image", "yunet"),
+        help="cascade (frontal faces; needs nothing), mtcnn (small and turned ones; facenet-pytorch), yunet (the same; "
+        "OpenCV and --face-weights) or whole_image (one face fills each image); default: cascade",
+    )
+    faces.add_argument("--face-weights", type=Path, metavar="FILE", help="ONNX file of yunet's weights")
+    faces.add_argument(
+        "--min-face",
+        type=float,
+        metavar="F",
+        help="side of the smallest face looked for, over the longer side of the image (default: 0.05 for cascade); "
+        "for large group photos, with a larger --max-side",
+    )
+    faces.add_argument(
+        "--max-side",
+        type=int,
+        metavar="N",
+        help="shrink larger images to N pixels for the search (default: 640 for cascade); slower if larger",
+    )
+    faces.add_argument(
+        "--upright-only",
+        action="store_true",
+        help="do not look for faces in the image turned by 90, 180 and 270 degrees where none is found",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
 
@@ -133,14 +189,20 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
         "model": args.model,
         "boxes": None if args.boxes is None else str(args.boxes),
         "min_confidence": args.min_confidence,
+        "faces": args.faces,
+        "min_face": args.min_face,
+        "max_side": args.max_side,
+        "upright_only": args.upright_only,
+        "aligned": args.aligned,
     }
     return OutputFolder(
         args.output,
         images,
         settings,
         file_format=args.format,
-        overlay=args.overlay,
-        edges=args.edges,
+        overlay={"edges": args.edges, **dict.fromkeys(args.draw, True)} if args.overlay else None,
+        aligned=args.aligned,
+        report=args.report,
         overwrite=args.overwrite,
         resume=args.resume,
     )
@@ -218,11 +280,22 @@ def _default_workers(images: int) -> int:
 
 def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
     """The predictor that the options of :func:`add_input_arguments` ask for."""
-    from lgcn.predict import LandmarkPredictor
+    from lgcn.checks import InputError
+    from lgcn.predict import LandmarkPredictor, create_face_detector
 
     limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
+    options = {"weights": args.face_weights, "min_face": args.min_face, "max_side": args.max_side}
+    given = {name: value for name, value in options.items() if value is not None}
+    if args.faces == "yunet" and args.face_weights is None:
+        raise InputError("Expected '--face-weights' with the ONNX file of yunet (got none).")
     return LandmarkPredictor.from_pretrained(
-        args.model, device=args.device, batch_size=args.batch_size, min_confidence=args.min_confidence, **limit
+        args.model,
+        device=args.device,
+        face_detector=create_face_detector(args.faces, **given) if args.boxes is None else None,
+        batch_size=args.batch_size,
+        min_confidence=args.min_confidence,
+        turned=not args.upright_only,
+        **limit,
     )
 
 
@@ -237,10 +310,15 @@ def _check_options(args: argparse.Namespace) -> None:
     from lgcn.checks import InputError
 
     whole = args.format in ("npz", "coco", "pts")
-    needs_folder = {"--overlay": args.overlay, f"--format {args.format}": whole, "--resume": args.resume}
+    needs_folder = {f"--{name}": getattr(args, name) for name in ("overlay", "aligned", "report", "resume")}
+    needs_folder[f"--format {args.format}"] = whole
     option = next((name for name, given in needs_folder.items() if given), None)
     if args.output is None and option:
         raise InputError(f"Expected '--output' with the folder to write to, which '{option}' needs (got none).")
+    if args.aligned is not None and args.aligned < 8:
+        raise InputError(f"Expected '--aligned' to be 8 pixels or more (got {args.aligned}).")
+    if args.draw and not args.overlay:
+        raise InputError("Expected '--overlay', which '--draw' adds to (got none).")
     if args.edges < 0 or (args.edges and not args.overlay):
         raise InputError(
             f"Expected '--edges' to be 0 or more, and '--overlay' to draw them on (got --edges {args.edges}"
