@@ -114,8 +114,8 @@ class MTCNNFaceDetector:
             boxes, scores = self._mtcnn.detect(small.permute(1, 2, 0).contiguous().numpy())
         if boxes is None:
             return torch.zeros(0, 4)
-        kept = torch.tensor(boxes, dtype=torch.float32)[torch.tensor(scores) >= self.min_score]
-        return kept / zoom - 0.5
+        found = [box.tolist() for box, score in zip(boxes, scores, strict=True) if score >= self.min_score]
+        return torch.tensor(found, dtype=torch.float32).reshape(-1, 4) / zoom - 0.5
 
 
 def create_face_detector(name: str, **options: Any) -> FaceDetector:
