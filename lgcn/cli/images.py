@@ -59,7 +59,7 @@ def _expanded(path: Path) -> list[Path]:
         return [path]
     matched = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute, too
     # As with the files of a folder: what a pattern matches by accident is not an error.
-    images = [each for each in matched if each.is_dir() or is_image_name(each)]
+    images = [each for each in matched if each.is_dir() or (is_image_name(each) and not _is_own(each))]
     if not images:
         got = f"{counted(len(matched), 'file')}, none of them an image" if matched else "nothing"
         raise InputFileError(f"Expected images at '{path}' (the pattern matches {got}).")
@@ -84,7 +84,7 @@ def _images_of(path: Path, recursive: bool) -> list[Path]:
     if not path.is_dir():
         return [path]
     listing = list_images(path, recursive=recursive)
-    images = [image for image in listing.images if not image.stem.endswith((OVERLAY_ENDING, ALIGNED_ENDING))]
+    images = [image for image in listing.images if not _is_own(image)]
     own = len(listing.images) - len(images)
     rest = [f"{counted(own, 'file')} named *{OVERLAY_ENDING} or *{ALIGNED_ENDING}"] if own else []
     rest += [each for each in [listing.describe_rest()] if each]
@@ -95,6 +95,11 @@ def _images_of(path: Path, recursive: bool) -> list[Path]:
     if rest:
         tell("note", f"In '{path}' skipped {', '.join(rest)}.{search}")
     return images
+
+
+def _is_own(path: Path) -> bool:
+    """Whether an image has the name of one that this command wrote."""
+    return path.stem.endswith((OVERLAY_ENDING, ALIGNED_ENDING))
 
 
 def read_boxes_of(path: Path, images: Sequence[Path]) -> "BoxTable":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lgcn.cli.images import find_images, load_input, read_boxes_of
 from lgcn.cli.messages import counted, short_warnings, tell
 from lgcn.cli.output_folder import OutputFolder
+from lgcn.cli.predictor_options import add_input_arguments, load_predictor
 from lgcn.cli.standard_output import StandardOutput
 from lgcn.cli.stopping import stoppable
 
@@ -47,29 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
+    parser.usage = "lgcn predict IMAGE [IMAGE ...] [--output DIR] [options]"
     add_input_arguments(parser)
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes that read images and detect faces while the network runs (default: one a core, 8 at most, for "
-        f"{_ENOUGH_FOR_WORKERS} images or more, else 0)",
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print JSON or CSV)")
-    earlier = parser.add_mutually_exclusive_group()
-    earlier.add_argument(
-        "--resume", action="store_true", help="go on with the run in the folder; starts one if none is"
-    )
-    earlier.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
-    parser.add_argument(
+    results = parser.add_argument_group("results")
+    results.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print JSON or CSV)")
+    results.add_argument(
         "--format",
         choices=("json", "jsonl", "csv", "npz", "coco", "pts"),
         default="json",
+        metavar="NAME",
         help="json, jsonl (a line per image), csv (a row per face), npz (NumPy arrays), coco (COCO's results) or pts "
         "(a 1-based file per face: NAME.pts, NAME_1.pts, ...); default: json",
     )
-    parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
-    parser.add_argument(
+    results.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
+    results.add_argument(
         "--draw",
         type=_marks,
         default=(),
@@ -77,18 +69,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw more over the image: ellipses (90 %% of errors), confidence (as colour), initial (before the "
         "graph), indices, boxes (needs --overlay)",
     )
-    parser.add_argument(
+    results.add_argument(
         "--edges", type=int, default=0, metavar="N", help="also draw the N strongest learned edges (needs --overlay)"
     )
-    parser.add_argument(
+    results.add_argument(
         "--aligned",
         type=int,
         metavar="SIZE",
         help="also cut each face out, upright and SIZE pixels wide: NAME_aligned.png, with the transform in "
         "landmarks.jsonl",
     )
-    parser.add_argument(
+    results.add_argument(
         "--report", action="store_true", help="also write report.html: scores, and thumbnails of the worst faces first"
+    )
+    long_runs = parser.add_argument_group("long runs")
+    long_runs.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that read images and detect faces while the network runs (default: one a core, 8 at most, for "
+        f"{_ENOUGH_FOR_WORKERS} images or more, else 0)",
+    )
+    earlier = long_runs.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help="go on with the run in the folder, if there is one")
+    earlier.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
+    long_runs.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="predict on a Ray cluster (auto, ray://host:10001 or local) and write Parquet to --output; images and "
+        "output may lie in an object store (s3://...)",
     )
 
 
@@ -100,73 +109,14 @@ def _marks(text: str) -> tuple[str, ...]:
     return marks
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what commands share that predict landmarks: images, their boxes, and the model."""
-    parser.add_argument(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="IMAGE|DIR|PATTERN",
-        help="image files, folders, patterns such as 'photos/*.jpg', or - for standard input",
-    )
-    parser.add_argument("-r", "--recursive", action="store_true", help="also search subfolders (links are followed)")
-    parser.add_argument(
-        "--model", default="lgcn-68", help="shipped name, folder, .ckpt of lgcn fit or hub id (default: lgcn-68)"
-    )
-    parser.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="FILE",
-        help="face boxes in pixels, instead of detecting faces: CSV with image,x0,y0,x1,y1, "
-        "JSON {image: [[x0, y0, x1, y1], ...]}, or what lgcn predict writes",
-    )
-    parser.add_argument(
-        "--min-confidence",
-        type=float,
-        metavar="C",
-        help="drop a detected face if the mean confidence of its landmarks is below C; lower it if faces are missed, "
-        "raise it if there are false positives (default: the model's own value)",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=int,
-        metavar="N",
-        help="refuse images of more pixels, each of which takes about 8 bytes of memory (default: 134217728)",
-    )
-    faces = parser.add_argument_group("finding faces")
-    faces.add_argument(
-        "--faces",
-        default="cascade",
-        choices=("cascade", "mtcnn", "whole_image", "yunet"),
-        help="cascade (frontal faces; needs nothing), mtcnn (small and turned ones; facenet-pytorch), yunet (the same; "
-        "OpenCV and --face-weights) or whole_image (one face fills each image); default: cascade",
-    )
-    faces.add_argument("--face-weights", type=Path, metavar="FILE", help="ONNX file of yunet's weights")
-    faces.add_argument(
-        "--min-face",
-        type=float,
-        metavar="F",
-        help="side of the smallest face looked for, over the longer side of the image (default: 0.05 for cascade); "
-        "for large group photos, with a larger --max-side",
-    )
-    faces.add_argument(
-        "--max-side",
-        type=int,
-        metavar="N",
-        help="shrink larger images to N pixels for the search (default: 640 for cascade); slower if larger",
-    )
-    faces.add_argument(
-        "--upright-only",
-        action="store_true",
-        help="do not look for faces in the image turned by 90, 180 and 270 degrees where none is found",
-    )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
-
-
 def run(args: argparse.Namespace) -> int:
     """Predicts and writes; 2 if an input could not be used, else 0."""
     _check_options(args)
+    if args.ray is not None:
+        from lgcn.cli import predict_on_ray
+
+        predict_on_ray.run(args)
+        return 0
     images, problems = find_images(args.images, recursive=args.recursive)
     if len(args.images) == 1 and problems:
         raise problems[0]
@@ -276,27 +226,6 @@ def _has_boxes(table: "BoxTable", path: Path, report: Callable[[str, Exception],
 
 def _default_workers(images: int) -> int:
     return min(os.cpu_count() or 1, _MOST_WORKERS) if images >= _ENOUGH_FOR_WORKERS else 0
-
-
-def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
-    """The predictor that the options of :func:`add_input_arguments` ask for."""
-    from lgcn.checks import InputError
-    from lgcn.predict import LandmarkPredictor, create_face_detector
-
-    limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
-    options = {"weights": args.face_weights, "min_face": args.min_face, "max_side": args.max_side}
-    given = {name: value for name, value in options.items() if value is not None}
-    if args.faces == "yunet" and args.face_weights is None:
-        raise InputError("Expected '--face-weights' with the ONNX file of yunet (got none).")
-    return LandmarkPredictor.from_pretrained(
-        args.model,
-        device=args.device,
-        face_detector=create_face_detector(args.faces, **given) if args.boxes is None else None,
-        batch_size=args.batch_size,
-        min_confidence=args.min_confidence,
-        turned=not args.upright_only,
-        **limit,
-    )
 
 
 def _check_graph(predictor: "LandmarkPredictor", model: str) -> None:

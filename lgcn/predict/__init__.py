@@ -16,6 +16,7 @@ from lgcn.predict.face_detectors import (
 from lgcn.predict.output import save_csv, save_json, save_pts, to_csv, to_json
 from lgcn.predict.predictor import LandmarkPredictor
 from lgcn.predict.preparation import ImagePreparer, PreparedImage
+from lgcn.predict.ray_data import RayPredictor, predict_on_ray
 
 __all__ = [
     "FACE_DETECTORS",
@@ -28,11 +29,13 @@ __all__ = [
     "MTCNNFaceDetector",
     "NoFaceWarning",
     "PreparedImage",
+    "RayPredictor",
     "WholeImage",
     "YuNetFaceDetector",
     "align_face",
     "check_boxes",
     "create_face_detector",
+    "predict_on_ray",
     "read_boxes",
     "save_coco",
     "save_csv",

@@ -31,7 +31,7 @@ def test_mtcnn_finds_a_face_also_after_pickling() -> None:
     pytest.importorskip("facenet_pytorch")
     detector = MTCNNFaceDetector(min_face=0.1)
     boxes = detector(ASTRONAUT)
-    assert (boxes - torch.tensor([[177.0, 66.0, 273.0, 189.0]])).abs().max() < 15
+    assert (boxes - torch.tensor([[177.0, 66.0, 273.0, 189.0]])).abs().max() < 20
     assert torch.equal(pickle.loads(pickle.dumps(detector))(ASTRONAUT), boxes)
     assert detector(torch.zeros(3, 64, 64, dtype=torch.uint8)).shape == (0, 4)
 
