@@ -4,7 +4,6 @@ import glob
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,10 +107,15 @@ def read_boxes_of(path: Path, images: Sequence[Path]) -> "BoxTable":
     from lgcn.predict import read_boxes
 
     table = read_boxes(path)
-    names = {image: table.name_of(image) for image in images}
-    for name, count in Counter(names.values()).items():
-        if name is not None and count > 1:
-            several = ", ".join(f"'{image}'" for image in images if names[image] == name)
+    named: dict[str, dict[str, Path]] = {}
+    for image in images:
+        name = table.name_of(image)
+        if name is not None:
+            # A link has the boxes of its target.
+            named.setdefault(name, {})[os.path.realpath(image)] = image
+    for name, files in named.items():
+        if len(files) > 1:
+            several = ", ".join(f"'{image}'" for image in files.values())
             raise InputFileError(
                 f"Expected one image for the name '{name}' in '{path}' (got {several}). Write its folder too."
             )
