@@ -19,10 +19,12 @@ _HOME = {
     "refine": "lgcn.models",
 }
 _PARTS = {
+    "adapters",
     "backbones",
     "checks",
     "cli",
     "codecs",
+    "covariance",
     "datasets",
     "evaluation",
     "files",
@@ -57,10 +59,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from lgcn import (  # noqa: F401 - for type checkers, which do not run __getattr__
+        adapters,
         backbones,
         checks,
         cli,
         codecs,
+        covariance,
         datasets,
         evaluation,
         files,

@@ -9,6 +9,12 @@ from lgcn.metrics.functional import (
     landmark_errors,
     normalized_mean_error,
 )
+from lgcn.metrics.keypoints import (
+    ObjectKeypointSimilarity,
+    PercentageCorrectKeypoints,
+    correct_keypoints,
+    object_keypoint_similarity,
+)
 from lgcn.metrics.protocol_errors import ProtocolErrors, compute_errors
 from lgcn.metrics.streaming import (
     AUCCED,
@@ -26,15 +32,19 @@ __all__ = [
     "FailureRate",
     "LandmarkMetric",
     "NormalizedMeanError",
+    "ObjectKeypointSimilarity",
     "PerLandmarkError",
+    "PercentageCorrectKeypoints",
     "ProtocolErrors",
     "auc_ced",
     "check_threshold",
     "compute_errors",
+    "correct_keypoints",
     "cumulative_error_distribution",
     "error_percentiles",
     "failure_rate",
     "landmark_errors",
     "landmark_metrics",
     "normalized_mean_error",
+    "object_keypoint_similarity",
 ]

@@ -1,6 +1,5 @@
 """Landmark detector: backbone, codec and refiner."""
 
-import copy
 import json
 import math
 from dataclasses import replace
@@ -22,9 +21,8 @@ from lgcn.models.landmark_graphs import build_landmark_graphs
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
 from lgcn.models.refiner_config import OWN_REFINER
-from lgcn.nn import Refiner
+from lgcn.nn import Refiner, for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
-from lgcn.nn.inference import for_inference
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.typing import DetectorOutput, KeyPoints
@@ -61,8 +59,9 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                     "class, or wrap a PyG model in lgcn.nn.GNNRefiner."
                 )
             config = replace(config, refiner=replace(config.refiner, name=OWN_REFINER))
-        self.config = config
         self.scheme = get_scheme(config.scheme)
+        config = replace(config, scheme=self.scheme.name)
+        self.config = config
         self.protocol = get_protocol(config.protocol)
         self.input_size = config.input_size
         landmarks = self.scheme.num_landmarks
@@ -145,10 +144,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         1e-5 pixels. The copy cannot be trained or saved. Batch normalisation of the backbone is left to a compiler,
         which folds it into the convolutions (:mod:`torch._inductor` freezing, ONNX Runtime).
         """
-        detector = copy.deepcopy(self)
-        if self.refiner is not None:
-            detector.refiner = for_inference(self.refiner)
-        return detector.eval().requires_grad_(False)
+        return for_inference(self)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

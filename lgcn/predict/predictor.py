@@ -295,7 +295,7 @@ class LandmarkPredictor:
         """Crops, runs the network once, and maps its output to pixels of the images, on the CPU."""
         crop = CropToInput(self.detector.input_size, **self.detector.protocol.crop_options)
         faces = [
-            crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0), rotation=turn))
+            crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0), crop_rotation=turn.view(1)))
             for image, box, turn in zip(images, boxes, rotation, strict=True)
         ]
         affine = torch.cat([face.affine for face in faces])

@@ -13,6 +13,7 @@ from lgcn.checks import InputError, check_choice
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import auc_ced, compute_errors, failure_rate
 from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
+from lgcn.models.saved_config import saved_scheme
 from lgcn.training.closed_form import fit_refiners, unfitted_refiners
 from lgcn.training.config import LossConfig, ScheduleConfig
 from lgcn.training.optim import create_optimizer, statistics_of
@@ -244,7 +245,7 @@ class LandmarkModule(LightningModule):
         checkpoint["detector_config"] = self.detector.config.saved()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_same_scheme("the checkpoint", checkpoint["detector_config"]["scheme"], self.detector.scheme.name)
+        check_same_scheme("the checkpoint", saved_scheme(checkpoint["detector_config"]), self.detector.scheme.name)
         own, saved = self.state_dict(), checkpoint["state_dict"]
         differing = [name for name in own.keys() | saved.keys() if _shape(own, name) != _shape(saved, name)]
         if differing:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.graph import complete_edge_index, landmark_graph
-from lgcn.nn import LGCN, Connectivity, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from lgcn.nn import LGCN, Connectivity, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv, for_inference
 from tests.nn.inputs import Landmarks, random_landmarks, randomize
 from tests.nn.literal import LiteralConnectivity, LiteralLGCN
 
@@ -79,14 +79,14 @@ class Inference(Dense):
     trains = False
 
     def prepare(self, module: nn.Module) -> Any:
-        return module.for_inference()
+        return for_inference(module)
 
 
 class SparseInference(Batched):
     trains = False
 
     def prepare(self, module: nn.Module) -> Any:
-        return module.for_inference()
+        return for_inference(module)
 
 
 class Compiled(Dense):
@@ -103,7 +103,7 @@ class CompiledBatch(Batched):
 
 class CompiledInference(Inference):
     def prepare(self, module: nn.Module) -> Any:
-        return Compiled.prepare(self, module.for_inference())
+        return Compiled.prepare(self, for_inference(module))
 
 
 class Exported(Dense):
@@ -125,7 +125,7 @@ class Exported(Dense):
 
 class ExportedInference(Exported):
     def prepare(self, module: nn.Module) -> Any:
-        return module.for_inference()
+        return for_inference(module)
 
 
 KINDS = (

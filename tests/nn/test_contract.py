@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lgcn.nn import LearnableConnectivity
+from lgcn.nn import LearnableConnectivity, for_inference
 from tests.nn.contract import (
     CHANNELS,
     EAGER,
@@ -210,7 +210,7 @@ def test_parameters_are_reset_and_alike_under_a_seed(form: Form) -> None:
 @eager_forms
 def test_the_module_for_inference_follows_no_change_of_its_source(form: Form) -> None:
     module, landmarks = form.build(), random_landmarks(3, K, C)
-    inference = module.for_inference()
+    inference = for_inference(module)
     expected = form.call(inference, landmarks)
     assert not inference.training and not any(parameter.requires_grad for parameter in inference.parameters())
     randomize(module)
@@ -248,5 +248,5 @@ def test_stacks_in_the_size_of_the_paper() -> None:
     expected = run_literal(literal, landmarks)
     assert_close(dense(*landmarks), expected)
     with torch.no_grad():
-        assert_close(dense.for_inference()(*landmarks), expected)
+        assert_close(for_inference(dense)(*landmarks), expected)
     assert_close(TRAINED["Batched-2"].call(dense.to_sparse(), landmarks), expected)

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import Aggregation, MeanAggregation, MultiAggregation, SumAggregation
@@ -245,12 +245,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         displacement = alpha.unsqueeze(-1) * displacement
         total = displacement.new_zeros(dim_size, 2).index_add(0, receiver, displacement)
         return torch.cat([received, total], dim=-1)
-
-    def for_inference(self) -> nn.Module:
-        """A copy for inference, see :meth:`Connectivity.for_inference <lgcn.nn.Connectivity.for_inference>`."""
-        from lgcn.nn.inference import for_inference
-
-        return for_inference(self)
 
 
 def as_edge_list(edge_index: Tensor | SparseTensor) -> Tensor:
