@@ -23,7 +23,7 @@ from lgcn.schemes import normalizing_distance
 from lgcn.transforms import CropToInput
 from lgcn.typing import DetectorOutput
 
-_ROLL_CORRECTED = 20.0
+_ROLL_CORRECTED = 5.0
 """Degrees: a face that the first pass finds turned by more is cropped upright in the next."""
 
 
