@@ -19,10 +19,12 @@ _HOME = {
     "refine": "lgcn.models",
 }
 _PARTS = {
+    "adapters",
     "backbones",
     "checks",
     "cli",
     "codecs",
+    "covariance",
     "datasets",
     "evaluation",
     "files",
@@ -38,6 +40,7 @@ _PARTS = {
     "protocols",
     "registry",
     "schemes",
+    "testing",
     "training",
     "transforms",
     "typing",
@@ -57,10 +60,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from lgcn import (  # noqa: F401 - for type checkers, which do not run __getattr__
+        adapters,
         backbones,
         checks,
         cli,
         codecs,
+        covariance,
         datasets,
         evaluation,
         files,
@@ -76,6 +81,7 @@ if TYPE_CHECKING:
         protocols,
         registry,
         schemes,
+        testing,
         training,
         transforms,
         typing,

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         EvaluationFolder(args.output).check_not_replaced(args.overwrite)
     conditions = [check_condition(name) for name in dict.fromkeys(args.conditions or [CLEAN])]
     create_dataset = DATASETS[args.dataset]
-    options = parse_dataset_options(args.dataset_option, create_dataset)
+    options = parse_dataset_options(args.dataset_option, create_dataset, args.scheme)
     protocol = None if args.protocol is None else get_protocol(args.protocol)
     models = args.model
     if models is None:

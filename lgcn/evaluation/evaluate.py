@@ -19,6 +19,7 @@ from lgcn.evaluation.formatting import some_names
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 from lgcn.metrics import ProtocolErrors, check_threshold, compute_errors
 from lgcn.protocols import EvaluationProtocol
+from lgcn.schemes import BOX_NORMALIZER
 from lgcn.transforms import CropToInput
 
 if TYPE_CHECKING:
@@ -171,6 +172,9 @@ def evaluate(
         landmark_names=dataset.scheme.names,
         missed_faces=missed_faces,
         unreadable=unreadable,
+        sigmas=dataset.scheme.sigmas
+        if dataset.normalizer_name == dataset.scheme.default_normalizer == BOX_NORMALIZER
+        else None,
         condition=condition,
         seed=seed,
     )

@@ -6,6 +6,7 @@ from lgcn import __version__
 from lgcn.evaluation.comparison_table import ComparisonTable
 from lgcn.evaluation.conditions import CLEAN, FOUND
 from lgcn.evaluation.conditions_table import conditions_tables
+from lgcn.evaluation.keypoint_metrics import keypoint_metrics, metric_title
 from lgcn.evaluation.literature import PublishedResult
 from lgcn.evaluation.results import PERCENTS, EvaluationResult
 from lgcn.evaluation.text_tables import PUBLISHED_NOTE, ROW_TITLES, align, markdown_table, threshold_title
@@ -22,15 +23,19 @@ NORMALIZER_TITLES = {
 def format_result(result: EvaluationResult) -> str:
     """The result as text: conditions, a table of metrics, and a warning if faces are missing.
 
-    NME and FR are in per cent, AUC is a fraction.
+    NME, FR and PCK are in per cent, AUC and OKS are fractions. PCK and OKS are reported for schemes whose errors are
+    measured by the size of the landmark box.
     """
     table = [["landmarks", "NME %"]]
     for threshold in result.thresholds:
         table[0] += [f"FR@{threshold_title(threshold)} %", f"AUC@{threshold_title(threshold)}"]
+    further = {name: keypoint_metrics(row.landmark_errors, result.sigmas) for name, row in result.rows.items()}
+    table[0] += map(metric_title, next(iter(further.values())))
     for name, row in result.rows.items():
         cells = [ROW_TITLES.get(name, name), f"{row.nme_percent:.3f}"]
         for threshold in result.thresholds:
             cells += [f"{row.fr_percent[threshold]:.2f}", f"{row.auc[threshold]:.4f}"]
+        cells += [f"{value:.2f}" if "_percent" in metric else f"{value:.4f}" for metric, value in further[name].items()]
         table.append(cells)
     return "\n".join([*_fact_lines(facts_of(result)), "", *align(table, left=1), *_warning_lines(result)])
 

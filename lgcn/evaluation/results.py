@@ -7,7 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lgcn.metrics import auc_ced, error_percentiles, failure_rate, region_limit
+from lgcn.covariance import region_limit
+from lgcn.metrics import auc_ced, error_percentiles, failure_rate
 from lgcn.protocols import EvaluationProtocol
 
 PERCENTS = (90, 95, 99)
@@ -136,6 +137,8 @@ class EvaluationResult:
     """Faces without a detected box, cropped by their landmarks; None if boxes are not those of a face detector."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Image that was left out, as in ``image_ids``, to the reason why it cannot be read."""
+    sigmas: tuple[float, ...] | None = None
+    """Those of the scheme, for OKS; None where neither PCK nor OKS is reported, since errors are not by the box."""
     condition: str = "clean"
     """Degradation of the faces, see :data:`lgcn.evaluation.CONDITIONS`."""
     seed: int = 0

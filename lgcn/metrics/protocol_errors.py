@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lgcn.checks import check_flag, check_shape, check_size, check_values
 from lgcn.codecs import truncate_to_image
-from lgcn.geometry import expected_error, invert_affine, transform_points
-from lgcn.metrics.covariance import squared_mahalanobis
+from lgcn.covariance import expected_error, squared_mahalanobis
+from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics.functional import landmark_errors
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme, normalizing_distance
@@ -25,7 +25,7 @@ class ProtocolErrors(NamedTuple):
     expected: Tensor | None = None
     """[B, K], the errors that the covariances predict, fractions like ``errors``; None without covariances."""
     mahalanobis: Tensor | None = None
-    """[B, K], :func:`~lgcn.metrics.squared_mahalanobis` of the errors; None without covariances."""
+    """[B, K], :func:`~lgcn.covariance.squared_mahalanobis` of the errors; None without covariances."""
 
 
 def compute_errors(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lgcn.geometry import expected_error
+from lgcn.covariance import expected_error
 
 
 class NoFaceWarning(UserWarning):

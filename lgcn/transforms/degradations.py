@@ -160,7 +160,7 @@ class BoxJitter(Degradation):
 class Rotation(Degradation):
     """Turns the face in the image plane, as if the whole photo were turned; apply it before the crop, which does it.
 
-    The strength is the angle in degrees, to either side with probability 1/2. Sets ``rotation`` [1], degrees,
+    The strength is the angle in degrees, to either side with probability 1/2. Sets ``crop_rotation`` [1], degrees,
     clockwise in the displayed image. ``bbox`` [1, 4] becomes the box that the turned photo would have: tight around the
     turned landmarks ``y``. If there are none, or the box is the annotation's own ``rect``, its centre and sides stay.
     """
@@ -181,5 +181,5 @@ class Rotation(Degradation):
             if turned.isfinite().all():
                 middle, half = (turned[:2] + turned[2:]) / 2 @ turn + centre, (turned[2:] - turned[:2]) / 2
                 box = torch.cat([middle - half, middle + half])[None]
-        data.bbox, data.rotation = box, box.new_tensor([angle])
+        data.bbox, data.crop_rotation = box, box.new_tensor([angle])
         return data

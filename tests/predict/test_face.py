@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from lgcn.geometry import ellipse_axes, expected_error
+from lgcn.covariance import ellipse_axes, expected_error
 from lgcn.predict import Face
 
 

@@ -97,7 +97,7 @@ def test_a_rotation_is_that_of_the_whole_photo(box: str) -> None:
             photo.bbox = photo.rect = torch.tensor([[0.0, 12.0, 47.0, 52.0]])
         crop = CropToInput((32, 32), enlargement=1.0)
         found = crop(Rotation(90, seed=seed)(photo))
-        right = bool(found.rotation > 0)
+        right = bool(found.crop_rotation > 0)
         turned_right.add(right)
         x, y = photo.y.unbind(1)
         turned = photo.clone()

@@ -1,12 +1,27 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import ellipe
 
 from lgcn.checks import InputError
-from lgcn.metrics import region_limit, squared_mahalanobis
+from lgcn.covariance import ellipse_axes, expected_error, region_limit, squared_mahalanobis
 
 COVARIANCE = torch.tensor([[[4.0, 1.0], [1.0, 2.0]], [[9.0, 0.0], [0.0, 9.0]], [[1.0, 0.0], [0.0, 0.0]]]).double()
+
+
+def test_the_expected_error_is_the_mean_length_of_normal_errors() -> None:
+    """The exact value is a complete elliptic integral of the second kind."""
+    smaller, larger = np.linalg.eigvalsh(COVARIANCE.numpy()).T
+    exact = np.sqrt(2 * larger / math.pi) * ellipe(1 - smaller / larger)
+    np.testing.assert_allclose(expected_error(COVARIANCE), exact, rtol=5e-4)
+    assert expected_error(torch.zeros(2, 2)) == 0
+
+
+def test_axes_of_ellipses() -> None:
+    deviations, angle = ellipse_axes(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
+    assert deviations.tolist() == [3.0, 1.0] and angle.item() == pytest.approx(math.pi / 2)
 
 
 def test_mahalanobis_distances_are_those_of_the_inverse_and_the_same_in_any_affine_frame() -> None:
