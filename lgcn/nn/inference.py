@@ -151,7 +151,7 @@ class DenseForInference(DenseGraphModule):
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
         return self.widths[0], self.widths[0]
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         x: Tensor,
         pos: Tensor | None = None,

@@ -15,9 +15,7 @@ class AdjacencyConnectivity(Connectivity):
 
     Args:
         num_landmarks: K.
-        normalization: ``"softmax"``, ``"sigmoid"`` or ``"raw"``.
-        self_loops: see :class:`Connectivity`.
-        symmetric: see :class:`Connectivity`.
+        normalization, self_loops, symmetric: see :class:`Connectivity`.
 
     ``weight`` [K, K] starts with equal edge weights: at zero, or at 1 / K with ``normalization="raw"``.
     """

@@ -1,7 +1,7 @@
 """The forward pass of layers and stacks on complete graphs, for training and for inference."""
 
 from abc import abstractmethod
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +35,7 @@ class DenseGraphModule(nn.Module):
             mask: [B, K].
         """
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
-
-    def forward(  # type: ignore[misc]
+    def forward(
         self,
         x: Tensor,
         pos: Tensor | None = None,

@@ -1,8 +1,6 @@
 """The paper's graph convolution on any PyG graph."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,17 +25,6 @@ from lgcn.checks import (
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase, check_like, find_unread, mask_rows
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
-
-
-def _without_fusing(register: Callable[..., Any]) -> Callable[..., Any]:
-    """Hooks on messages or on their sum disable the fused path, which computes no messages."""
-
-    @wraps(register)
-    def register_hook(self: MessagePassing, hook: Callable[..., Any]) -> Any:
-        self.fuse = False
-        return register(self, hook)
-
-    return register_hook
 
 
 class LGCNConv(LGCNConvBase, MessagePassing):
@@ -117,26 +104,11 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             and self.flow == "source_to_target"
         )
 
-    register_propagate_forward_pre_hook = _without_fusing(MessagePassing.register_propagate_forward_pre_hook)
-    register_propagate_forward_hook = _without_fusing(MessagePassing.register_propagate_forward_hook)
-    register_message_forward_pre_hook = _without_fusing(MessagePassing.register_message_forward_pre_hook)
-    register_message_forward_hook = _without_fusing(MessagePassing.register_message_forward_hook)
-    register_aggregate_forward_pre_hook = _without_fusing(MessagePassing.register_aggregate_forward_pre_hook)
-    register_aggregate_forward_hook = _without_fusing(MessagePassing.register_aggregate_forward_hook)
-
     def reset_parameters(self) -> None:
         MessagePassing.reset_parameters(self)
         super().reset_parameters()
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
     def forward(
-        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-
-    def forward(  # type: ignore[misc]
         self,
         x: Tensor | PairTensor,
         edge_index: Tensor | SparseTensor,
@@ -245,8 +217,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
     ) -> Tensor:
         """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
 
-        Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
-        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered.
+        Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless an explainer is active or
+        ``fuse`` is set to :obj:`False`, for instance to have hooks on messages called.
         """
         received = weighted_sum(x, alpha, edge_index, dim_size)
         if pos[0] is None or pos[1] is None:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, cast, overload
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -188,13 +188,7 @@ class LandmarkRefiner(Refiner):
         visual = run_mlp(visual_mlp, sample_features(features, pos, self.input_size, self.sampling), mask)
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
-
-    def forward(  # type: ignore[misc]
+    def forward(
         self,
         features: Tensor,
         pos: Tensor,
