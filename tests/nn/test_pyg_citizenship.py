@@ -148,7 +148,6 @@ HOOKS = ("propagate", "message", "aggregate")
 
 def test_hooks_are_called_in_pygs_order() -> None:
     conv, graph = conv_and_graph()
-    conv.fuse = False
     plain, called, handles = run(conv, graph), [], []
     for name in HOOKS:
         before, after = (f"register_{name}_forward_{kind}" for kind in ("pre_hook", "hook"))
@@ -168,7 +167,6 @@ def test_hooks_are_called_in_pygs_order() -> None:
 
 def test_hooks_may_change_messages_and_weights() -> None:
     conv, graph = conv_and_graph()
-    conv.fuse = False
     alone = conv.lin_self(graph.x)
     handle = conv.register_message_forward_hook(lambda module, inputs, message: 0 * message)
     assert_close(run(conv, graph), alone)

@@ -32,7 +32,7 @@ class AdjacencyConnectivity(Connectivity):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Resets ``weight`` to equal edge weights."""
+        """Reset ``weight`` to equal edge weights."""
         nn.init.constant_(self.weight, 1 / self.num_landmarks if self.normalization == "raw" else 0.0)
 
     def edge_scores(

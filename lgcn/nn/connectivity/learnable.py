@@ -83,7 +83,7 @@ class LearnableConnectivity(TableConnectivity):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Resets the parameters of both MLPs."""
+        """Reset the parameters of both MLPs."""
         if self.class_mlp is not None:
             self.class_mlp.reset_parameters()
         self.edge_mlp.reset_parameters()

@@ -1,5 +1,7 @@
 """The paper's graph convolution on any PyG graph."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -25,6 +27,17 @@ from lgcn.checks import (
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase, check_like, find_unread, mask_rows
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
+
+
+def _without_fusing(register: Callable[..., Any]) -> Callable[..., Any]:
+    """Hooks on messages or on their sum disable the fused path, which computes no messages."""
+
+    @wraps(register)
+    def register_hook(self: MessagePassing, hook: Callable[..., Any]) -> Any:
+        self.fuse = False
+        return register(self, hook)
+
+    return register_hook
 
 
 class LGCNConv(LGCNConvBase, MessagePassing):
@@ -104,6 +117,13 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             and self.flow == "source_to_target"
         )
 
+    register_propagate_forward_pre_hook = _without_fusing(MessagePassing.register_propagate_forward_pre_hook)
+    register_propagate_forward_hook = _without_fusing(MessagePassing.register_propagate_forward_hook)
+    register_message_forward_pre_hook = _without_fusing(MessagePassing.register_message_forward_pre_hook)
+    register_message_forward_hook = _without_fusing(MessagePassing.register_message_forward_hook)
+    register_aggregate_forward_pre_hook = _without_fusing(MessagePassing.register_aggregate_forward_pre_hook)
+    register_aggregate_forward_hook = _without_fusing(MessagePassing.register_aggregate_forward_hook)
+
     def reset_parameters(self) -> None:
         MessagePassing.reset_parameters(self)
         super().reset_parameters()
@@ -119,7 +139,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Runs the forward pass.
+        """Run the forward pass.
 
         Args:
             x: [N, in_channels] or [B, N, in_channels]; or a pair of source and target features of a bipartite graph,
@@ -217,8 +237,9 @@ class LGCNConv(LGCNConvBase, MessagePassing):
     ) -> Tensor:
         """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
 
-        Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless an explainer is active or
-        ``fuse`` is set to :obj:`False`, for instance to have hooks on messages called.
+        Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
+        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered, as by
+        :class:`torch_geometric.explain.AttentionExplainer`.
         """
         received = weighted_sum(x, alpha, edge_index, dim_size)
         if pos[0] is None or pos[1] is None:
@@ -277,7 +298,7 @@ def compute_weights(
 
 
 def mask_edges(weight: Tensor, edge_index: Tensor, mask: Tensor | None) -> Tensor:
-    """Clears the weights [..., E] of edges of which one end is missing; what stands there is not read."""
+    """Clear the weights [..., E] of edges of which one end is missing; what stands there is not read."""
     return weight if mask is None else torch.where(mask[..., edge_index].all(dim=-2), weight, 0.0)
 
 

@@ -153,7 +153,7 @@ class LandmarkRefiner(Refiner):
         self._clear_last_layers()
 
     def reset_parameters(self) -> None:
-        """Resets all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
+        """Reset all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
         for step in range(1 + len(self.later_lgcns)):
@@ -196,7 +196,7 @@ class LandmarkRefiner(Refiner):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Refines landmarks.
+        """Refine landmarks.
 
         Args:
             features: [B, C, h, w], feature map of the backbone.

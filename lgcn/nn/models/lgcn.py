@@ -69,7 +69,7 @@ class LGCNBase(nn.Module):
         self.norms = nn.ModuleList(_resolve_norm(norm, width) for width in channels[:-1])
 
     def reset_parameters(self) -> None:
-        """Resets the parameters of the connectivity, the layers and the norms."""
+        """Reset the parameters of the connectivity, the layers and the norms."""
         self.connectivity.reset_parameters()
         for module in (*self.convs, *self.norms):
             if hasattr(module, "reset_parameters"):
@@ -133,7 +133,7 @@ class LGCN(LGCNBase):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Runs the forward pass; arguments and errors as for :meth:`LGCNConv.forward`, without bipartite graphs.
+        """Run the forward pass; arguments and errors as for :meth:`LGCNConv.forward`, without bipartite graphs.
 
         ``pos`` holds the initial positions, which every layer with shape features uses.
         """
