@@ -31,7 +31,7 @@ ORDER = [
         "models",
     ),
     *("losses", "metrics", "transforms", "datasets"),
-    *("training", "evaluation", "predict", "visualization", "cli"),
+    *("training", "evaluation", "predict", "visualization", "testing", "cli"),
 ]
 
 # Specific to faces, images or heatmap networks; the layer library must not need them.

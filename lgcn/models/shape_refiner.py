@@ -78,6 +78,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         elif num_landmarks is not None or use_confidence:
             raise InputError("Expected 'num_landmarks' and 'use_confidence' in 'config' (got them besides it).")
         self.config = config
+        self.chosen: dict[str, float] = {}
+        """What the last :meth:`fit` decided: ``bias_share``, ``noise_scale``; empty in a loaded refiner."""
         self.gaussian = GaussianRefiner(config.num_landmarks, 0, (1, 1), **asdict(config.gaussian))
         self.register_buffer("bias", torch.zeros(config.num_landmarks, 2))
         self.register_buffer("levels", torch.zeros(NUM_LEVELS))
@@ -156,6 +158,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if len(shapes) >= LEAST_IMAGES:
             share, noise = self._choose(shapes, predictions, confidences, held, pairs)
         self._fit_errors(shapes, predictions, confidences, share, noise)
+        self.chosen = {"bias_share": share, "noise_scale": noise}
         return self.eval()
 
     def _fit_errors(

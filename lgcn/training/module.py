@@ -275,7 +275,9 @@ def all_errors(metric: CatMetric) -> Tensor:
     return torch.as_tensor(errors, device="cpu").reshape(-1).double()
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
+def _at_least_float32(tensor: Any) -> Any:
+    if isinstance(tensor, tuple):
+        return tuple(map(_at_least_float32, tensor))
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
