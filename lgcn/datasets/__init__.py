@@ -5,6 +5,7 @@ from lgcn.datasets.coco import COCOKeypoints
 from lgcn.datasets.cofw import COFW
 from lgcn.datasets.hrnet_csv import AFLW19, HRNetCSV
 from lgcn.datasets.ibug300w import IBUG300W
+from lgcn.datasets.landmark_graphs import LandmarkGraphs
 from lgcn.datasets.lapa import LaPa
 from lgcn.datasets.pts import read_pts, write_pts
 from lgcn.datasets.pts_folder import PtsFolder
@@ -24,6 +25,7 @@ __all__ = [
     "HRNetCSV",
     "LaPa",
     "LandmarkDataset",
+    "LandmarkGraphs",
     "PtsFolder",
     "read_pts",
     "write_pts",

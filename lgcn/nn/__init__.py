@@ -17,17 +17,29 @@ from lgcn.nn.conv import (
     FactorAnalysisPrior,
     LGCNConv,
 )
-from lgcn.nn.models import LGCN, DenseLGCN, GaussianRefiner, LandmarkRefiner, Refiner, RefinerChain
+from lgcn.nn.inference import for_inference
+from lgcn.nn.models import (
+    LGCN,
+    ConvStack,
+    DenseLGCN,
+    GaussianRefiner,
+    GNNRefiner,
+    LandmarkRefiner,
+    Refiner,
+    RefinerChain,
+)
 
 __all__ = [
     "LGCN",
     "AdjacencyConnectivity",
     "Connectivity",
+    "ConvStack",
     "DenseFactorAnalysisConv",
     "DenseLGCN",
     "DenseLGCNConv",
     "FactorAnalysisConv",
     "FactorAnalysisPrior",
+    "GNNRefiner",
     "GaussianRefiner",
     "LGCNConv",
     "LandmarkRefiner",
@@ -36,4 +48,5 @@ __all__ = [
     "RefinerChain",
     "TopologyConnectivity",
     "UniformConnectivity",
+    "for_inference",
 ]

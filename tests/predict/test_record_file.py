@@ -13,13 +13,11 @@ from lgcn.predict import Face, to_csv, to_json
 from lgcn.predict.exports import EXPORTS
 from lgcn.predict.output import to_record
 from lgcn.predict.record_file import RecordFile
-from lgcn.schemes import LandmarkScheme
 
 LANDMARKS = torch.tensor([[0.1, 0.0], [10.12345, -3.5]])
 FACE = Face(torch.tensor([1.0, 2.0, 3.25, 4.0]), LANDMARKS, LANDMARKS + 1, torch.tensor([0.123456, 1.0]))
 RESULTS = [("a.jpg", [FACE, FACE]), ("\u00e4\n.jpg", []), (os.fsdecode(b"\xff.jpg"), [FACE])]
 RECORDS = [to_record(*each) for each in RESULTS]
-SCHEME = LandmarkScheme(name="two", names=("one", "other"))
 
 
 def test_records_are_on_the_disk_as_they_are_made(tmp_path: Path) -> None:
@@ -35,9 +33,9 @@ def test_records_are_on_the_disk_as_they_are_made(tmp_path: Path) -> None:
 def test_exports_are_what_the_functions_return(tmp_path: Path) -> None:
     for suffix, expected in (("json", to_json(RESULTS)), ("csv", to_csv(RESULTS, 2))):
         name, write = EXPORTS[suffix]
-        write(tmp_path / name, iter(RECORDS), SCHEME)
+        write(tmp_path / name, iter(RECORDS), 2)
         assert (tmp_path / name).read_text(encoding="utf-8") == expected
-        write(tmp_path / name, [], SCHEME)
+        write(tmp_path / name, [], 2)
         assert (tmp_path / name).read_text() == {"json": to_json([]), "csv": to_csv([], 2)}[suffix]
 
 
@@ -104,6 +102,6 @@ def test_records_can_be_read_as_csv_after_json(tmp_path: Path) -> None:
     file = RecordFile(tmp_path / "landmarks.jsonl")
     for record in RECORDS:
         file.append(record)
-    EXPORTS["csv"][1](tmp_path / "landmarks.csv", file.records(), SCHEME)
+    EXPORTS["csv"][1](tmp_path / "landmarks.csv", file.records(), 2)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "landmarks.csv").read_text(encoding="utf-8"))))
     assert [row["face"] for row in rows] == ["0", "1", "0"]

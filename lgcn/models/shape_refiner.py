@@ -1,0 +1,360 @@
+"""Saved refiner of points alone: improves the landmarks of any detector by statistics of shapes and errors."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lgcn.checks import InputError, check_at_least, check_floating, check_mask, check_shape
+from lgcn.covariance import expected_error
+from lgcn.files import replace_when_done, write_text
+from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
+from lgcn.models.shape_config import KIND, Refinement, ShapeRefinerConfig, read_shape_config
+from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, spatial_median
+from lgcn.nn import GaussianRefiner, Refiner
+from lgcn.nn.functional.similarity import Similarity, fit_similarity
+from lgcn.options import update
+from lgcn.typing import KeyPoints
+
+LEAST_OBSERVED = 2
+"""Landmarks without which position, scale and rotation of a shape are open."""
+
+NUM_LEVELS = 1001
+
+BIAS_SHARES = (0.0, 0.5, 0.7, 1.0)
+"""Shares of the mean error that are tried in :meth:`ShapeRefiner.fit`."""
+
+NOISE_SCALES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Factors of the noise that are tried: errors that look like shapes do not shrink, however large they are."""
+
+TOLERANCE = 0.004
+"""The smallest change of landmarks wins whose mean error is within this share of the best."""
+
+HELD_OUT = 5
+"""Every fifth image is held out from the fit that decides between these."""
+
+LEAST_IMAGES = 100
+"""Images without which nothing is held out."""
+
+
+class ShapeRefiner(Refiner, PyTorchModelHubMixin):
+    """Improves the points of any detector in images of any size; a :class:`lgcn.nn.GaussianRefiner` that can be saved.
+
+    It needs points alone, and confidences if it is built so: no image, no heatmaps and no features.
+
+    Args:
+        config: options.
+        num_landmarks: K, of a default configuration instead.
+        use_confidence: whether the noise depends on confidences, with ``num_landmarks``.
+
+    Raises:
+        InputError: if neither ``config`` nor ``num_landmarks`` is given, or both are, or options do not fit.
+    """
+
+    levels: Tensor
+    bias: Tensor
+    error_scale: Tensor
+
+    def __init__(
+        self,
+        config: ShapeRefinerConfig | None = None,
+        *,
+        num_landmarks: int | None = None,
+        use_confidence: bool = False,
+    ) -> None:
+        super().__init__()
+        if config is None:
+            if num_landmarks is None:
+                raise InputError("Expected 'num_landmarks' or 'config' (got neither).")
+            # A small set of landmarks has fewer directions than the default rank.
+            gaussian = {"use_confidence": use_confidence, "rank": max(1, min(16, 2 * num_landmarks - 4))}
+            config = update(ShapeRefinerConfig(num_landmarks), {"gaussian": gaussian})
+        elif num_landmarks is not None or use_confidence:
+            raise InputError("Expected 'num_landmarks' and 'use_confidence' in 'config' (got them besides it).")
+        self.config = config
+        self.chosen: dict[str, float] = {}
+        """What the last :meth:`fit` decided: ``bias_share``, ``noise_scale``; empty in a loaded refiner."""
+        self.gaussian = GaussianRefiner(config.num_landmarks, 0, (1, 1), **asdict(config.gaussian))
+        self.register_buffer("bias", torch.zeros(config.num_landmarks, 2))
+        self.register_buffer("levels", torch.zeros(NUM_LEVELS))
+        self.register_buffer("error_scale", torch.ones(2))
+
+    @property
+    def num_landmarks(self) -> int:
+        """K."""
+        return self.config.num_landmarks
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """``confidence``, if the refiner was built so."""
+        return self.gaussian.needs
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether :meth:`fit` has been called, or a saved refiner was loaded."""
+        return self.gaussian.is_fitted
+
+    @torch.no_grad()
+    def fit(
+        self, shapes: Tensor, predictions: Tensor | None = None, confidences: Tensor | None = None
+    ) -> "ShapeRefiner":
+        """Learns shapes and errors in closed form: in seconds, without images and without gradients.
+
+        Each image counts the same, whatever its size in pixels. A fifth of the images, if there are 100 or more,
+        decides how much of the mean error is removed and how far landmarks follow the others (a detector whose errors
+        are plausible shapes gains nothing from a shape prior), and calibrates expected errors and outliers.
+
+        Args:
+            shapes: [N, K, 2], true landmarks of N images, pixels; NaN where not annotated.
+            predictions: [N, K, 2], landmarks of the same images by the detector that is to be refined, in the same
+                pixels; NaN where it found none. Their errors must be like those in new images: take images that the
+                detector was not trained on. Without predictions the noise is a guess, as large as what is unique to
+                each landmark.
+            confidences: [N, K], of the predictions; needed with them if the refiner uses confidences.
+
+        Returns:
+            The module itself, in eval mode.
+
+        Raises:
+            InputError: for tensors that do not match, shapes that vary too little, and landmarks that are never both
+                annotated and predicted.
+        """
+        for name, tensor in (("shapes", shapes), ("predictions", predictions)):
+            if tensor is not None:
+                check_shape(name, tensor, "N K 2", N=len(shapes), K=self.num_landmarks)
+                check_floating(name, tensor)
+        annotated = shapes.isfinite().all(-1).cpu()
+        known = annotated.sum(-1) > LEAST_OBSERVED
+        shapes, annotated = shapes.cpu().double()[known], annotated[known]
+        frame = Frame.of(shapes, annotated)
+        shapes = self._complete(frame.apply(shapes), annotated)
+        self.bias.zero_()
+        self.error_scale.fill_(1.0)
+        self.gaussian.fit(shapes)
+        # The lengths of standard normal errors in the plane, until held-out images say otherwise.
+        share = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
+        self.levels.copy_((-2 * torch.log1p(-share)).sqrt())
+        if predictions is None:
+            return self.eval()
+        predictions = frame.apply(predictions.cpu().double()[known])
+        confidences = None if confidences is None else confidences.cpu().double()[known]
+        pairs = annotated & predictions.isfinite().all(-1)
+        errors = predictions - shapes
+        donor = find_donors(pairs)
+        matrix = self._to_frame(shapes).matrix
+        errors = (errors @ matrix.mT).gather(0, donor.unsqueeze(-1).expand_as(errors)) @ matrix.inverse().mT
+        if confidences is not None:
+            check_shape("confidences", confidences, "N K", N=len(shapes), K=self.num_landmarks)
+            confidences = confidences.gather(0, donor)
+        predictions = shapes + errors
+        held = torch.arange(len(shapes)) % HELD_OUT == 0
+        share, noise = 1.0, 1.0
+        if len(shapes) >= LEAST_IMAGES:
+            share, noise = self._choose(shapes, predictions, confidences, held, pairs)
+        self._fit_errors(shapes, predictions, confidences, share, noise)
+        self.chosen = {"bias_share": share, "noise_scale": noise}
+        return self.eval()
+
+    def _fit_errors(
+        self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, share: float, noise: float
+    ) -> None:
+        """Sets the bias to a share of its estimate, and the noise to a multiple of its."""
+        similarity = self._to_frame(predictions)
+        bias = spatial_median(similarity.apply(predictions) - similarity.apply(shapes))
+        self.bias.copy_(bias)
+        self.gaussian.fit(shapes, self._without_bias(predictions), confidences)
+        self.bias.copy_(share * bias)
+        self.gaussian.noise.log_variance[:, :2] += math.log(noise)
+
+    def _choose(
+        self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, held: Tensor, pairs: Tensor
+    ) -> tuple[float, float]:
+        """The share of the bias and the factor of the noise that suit held-out images; calibrates to them."""
+        rest = ~held
+        known = None if confidences is None else confidences[rest]
+        truth, pairs = shapes[held].to(self.bias), pairs[held]
+        given = KeyPoints(
+            predictions[held].to(self.bias), None if confidences is None else confidences[held].to(self.bias)
+        )
+        self.gaussian.fit(shapes[rest])
+        found: dict[tuple[float, float], float] = {}
+        for share in BIAS_SHARES:
+            self._fit_errors(shapes[rest], predictions[rest], known, share, 1.0)
+            start = self.gaussian.noise.log_variance[:, :2].clone()
+            for noise in NOISE_SCALES:
+                self.gaussian.noise.log_variance[:, :2] = start + math.log(noise)
+                found[share, noise] = (self(given).pos - truth).norm(dim=-1)[pairs].mean().item()
+        limit = min(found.values()) * (1 + TOLERANCE)
+        share, noise = min((choice for choice, error in found.items() if error <= limit), key=lambda each: each[::-1])
+        self._fit_errors(shapes[rest], predictions[rest], known, share, noise)
+        refined = self(given)
+        deviation = refined.deviation[pairs].sort().values
+        self.levels.copy_(deviation[torch.linspace(0, len(deviation) - 1, NUM_LEVELS).long()])
+        # Missing ones are measured by hiding a quarter of the landmarks.
+        generator = torch.Generator().manual_seed(0)
+        hidden = torch.rand(pairs.shape, generator=generator) < 0.25
+        hidden &= (pairs & ~hidden).sum(1, keepdim=True) >= LEAST_OBSERVED
+        partial = self(given._replace(mask=~hidden))
+        for place, (result, chosen) in enumerate(((refined, pairs), (partial, hidden & pairs))):
+            actual = (result.pos - truth).norm(dim=-1)[chosen].mean()
+            self.error_scale[place] = actual / result.expected_error[chosen].mean().clamp_min(1e-12)
+        return share, noise
+
+    def forward(self, keypoints: KeyPoints, drop_outliers: int = 0) -> Refinement:
+        """Refines landmarks; says how large the error of each is expected to be, and which contradict the others.
+
+        Args:
+            keypoints: landmarks in pixels of any image. Those whose ``mask`` is False or whose position is not finite
+                are missing. Heatmaps and features are not read.
+            drop_outliers: up to so many landmarks of each image, the worst first, are replaced by what the others
+                predict if they contradict them more than any did in the fit; otherwise they pull the others along.
+
+        Raises:
+            InputError: if the refiner is not fitted, or lacks confidences, or shapes and types do not fit.
+        """
+        if not self.is_fitted:
+            raise InputError("Expected a refiner that is fitted (got one that is not). Call fit, or load a saved one.")
+        check_at_least("drop_outliers", drop_outliers, 0)
+        self.check_needs(keypoints)
+        observed = used = _observed(keypoints, self.num_landmarks)
+        refined = self._refine(keypoints, used)
+        deviation = refined.deviation
+        for _ in range(drop_outliers):
+            worst, place = refined.deviation.max(dim=1, keepdim=True)
+            dropped = torch.zeros_like(used).scatter(1, place, worst > self.levels[-1])
+            if not dropped.any():
+                break
+            used = used & ~dropped
+            refined = self._refine(keypoints, used)
+            deviation = torch.where(used, refined.deviation, deviation.where(~dropped, worst))
+        below = torch.searchsorted(self.levels, deviation.detach().contiguous())
+        share = (1 - below / (NUM_LEVELS - 1)).clamp_min(0.0).masked_fill(~observed, 1.0)
+        return refined._replace(deviation=deviation.masked_fill(~observed, 0.0), outlier_p=share, observed=observed)
+
+    def _refine(self, keypoints: KeyPoints, observed: Tensor) -> Refinement:
+        """Refines landmarks, of which some are read; without shares of outliers."""
+        pos = keypoints.pos
+        frame = Frame.of(pos, observed)
+        moved = frame.apply(pos.masked_fill(~observed.unsqueeze(-1), 0.0)).to(self.bias)
+        result = self.gaussian.posterior(None, self._without_bias(moved, observed), keypoints.confidence, observed)
+        area = frame.radius.square().unsqueeze(-1)
+        unknown = (observed.sum(-1) < LEAST_OBSERVED)[:, None, None]
+        scale = torch.where(observed, self.error_scale[0], self.error_scale[1]).to(pos)[..., None, None]
+        covariance = result.covariance.to(pos) * area * scale.square()
+        covariance = covariance.masked_fill(unknown.unsqueeze(-1), torch.nan)
+        deviation = mahalanobis(result.residual, result.residual_covariance)
+        return Refinement(
+            frame.invert(result.mean.to(pos)).masked_fill(unknown, torch.nan),
+            covariance,
+            expected_error(covariance),
+            deviation,
+            deviation,
+            observed,
+        )
+
+    def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
+        if return_connectivity:
+            raise InputError("Expected 'return_connectivity' to be False for a ShapeRefiner (got True).")
+        refined = self(keypoints)
+        return keypoints._replace(pos=refined.pos, covariance=refined.covariance)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **download: Any) -> "ShapeRefiner":  # type: ignore[override]
+        """Load a saved refiner, in eval mode.
+
+        Args:
+            source: a folder of :meth:`save_pretrained`, or the id ``owner/name`` of a refiner on the hub.
+            **download: arguments of :func:`huggingface_hub.hf_hub_download`.
+
+        Raises:
+            InputFileError: if there is no such refiner, or its files do not fit together.
+        """
+        otherwise = (
+            f"Expected 'model' to be a folder with {CONFIG_NAME} and {WEIGHTS_NAME} of a ShapeRefiner, or a hub id "
+            f"'owner/name' (got '{source}')."
+        )
+        config, weights = load_saved(source, read_shape_config, otherwise, **download)
+        refiner = cls(config)
+        check_weights(source, refiner.state_dict(), weights)
+        refiner.load_state_dict(weights)
+        return refiner.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        saved = {"model": KIND, **asdict(self.config)}
+        write_text(save_directory / CONFIG_NAME, json.dumps(saved, indent=2) + "\n")
+        with replace_when_done(save_directory / WEIGHTS_NAME) as temporary:
+            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
+
+    def _complete(self, shapes: Tensor, annotated: Tensor, iterations: int = 5) -> Tensor:
+        """Shapes [N, K, 2] with what the others predict for the landmarks that are not annotated."""
+        if annotated.all():
+            return shapes
+        if not annotated.any(0).all():
+            raise InputError(
+                f"Expected 'shapes' with each landmark in at least one image (got none of landmark "
+                f"{int(annotated.any(0).long().argmin())}). Leave that landmark out."
+            )
+        missing = ~annotated.unsqueeze(-1)
+        weight = annotated.double()
+        mean = shapes.masked_fill(missing, 0.0).sum(0) / weight.sum(0).unsqueeze(-1)
+        for _ in range(iterations):
+            filled = shapes.masked_fill(missing, 0.0)
+            similarity = fit_similarity(filled, mean, weight)
+            mean = (similarity.apply(filled) * weight.unsqueeze(-1)).sum(0) / weight.sum(0).unsqueeze(-1)
+        shapes = torch.where(missing, similarity.invert(mean.expand_as(shapes)), shapes)
+        for _ in range(iterations):
+            self.gaussian.fit(shapes)
+            predicted = self.gaussian.posterior(None, shapes.to(self.bias), self._confident(shapes), annotated).mean
+            shapes = torch.where(missing, predicted.to(shapes), shapes)
+        return shapes
+
+    def _confident(self, shapes: Tensor) -> Tensor | None:
+        return torch.ones_like(shapes[..., 0]).to(self.bias) if "confidence" in self.needs else None
+
+    def _to_frame(self, pos: Tensor, observed: Tensor | None = None) -> Similarity:
+        """The similarities from shapes [N, K, 2] to the mean shape."""
+        weight = None if observed is None else observed.to(pos.dtype)
+        return fit_similarity(pos, self.gaussian.frame.to(pos), weight)
+
+    def _without_bias(self, pos: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Shapes [N, K, 2] less the mean error of each landmark type."""
+        return pos - self.bias.to(pos) @ self._to_frame(pos, observed).inverse_matrix().mT
+
+
+def refine(
+    keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, drop_outliers: int = 0, **download: Any
+) -> Refinement:
+    """Improves the points of any detector: the errors of all landmarks together, missing ones filled in, outliers.
+
+    Args:
+        keypoints: landmarks [N, K, 2] in pixels of any image, NaN where missing, or :class:`lgcn.typing.KeyPoints`.
+        model: folder or hub id of a saved :class:`ShapeRefiner`, or one that is loaded already.
+        drop_outliers: see :meth:`ShapeRefiner.forward`.
+        **download: arguments of :func:`huggingface_hub.hf_hub_download`.
+
+    Raises:
+        InputError: if the points do not fit the refiner.
+        InputFileError: if there is no such refiner.
+    """
+    refiner = model if isinstance(model, ShapeRefiner) else ShapeRefiner.from_pretrained(model, **download)
+    given = keypoints if isinstance(keypoints, KeyPoints) else KeyPoints(keypoints)
+    with torch.no_grad():
+        return refiner(given, drop_outliers)
+
+
+def _observed(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
+    """[N, K], False where a landmark is missing."""
+    pos, mask = keypoints.pos, keypoints.mask
+    check_shape("pos", pos, "N K 2", K=num_landmarks)
+    check_floating("pos", pos)
+    observed = pos.isfinite().all(-1)
+    if mask is None:
+        return observed
+    check_mask("mask", mask, "N K", N=len(pos), K=num_landmarks)
+    return observed & mask
