@@ -123,10 +123,10 @@ def find_unread(find_read: Callable[[], Tensor], *inputs: Tensor | None) -> Tens
         *inputs: [..., N, C]; None is skipped.
 
     Returns:
-        [..., N] booleans, or None if it is known that there are none (on the CPU, and not while compiling).
+        [..., N] booleans, or None if it is known that there are none, and while compiling.
     """
     given = [each for each in inputs if each is not None]
-    if all(is_known_finite(each) for each in given):
+    if torch.compiler.is_compiling() or all(is_known_finite(each) for each in given):
         return None
     finite = [each.isfinite().all(dim=-1) for each in given]
     return ~find_read() & ~reduce(torch.logical_and, finite)

@@ -51,7 +51,8 @@ class DenseGraphModule(nn.Module):
             pos: [B, K, 2], the initial positions, used by every layer with shape features.
             confidence: [B, K], finite, normally in [0, 1]; needed without ``edge_weight``.
             edge_weight: [B, K, K] or [K, K], used instead of the connectivity; row i holds the weights of i's
-                neighbours. A landmark with weight 0 to all affects no other, even if its values are not finite.
+                neighbours. A landmark with weight 0 to all affects no other, even if it is not finite (mask it in
+                compiled code, which does not look).
             mask: [B, K], False where a landmark is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing landmark are not read.
             return_connectivity: return ``(out, edge_weight)`` with edge weights [B, K, K].

@@ -150,7 +150,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
             confidence: [N] or [B, N], in [0, 1]; needed without ``edge_weight``.
             edge_weight: [E] or [B, E], used instead of the connectivity. A node that is read by edges of weight 0 only
-                affects no other, even if its values are not finite.
+                affects no other, even if its values are not finite (compiled code does not look: mask it there).
             mask: [N] or [B, N], False where a node is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing node are not read. Its edges get weight 0, which ``aggr="add"``
                 cannot distinguish from no edges; a mean still counts them.
@@ -205,7 +205,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         if unread is not None:
             unread = unread.unsqueeze(-1)
             source = torch.where(unread, 0.0, source)
-            positions = (None if positions[0] is None else torch.where(unread, 0.0, positions[0]), positions[1])
+            place = None if positions[0] is None else torch.where(unread, 0.0, positions[0])
+            target, positions = (target, (place, positions[1])) if isinstance(x, tuple) else (source, (place, place))
 
         of_features, of_displacement = self.neighbor_weights
         sent = source @ of_features.t()
@@ -218,6 +219,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             displacement = received[..., self.out_channels :] @ of_displacement.t()
             received = received[..., : self.out_channels] + displacement
         out = mask_rows(self.lin_self(target) + received, mask)
+        if unread is not None and not isinstance(x, tuple):
+            out = torch.where(unread, torch.nan, out)
         return (out, (edge_index, weight)) if return_connectivity else out
 
     def _find_read(self, edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
