@@ -36,6 +36,8 @@ class Face:
     eye_distance: float | None = None
     """Pixels between the eyes, as the normaliser of the model's protocol measures it; None if that is no distance
     between landmarks."""
+    error_factor: float = 1.0
+    """The mean error over that of normal errors with the covariance, as the model was calibrated."""
 
     @property
     def score(self) -> float:
@@ -44,8 +46,8 @@ class Face:
 
     @property
     def expected_error(self) -> Tensor | None:
-        """[K], pixels: the mean distance of ``landmarks`` from the truth if the covariance is right; None without."""
-        return None if self.covariance is None else expected_error(self.covariance)
+        """[K], pixels: the mean distance of ``landmarks`` from the truth, as the model expects it; None without."""
+        return None if self.covariance is None else self.error_factor * expected_error(self.covariance)
 
     @property
     def expected_error_percent(self) -> Tensor | None:
@@ -73,19 +75,22 @@ class Face:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Face":
         """The face that :meth:`to_dict` gave ``values`` of."""
-        covariance = values["covariance"]
-        distance = None
-        if values["expected_error_percent"] is not None:
-            errors = zip(values["expected_error"], values["expected_error_percent"], strict=True)
-            distance = max((100 * pixels / percent for pixels, percent in errors if percent), default=None)
+        distance, factor, covariance = None, 1.0, None
+        if values["covariance"] is not None:
+            covariance = torch.tensor(values["covariance"])[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
+            errors = torch.tensor(values["expected_error"])
+            factor = float(errors.sum() / expected_error(covariance).sum().clamp_min(1e-12))
+            if values["expected_error_percent"] is not None:
+                distance = float(100 * errors.sum() / sum(values["expected_error_percent"]))
         return cls(
             torch.tensor(values["box"]),
             torch.tensor(values["landmarks"]),
             torch.tensor(values["initial"]),
             torch.tensor(values["confidence"]),
             None,
-            None if covariance is None else torch.tensor(covariance)[:, [0, 1, 1, 2]].unflatten(1, (2, 2)),
+            covariance,
             distance,
+            factor,
         )
 
 

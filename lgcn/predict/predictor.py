@@ -14,9 +14,10 @@ from lgcn.checks import InputError, check_at_least, check_device
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike
 from lgcn.models import LandmarkDetector
+from lgcn.nn.models.covariance_calibration import CovarianceCalibration
 from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
-from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
+from lgcn.predict.face_detector import FaceDetector
 from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
 from lgcn.schemes import normalizing_distance
@@ -89,6 +90,7 @@ class LandmarkPredictor:
             raise InputError(f"Expected 'min_confidence' to be in [0, 1] (got {min_confidence}).")
         self.detector = detector
         self._network = _channels_last(detector.for_inference())
+        self._error_factor = _error_factor(detector.refiner)
         self.passes = passes
         self.batch_size = batch_size
         self.min_confidence = min_confidence
@@ -241,7 +243,8 @@ class LandmarkPredictor:
                     turned = self._predict_all(self.prepare.turned(image), return_connectivity)
                     results[number] = max(turned, key=lambda faces: max((face.score for face in faces), default=0.0))
                 if not results[number]:
-                    warnings.warn(self._no_face(image), NoFaceWarning, stacklevel=3)
+                    message = self.prepare.describe_no_face(image, self.min_confidence)
+                    warnings.warn(message, NoFaceWarning, stacklevel=3)
         return results
 
     def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool) -> list[list[Face]]:
@@ -257,20 +260,6 @@ class LandmarkPredictor:
             for image, limit in zip(images, least, strict=True)
         ]
 
-    def _no_face(self, image: PreparedImage) -> str:
-        """The warning of an image in which no face is left."""
-        count = len(image.boxes)
-        dropped = f" ({count} candidate{'s' * (count > 1)} below min_confidence = {self.min_confidence:g})"
-        detector = self.prepare.face_detector
-        sizes = ""
-        if isinstance(detector, CascadeFaceDetector):
-            smallest = detector.smallest_face(image.image.shape[1:])
-            sizes = (
-                f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
-                "raise 'max_side' (--min-face, --max-side) for smaller ones."
-            )
-        return f"No face was detected in '{image.name}'{dropped if count else ''}.{sizes} Or give boxes."
-
     def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool) -> list[Face]:
         """One face for each crop, predicted in all passes."""
         images, boxes, rotations = zip(*crops, strict=True)
@@ -285,7 +274,7 @@ class LandmarkPredictor:
         distance = self._eye_distance(found.pos)
         optional = ([None] * len(crops) if each is None else each for each in (found.connectivity, found.covariance))
         fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
-        return [Face(*each) for each in fields]
+        return [Face(*each, error_factor=self._error_factor) for each in fields]
 
     def _upright(self, pos: Tensor, rotation: Tensor) -> Tensor:
         """Rotations [F] of the next crops, in which faces with landmarks [F, K, 2] are upright."""
@@ -333,6 +322,13 @@ class LandmarkPredictor:
             f"{type(self).__name__}({self.detector.scheme.name}, input_size={self.detector.input_size}, "
             f"passes={self.passes}, batch_size={self.batch_size})"
         )
+
+
+def _error_factor(refiner: Any) -> float:
+    """The calibration of the mean error by the last refiner that knows covariances; 1 without."""
+    modules = refiner.modules() if isinstance(refiner, nn.Module) else ()
+    factors = [float(each.error_factor) for each in modules if isinstance(each, CovarianceCalibration)]
+    return factors[-1] if factors else 1.0
 
 
 def _channels_last(network: Any) -> Any:

@@ -46,10 +46,11 @@ def test_axes_of_the_ellipse() -> None:
 def test_what_is_written_can_be_read_back() -> None:
     covariance = torch.stack([covariance_of(2.0, 1.0, 0.3), covariance_of(4.0, 0.5, -0.2)])
     pos = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    face = Face(torch.arange(4.0), pos, pos + 1, torch.tensor([0.25, 0.5]), None, covariance, 40.0)
+    face = Face(torch.arange(4.0), pos, pos + 1, torch.tensor([0.25, 0.5]), None, covariance, 40.0, 1.25)
     again = Face.from_dict(json.loads(json.dumps(face.to_dict())))
     assert again.score == 0.375
     assert again.eye_distance == pytest.approx(40, rel=1e-3)
+    assert again.error_factor == pytest.approx(1.25, rel=1e-3)
     for name in ("box", "landmarks", "initial", "confidence", "covariance", "expected_error", "expected_error_percent"):
         assert torch.allclose(getattr(again, name), getattr(face, name), atol=2e-3), name
     assert torch.allclose(face.expected_error_percent, face.expected_error * 2.5)  # type: ignore[operator, arg-type]
