@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lgcn.covariance import expected_error
-
 
 class NoFaceWarning(UserWarning):
     """No face was detected in an image for which no boxes were given."""
@@ -33,21 +31,16 @@ class Face:
     covariance: Tensor | None = None
     """[K, 2, 2], of the errors of ``landmarks``, square pixels; None if the model does not know it (no Gaussian
     refiner)."""
+    expected_error: Tensor | None = None
+    """[K], pixels: how far ``landmarks`` are from the truth on average, for landmarks that the model is as sure of."""
     eye_distance: float | None = None
     """Pixels between the eyes, as the normaliser of the model's protocol measures it; None if that is no distance
     between landmarks."""
-    error_factor: float = 1.0
-    """The mean error over that of normal errors with the covariance, as the model was calibrated."""
 
     @property
     def score(self) -> float:
         """In [0, 1], the mean confidence of the landmarks: what ``min_confidence`` compares."""
         return float(self.confidence.mean())
-
-    @property
-    def expected_error(self) -> Tensor | None:
-        """[K], pixels: the mean distance of ``landmarks`` from the truth, as the model expects it; None without."""
-        return None if self.covariance is None else self.error_factor * expected_error(self.covariance)
 
     @property
     def expected_error_percent(self) -> Tensor | None:
@@ -75,22 +68,20 @@ class Face:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Face":
         """The face that :meth:`to_dict` gave ``values`` of."""
-        distance, factor, covariance = None, 1.0, None
-        if values["covariance"] is not None:
-            covariance = torch.tensor(values["covariance"])[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
-            errors = torch.tensor(values["expected_error"])
-            factor = float(errors.sum() / expected_error(covariance).sum().clamp_min(1e-12))
-            if values["expected_error_percent"] is not None:
-                distance = float(100 * errors.sum() / sum(values["expected_error_percent"]))
+        covariance, error = values["covariance"], values["expected_error"]
+        distance = None
+        if values["expected_error_percent"] is not None:
+            errors = zip(values["expected_error"], values["expected_error_percent"], strict=True)
+            distance = max((100 * pixels / percent for pixels, percent in errors if percent), default=None)
         return cls(
             torch.tensor(values["box"]),
             torch.tensor(values["landmarks"]),
             torch.tensor(values["initial"]),
             torch.tensor(values["confidence"]),
             None,
-            covariance,
+            None if covariance is None else torch.tensor(covariance)[:, [0, 1, 1, 2]].unflatten(1, (2, 2)),
+            None if error is None else torch.tensor(error),
             distance,
-            factor,
         )
 
 

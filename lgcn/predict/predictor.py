@@ -14,7 +14,6 @@ from lgcn.checks import InputError, check_at_least, check_device
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike
 from lgcn.models import LandmarkDetector
-from lgcn.nn.models.covariance_calibration import CovarianceCalibration
 from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
 from lgcn.predict.face_detector import FaceDetector
@@ -90,7 +89,6 @@ class LandmarkPredictor:
             raise InputError(f"Expected 'min_confidence' to be in [0, 1] (got {min_confidence}).")
         self.detector = detector
         self._network = _channels_last(detector.for_inference())
-        self._error_factor = _error_factor(detector.refiner)
         self.passes = passes
         self.batch_size = batch_size
         self.min_confidence = min_confidence
@@ -272,9 +270,10 @@ class LandmarkPredictor:
                 rotation = self._upright(found.pos, rotation)
                 around = tight_boxes(found.pos, around, images, rotation)
         distance = self._eye_distance(found.pos)
-        optional = ([None] * len(crops) if each is None else each for each in (found.connectivity, found.covariance))
+        known = (found.connectivity, found.covariance, found.expected_error)
+        optional = ([None] * len(crops) if each is None else each for each in known)
         fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
-        return [Face(*each, error_factor=self._error_factor) for each in fields]
+        return [Face(*each) for each in fields]
 
     def _upright(self, pos: Tensor, rotation: Tensor) -> Tensor:
         """Rotations [F] of the next crops, in which faces with landmarks [F, K, 2] are upright."""
@@ -302,11 +301,13 @@ class LandmarkPredictor:
         if not (torch.isfinite(pos).all() and torch.isfinite(confidence).all()):
             raise InputError("Expected a model that returns finite landmarks (got NaN). Its weights are damaged.")
         connectivity = None if output.connectivity is None else output.connectivity.cpu().float()
-        covariance = None
-        if output.covariance is not None:
+        covariance = error = None
+        if output.covariance is not None and output.expected_error is not None:
             linear = back[:, None, :, :2]
             covariance = (linear @ output.covariance.cpu().double() @ linear.mT).float()
-        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance)
+            # The crop is a similarity, or nearly: lengths grow by the square root of the area.
+            error = (output.expected_error.cpu().double() * linear.det().abs().sqrt()).float()
+        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance, error)
 
     def _eye_distance(self, pos: Tensor) -> list[float | None]:
         """The normaliser of the protocol for landmarks [F, K, 2], if it is a distance between landmarks."""
@@ -322,13 +323,6 @@ class LandmarkPredictor:
             f"{type(self).__name__}({self.detector.scheme.name}, input_size={self.detector.input_size}, "
             f"passes={self.passes}, batch_size={self.batch_size})"
         )
-
-
-def _error_factor(refiner: Any) -> float:
-    """The calibration of the mean error by the last refiner that knows covariances; 1 without."""
-    modules = refiner.modules() if isinstance(refiner, nn.Module) else ()
-    factors = [float(each.error_factor) for each in modules if isinstance(each, CovarianceCalibration)]
-    return factors[-1] if factors else 1.0
 
 
 def _channels_last(network: Any) -> Any:
