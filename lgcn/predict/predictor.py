@@ -16,7 +16,7 @@ from lgcn.images import MAX_PIXELS, ImageLike
 from lgcn.models import LandmarkDetector
 from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
-from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
+from lgcn.predict.face_detector import FaceDetector
 from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
 from lgcn.schemes import normalizing_distance
@@ -241,7 +241,8 @@ class LandmarkPredictor:
                     turned = self._predict_all(self.prepare.turned(image), return_connectivity)
                     results[number] = max(turned, key=lambda faces: max((face.score for face in faces), default=0.0))
                 if not results[number]:
-                    warnings.warn(self._no_face(image), NoFaceWarning, stacklevel=3)
+                    message = self.prepare.describe_no_face(image, self.min_confidence)
+                    warnings.warn(message, NoFaceWarning, stacklevel=3)
         return results
 
     def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool) -> list[list[Face]]:
@@ -256,20 +257,6 @@ class LandmarkPredictor:
             [face for face in islice(remaining, len(image.boxes)) if face.score >= limit]
             for image, limit in zip(images, least, strict=True)
         ]
-
-    def _no_face(self, image: PreparedImage) -> str:
-        """The warning of an image in which no face is left."""
-        count = len(image.boxes)
-        dropped = f" ({count} candidate{'s' * (count > 1)} below min_confidence = {self.min_confidence:g})"
-        detector = self.prepare.face_detector
-        sizes = ""
-        if isinstance(detector, CascadeFaceDetector):
-            smallest = detector.smallest_face(image.image.shape[1:])
-            sizes = (
-                f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
-                "raise 'max_side' (--min-face, --max-side) for smaller ones."
-            )
-        return f"No face was detected in '{image.name}'{dropped if count else ''}.{sizes} Or give boxes."
 
     def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool) -> list[Face]:
         """One face for each crop, predicted in all passes."""
