@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.ablation.degradations import CONDITIONS
 from benchmarks.ablation.outputs import Extraction, crop_transform, faces_of
+from lgcn.covariance import expected_error
 from lgcn.datasets import LandmarkDataset
 from lgcn.models import LandmarkDetector
-from lgcn.nn.models.covariance_calibration import mean_error
 from lgcn.training import calibrate_refiner
 from lgcn.training.samplers import SeededDataset, mix_seed
 
@@ -51,7 +51,7 @@ def measure(detector: LandmarkDetector, crops: Iterator[Batch]) -> tuple[float, 
         distance = (error * torch.linalg.solve(output.covariance, error)).sum(-1)
         covered.append(distance <= -2 * math.log(0.1))
         errors.append(error.norm(dim=-1))
-        expected.append(_factor(detector) * mean_error(output.covariance))
+        expected.append(_factor(detector) * expected_error(output.covariance))
         scale = batch.affine[:, :, :2].det().abs().sqrt()
         nme.append(errors[-1].mean(1) / (batch.normalizer * scale))
     ratio = torch.cat(errors).mean() / torch.cat(expected).mean()
