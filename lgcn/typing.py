@@ -22,6 +22,17 @@ class HeatmapOutput(NamedTuple):
     """[B, C, h, w], sampled at the landmarks for the visual features of eq. 2."""
 
 
+class SupervisedHeatmapOutput(NamedTuple):
+    """Output of a backbone in training whose intermediate heatmaps have a loss too, such as stacked hourglasses."""
+
+    heatmaps: Tensor
+    """[B, K, h, w], as in :class:`HeatmapOutput`."""
+    features: Tensor
+    """[B, C, h, w]."""
+    intermediate: tuple[Tensor, ...]
+    """Heatmaps [B, K, h, w] of earlier stages."""
+
+
 class DecodedLandmarks(NamedTuple):
     """Landmarks that a codec has read from heatmaps."""
 
@@ -51,6 +62,8 @@ class KeyPoints(NamedTuple):
     """[B, K], False where a landmark is missing."""
     connectivity: Tensor | None = None
     """[B, K, K], the edge weights of the refiner, if requested."""
+    expected_error: Tensor | None = None
+    """[B, K], expected distance of ``pos`` from the truth, pixels."""
 
 
 class DetectorOutput(NamedTuple):
@@ -68,3 +81,7 @@ class DetectorOutput(NamedTuple):
     """[B, K, K], row i holds e_ij, the weights of node i's neighbours; only if requested."""
     covariance: Tensor | None = None
     """[B, K, 2, 2], of the errors of ``pos``, square pixels; None if the refiner does not know it."""
+    expected_error: Tensor | None = None
+    """[B, K], expected distance of ``pos`` from the truth, pixels; None if the refiner does not know it."""
+    intermediate: tuple[Tensor, ...] | None = None
+    """Heatmaps [B, K, h, w] of earlier stages of the backbone, in training, if it supervises them."""

@@ -5,7 +5,7 @@ per crop in half precision instead of 590 kB.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ STARTS = ("softargmax", "argmax")
 """Decodes that refiners start from; features are kept at their landmarks."""
 PARTS = ("test", "held out")
 """Parts that the backbone was not trained on."""
+_ALL_PARTS = (*PARTS, "train", "held out as trained")
+_MOST_DRAWS = 100
 
 
 @dataclass
@@ -135,8 +137,14 @@ def shard_name(part: str, kind: str, number: int) -> str:
     return "_".join(words.split()) + ".safetensors"
 
 
-def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: int = 0) -> None:
-    """Writes all missing shards.
+def extract(
+    settings: Extraction,
+    folder: Path,
+    batch_size: int = 32,
+    workers: int = 0,
+    kinds: Collection[str] = (*CONDITIONS, *REGIMES),
+) -> None:
+    """Writes all missing shards of some conditions and regimes; these do not depend on one another.
 
     Raises:
         InputError: if ``folder`` holds outputs of other settings.
@@ -145,11 +153,13 @@ def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: i
     check_same(folder / "settings.json", {name: value for name, value in asdict(settings).items() if name != "rounds"})
     # The text of the transforms reveals changes of their parameters.
     check_same(folder / "transforms.json", {"conditions": str(CONDITIONS), "regimes": str(REGIMES)})
-    left = [shard for shard in enumerate(shards(settings)) if not (folder / shard[1][0]).is_file()]
+    names = {shard_name(part, kind, number) for part in _ALL_PARTS for kind in kinds for number in range(_MOST_DRAWS)}
+    wanted = [shard for shard in enumerate(shards(settings)) if shard[1][0] in names]
+    left = [shard for shard in wanted if not (folder / shard[1][0]).is_file()]
     if not left:
         return
     detector = LandmarkDetector.from_pretrained(settings.model).to(memory_format=torch.channels_last)
-    faces = _faces(settings, detector)
+    faces = faces_of(settings, detector)
     total = sum(len(faces[part]) for _, (_, part, _, _) in left)
     with tqdm(total=total, desc="backbone", unit="face", disable=None) as bar:
         for place, (name, part, change, _) in left:
@@ -158,7 +168,7 @@ def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: i
                 bar.update(len(faces[part]))
                 continue
             dataset = faces[part]
-            dataset.transform = _transform(dataset, detector, augmented="train" in part, change=change)
+            dataset.transform = crop_transform(dataset, detector, augmented="train" in part, change=change)
             keys = [(index, mix_seed(settings.seed, place, index)) for index in range(len(dataset))]
             loader = DataLoader(SeededDataset(dataset), batch_size=batch_size, sampler=keys, num_workers=workers)
             parts, first = [], 0
@@ -201,7 +211,7 @@ def load_trained(settings: Extraction, folder: Path, regime: str, starts: tuple[
     return Outputs.join([Outputs.load(folder / name, starts) for name in names])
 
 
-def _faces(settings: Extraction, detector: LandmarkDetector) -> dict[str, LandmarkDataset]:
+def faces_of(settings: Extraction, detector: LandmarkDetector) -> dict[str, LandmarkDataset]:
     """Faces of each part; those held out by the recipe are the training faces that the backbone has not seen."""
     data = LandmarkDataModule(settings.root, input_size=detector.input_size, protocol=detector.protocol.name)
     data.setup()
@@ -210,9 +220,10 @@ def _faces(settings: Extraction, detector: LandmarkDetector) -> dict[str, Landma
     return {name: dataset[:: settings.every] for name, dataset in parts.items()}  # type: ignore[index]
 
 
-def _transform(
+def crop_transform(
     dataset: LandmarkDataset, detector: LandmarkDetector, augmented: bool, change: BaseTransform | None
 ) -> BaseTransform:
+    """The transform from a face to a crop: augmented as in training, or plain, and degraded."""
     crop: BaseTransform = CropToInput(detector.input_size, **dataset.protocol.crop_options)
     if augmented:
         crop = AugmentationConfig().build(dataset.scheme, detector.input_size, dataset.protocol)

@@ -1,6 +1,5 @@
 """The prediction for one face of an image."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +31,8 @@ class Face:
     covariance: Tensor | None = None
     """[K, 2, 2], of the errors of ``landmarks``, square pixels; None if the model does not know it (no Gaussian
     refiner)."""
+    expected_error: Tensor | None = None
+    """[K], pixels: how far ``landmarks`` are from the truth on average, for landmarks that the model is as sure of."""
     eye_distance: float | None = None
     """Pixels between the eyes, as the normaliser of the model's protocol measures it; None if that is no distance
     between landmarks."""
@@ -40,11 +41,6 @@ class Face:
     def score(self) -> float:
         """In [0, 1], the mean confidence of the landmarks: what ``min_confidence`` compares."""
         return float(self.confidence.mean())
-
-    @property
-    def expected_error(self) -> Tensor | None:
-        """[K], pixels: the mean distance of ``landmarks`` from the truth if the covariance is right; None without."""
-        return None if self.covariance is None else expected_error(self.covariance)
 
     @property
     def expected_error_percent(self) -> Tensor | None:
@@ -72,7 +68,7 @@ class Face:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Face":
         """The face that :meth:`to_dict` gave ``values`` of."""
-        covariance = values["covariance"]
+        covariance, error = values["covariance"], values["expected_error"]
         distance = None
         if values["expected_error_percent"] is not None:
             errors = zip(values["expected_error"], values["expected_error_percent"], strict=True)
@@ -84,33 +80,9 @@ class Face:
             torch.tensor(values["confidence"]),
             None,
             None if covariance is None else torch.tensor(covariance)[:, [0, 1, 1, 2]].unflatten(1, (2, 2)),
+            None if error is None else torch.tensor(error),
             distance,
         )
-
-
-def expected_error(covariance: Tensor) -> Tensor:
-    r"""The mean length of normal errors with covariances [..., 2, 2] and mean 0.
-
-    .. math:: \mathbb{E}\lVert e \rVert = \sqrt{\tfrac{2}{\pi}} \, \tfrac{1}{4} \, L(\sigma_1, \sigma_2)
-
-    with L the perimeter of the ellipse whose semi-axes are the standard deviations along the axes of the covariance, by
-    Ramanujan's second approximation, 0.04 % too low at most. Equal deviations give
-    :math:`\sigma \sqrt{\pi / 2}`, a single one :math:`\sigma \sqrt{2 / \pi}`.
-
-    Returns:
-        [...], in the unit of length of the covariances.
-    """
-    a, b = ellipse_axes(covariance)[0].unbind(-1)
-    h = ((a - b) / (a + b).clamp_min(torch.finfo(a.dtype).tiny)).square()
-    perimeter = math.pi * (a + b) * (1 + 3 * h / (10 + (4 - 3 * h).sqrt()))
-    return math.sqrt(2 / math.pi) / 4 * perimeter
-
-
-def ellipse_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Standard deviations along the axes [..., 2], larger first, and the angle [...] of the first, from x towards y."""
-    xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
-    mean, half = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
-    return torch.stack([mean + half, mean - half], dim=-1).clamp_min(0).sqrt(), torch.atan2(2 * xy, xx - yy) / 2
 
 
 def _rounded(values: Tensor | None, digits: int) -> Any:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 import lgcn
 from lgcn.checks import InputError, InputFileError
-from lgcn.geometry import expected_error
+from lgcn.covariance import expected_error
 from lgcn.models import LandmarkDetector, ShapeRefiner, ShapeRefinerConfig, refine
 from lgcn.typing import KeyPoints
 
