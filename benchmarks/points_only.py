@@ -46,7 +46,8 @@ Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From an image uint8 [H, W, 3] and a box [4] to points [68, 2]."""
 
 FACE_API_BOX = (1.2, 0.1)
-"""Size and downward shift of its box over dlib's: the raw NME of training faces is least near these."""
+"""Size and downward shift of its box over dlib's. Of a grid on every 16th training face, the raw NME is 5.73 % at best,
+at (1.2, 0.15), and 5.90 % here."""
 
 
 def dlib_predictor(weights: Path) -> Predictor:

@@ -43,9 +43,8 @@ def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
 optimizer = torch.optim.AdamW(trained, 3e-3)
-print(
-    f"{sum(each.numel() for each in trained)} parameters are trained, {sum(p.numel() for p in model.parameters())} frozen"
-)
+frozen = sum(parameter.numel() for parameter in model.parameters())
+print(f"{sum(parameter.numel() for parameter in trained)} parameters are trained, {frozen} frozen")
 for step in range(61):
     images, dots = draw(32)
     output = detector.train()(images)

@@ -11,12 +11,12 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lgcn.checks import InputError, check_at_least, check_floating, check_mask, check_shape
+from lgcn.checks import InputError, check_at_least, check_floating, check_shape
 from lgcn.covariance import expected_error
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
 from lgcn.models.shape_config import KIND, Refinement, ShapeRefinerConfig, read_shape_config
-from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, spatial_median
+from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, observed_landmarks, spatial_median
 from lgcn.nn import GaussianRefiner, Refiner
 from lgcn.nn.functional.similarity import Similarity, fit_similarity
 from lgcn.options import update
@@ -222,7 +222,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             raise InputError("Expected a refiner that is fitted (got one that is not). Call fit, or load a saved one.")
         check_at_least("drop_outliers", drop_outliers, 0)
         self.check_needs(keypoints)
-        observed = used = _observed(keypoints, self.num_landmarks)
+        observed = used = observed_landmarks(keypoints, self.num_landmarks)
         refined = self._refine(keypoints, used)
         deviation = refined.deviation
         for _ in range(drop_outliers):
@@ -346,15 +346,3 @@ def refine(
     given = keypoints if isinstance(keypoints, KeyPoints) else KeyPoints(keypoints)
     with torch.no_grad():
         return refiner(given, drop_outliers)
-
-
-def _observed(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
-    """[N, K], False where a landmark is missing."""
-    pos, mask = keypoints.pos, keypoints.mask
-    check_shape("pos", pos, "N K 2", K=num_landmarks)
-    check_floating("pos", pos)
-    observed = pos.isfinite().all(-1)
-    if mask is None:
-        return observed
-    check_mask("mask", mask, "N K", N=len(pos), K=num_landmarks)
-    return observed & mask

@@ -27,10 +27,9 @@ def run_example(name: str, folder: Path) -> str:
 
 
 def test_points_only(tmp_path: Path) -> None:
-    found, refined, expected, filled, swapped, others = map(
-        float,
-        re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?= %| hands| on average)", run_example("refine_points.py", tmp_path)),
-    )
+    printed = run_example("refine_points.py", tmp_path)
+    numbers = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?= %| hands| on average)", printed)
+    found, refined, expected, filled, swapped, others = map(float, numbers)
     assert refined < 0.7 * found and expected == pytest.approx(refined, rel=0.3)
     assert filled < 1.5 * found
     assert swapped > 3 * others
@@ -39,7 +38,7 @@ def test_points_only(tmp_path: Path) -> None:
 def test_keypoint_rcnn(tmp_path: Path) -> None:
     printed = run_example("keypoint_rcnn.py", tmp_path)
     assert printed.count("features [17, 512]") == 2
-    assert printed.count(", 17, 2], outliers of the first") == 2
+    assert printed.count(", 17, 2], ") == 2
 
 
 def test_vitpose(tmp_path: Path) -> None:
