@@ -63,7 +63,8 @@ class HookedBackbone(Backbone):
                 self._listen(kind, layer)
         self._has = {"heatmaps": heatmaps is not None, "features": features is not None}
         if frozen:
-            network.requires_grad_(False)
+            for parameter in network.parameters():  # TorchScript has no requires_grad_
+                parameter.requires_grad_(False)
             network.eval()
         self._measure(check_size("input_size", input_size))
 

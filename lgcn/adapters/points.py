@@ -41,7 +41,7 @@ def from_supervision(key_points: Any) -> KeyPoints:
     """
     if not hasattr(key_points, "xy"):
         raise InputError(
-            f"Expected 'key_points' to be a supervision.KeyPoints (got {type(key_points).__name__}, which has no 'xy'). "
+            f"Expected 'key_points' to be a supervision.KeyPoints ({type(key_points).__name__} has no 'xy'). "
             "Use its from_ultralytics, from_mediapipe, ..."
         )
     scores = getattr(key_points, "keypoint_confidence", None)
@@ -70,7 +70,7 @@ def from_vitpose(results: Sequence[Sequence[Mapping[str, Tensor]]]) -> list[KeyP
         sizes = {len(person["keypoints"]) for person in people}
         if len(sizes) > 1:
             raise InputError(
-                f"Expected persons with all landmarks in 'results' (got {sorted(sizes)} of them). Leave out 'threshold'."
+                f"Expected persons with all landmarks in 'results' (got {sorted(sizes)}). Leave out 'threshold'."
             )
         points = torch.stack([person["keypoints"] for person in people])
         found.append(from_arrays(points, torch.stack([person["scores"].flatten() for person in people])))

@@ -35,9 +35,7 @@ def format_result(result: EvaluationResult) -> str:
         cells = [ROW_TITLES.get(name, name), f"{row.nme_percent:.3f}"]
         for threshold in result.thresholds:
             cells += [f"{row.fr_percent[threshold]:.2f}", f"{row.auc[threshold]:.4f}"]
-        cells += [
-            f"{value:.2f}" if metric.startswith("pck") else f"{value:.4f}" for metric, value in further[name].items()
-        ]
+        cells += [f"{value:.2f}" if "_percent" in metric else f"{value:.4f}" for metric, value in further[name].items()]
         table.append(cells)
     return "\n".join([*_fact_lines(facts_of(result)), "", *align(table, left=1), *_warning_lines(result)])
 

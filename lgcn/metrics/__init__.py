@@ -1,6 +1,7 @@
 """NME, failure rate and AUC of the cumulative error distribution, as functions and as torchmetrics; all fractions."""
 
 from lgcn.metrics.functional import (
+    METRICS,
     auc_ced,
     check_threshold,
     cumulative_error_distribution,
@@ -28,6 +29,7 @@ from lgcn.metrics.streaming import (
 
 __all__ = [
     "AUCCED",
+    "METRICS",
     "ErrorPercentiles",
     "FailureRate",
     "LandmarkMetric",

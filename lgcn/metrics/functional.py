@@ -3,13 +3,21 @@
 All errors and rates are fractions: an error of 0.034 is an NME of 3.4 %.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 
 import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_floating, check_number, check_shape, check_values, shown
+from lgcn.registry import Registry
+
+METRICS: Registry[Callable[[Tensor], Tensor | float]] = Registry("metric")
+"""Name to a function of the errors of landmarks [N, K] that returns one number; ``lgcn evaluate`` reports them all.
+
+Errors are fractions, and NaN where a landmark is not annotated; a name says its unit (``"worst_percent"``). NME, FR and
+AUC, which are always reported, have options and are not in here.
+"""
 
 
 def landmark_errors(preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor | None = None) -> Tensor:
@@ -157,7 +165,7 @@ def cumulative_error_distribution(errors: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def _check_percents(percents: Sequence[float]) -> list[float]:
-    """Returns percents as a list, else raises :class:`InputError`."""
+    """Return percents as a list, else raise :class:`InputError`."""
     if not isinstance(percents, Iterable) or isinstance(percents, str | Mapping):
         raise InputError(f"Expected 'percents' to be a sequence of numbers (got {shown(percents)}).")
     numbers = [float(check_number("percents", percent)) for percent in percents]
@@ -167,7 +175,7 @@ def _check_percents(percents: Sequence[float]) -> list[float]:
 
 
 def check_threshold(threshold: float) -> float:
-    """Returns ``threshold`` if it is a fraction: passing 8 (%) for 0.08 is a common mistake."""
+    """Return ``threshold`` if it is a fraction: passing 8 (%) for 0.08 is a common mistake."""
     if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 < threshold <= 1:
         raise InputError(
             f"Expected 'threshold' to be a fraction of the normalising distance, above 0 and at most 1 "

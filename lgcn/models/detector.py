@@ -90,8 +90,16 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             return DetectorOutput(initial, initial, confidence, heatmaps, intermediate=intermediate)
         with autocast_disabled(initial.device.type):
             refined = self.refiner.refine(found, return_connectivity)
-        further = (refined.connectivity, refined.covariance, intermediate)
-        return DetectorOutput(refined.pos, initial, confidence, heatmaps, *further)
+        return DetectorOutput(
+            refined.pos,
+            initial,
+            confidence,
+            heatmaps,
+            refined.connectivity,
+            covariance=refined.covariance,
+            expected_error=refined.expected_error,
+            intermediate=intermediate,
+        )
 
     def propose(self, images: Tensor, mask: Tensor | None = None) -> KeyPoints:
         """Decode landmarks from heatmaps, without the refiner; arguments as :meth:`forward`."""
@@ -158,6 +166,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
             _check_backbone(source, config, weights)
         detector = cls(config, backbone, refiner)
+        # Refiners that were saved before they could be calibrated.
+        weights = {key: value for key, value in detector.state_dict().items() if ".calibration." in key} | weights
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
         return detector.eval()

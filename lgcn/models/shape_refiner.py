@@ -78,6 +78,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         elif num_landmarks is not None or use_confidence:
             raise InputError("Expected 'num_landmarks' and 'use_confidence' in 'config' (got them besides it).")
         self.config = config
+        self.chosen: dict[str, float] = {}
+        """What the last :meth:`fit` decided: ``bias_share``, ``noise_scale``; empty in a loaded refiner."""
         self.gaussian = GaussianRefiner(config.num_landmarks, 0, (1, 1), **asdict(config.gaussian))
         self.register_buffer("bias", torch.zeros(config.num_landmarks, 2))
         self.register_buffer("levels", torch.zeros(NUM_LEVELS))
@@ -136,8 +138,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         self.error_scale.fill_(1.0)
         self.gaussian.fit(shapes)
         # The lengths of standard normal errors in the plane, until held-out images say otherwise.
-        share = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
-        self.levels.copy_((-2 * torch.log1p(-share)).sqrt())
+        fraction = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
+        self.levels.copy_((-2 * torch.log1p(-fraction)).sqrt())
         if predictions is None:
             return self.eval()
         predictions = frame.apply(predictions.cpu().double()[known])
@@ -152,10 +154,11 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             confidences = confidences.gather(0, donor)
         predictions = shapes + errors
         held = torch.arange(len(shapes)) % HELD_OUT == 0
-        share, noise = 1.0, 1.0
+        share = noise = 1.0
         if len(shapes) >= LEAST_IMAGES:
             share, noise = self._choose(shapes, predictions, confidences, held, pairs)
         self._fit_errors(shapes, predictions, confidences, share, noise)
+        self.chosen = {"bias_share": share, "noise_scale": noise}
         return self.eval()
 
     def _fit_errors(
@@ -259,7 +262,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if return_connectivity:
             raise InputError("Expected 'return_connectivity' to be False for a ShapeRefiner (got True).")
         refined = self(keypoints)
-        return keypoints._replace(pos=refined.pos, covariance=refined.covariance)
+        return keypoints._replace(pos=refined.pos, covariance=refined.covariance, expected_error=refined.expected_error)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **download: Any) -> "ShapeRefiner":  # type: ignore[override]

@@ -218,5 +218,5 @@ def test_options_of_a_connectivity(name: str) -> None:
 
 
 def test_a_lazy_layer_is_not_ready_for_inference() -> None:
-    with pytest.raises(InputError, match="'in_channels' to be known for inference .got -1.*Run the layer once"):
+    with pytest.raises(InputError, match="'in_channels' to be known for inference .got -1.*Run the module once"):
         for_inference(DenseLGCNConv(-1, 4))

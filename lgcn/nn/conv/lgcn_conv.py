@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from lgcn.checks import (
     shown,
 )
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.conv.base import LGCNConvBase, check_like, mask_rows
+from lgcn.nn.conv.base import LGCNConvBase, check_like, find_unread, mask_rows
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
 
 
@@ -128,15 +128,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         MessagePassing.reset_parameters(self)
         super().reset_parameters()
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
     def forward(
-        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-
-    def forward(  # type: ignore[misc]
         self,
         x: Tensor | PairTensor,
         edge_index: Tensor | SparseTensor,
@@ -147,7 +139,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Runs the forward pass.
+        """Run the forward pass.
 
         Args:
             x: [N, in_channels] or [B, N, in_channels]; or a pair of source and target features of a bipartite graph,
@@ -157,7 +149,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             pos: [N, 2] or [B, N, 2], positions; needed with shape features; a pair if ``x`` is one.
             landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
             confidence: [N] or [B, N], in [0, 1]; needed without ``edge_weight``.
-            edge_weight: [E] or [B, E], used instead of the connectivity.
+            edge_weight: [E] or [B, E], used instead of the connectivity. A node that is read by edges of weight 0 only
+                affects no other, even if its values are not finite.
             mask: [N] or [B, N], False where a node is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing node are not read. Its edges get weight 0, which ``aggr="add"``
                 cannot distinguish from no edges; a mean still counts them.
@@ -208,6 +201,11 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         check_like(self.lin_self.weight, edge_weight=edge_weight)
         check_images(images, edge_weight=(edge_weight, 1))
         weight = mask_edges(edge_weight, edges, mask)
+        unread = find_unread(lambda: self._find_read(edges, weight, size[0]), source, positions[0])
+        if unread is not None:
+            unread = unread.unsqueeze(-1)
+            source = torch.where(unread, 0.0, source)
+            positions = (None if positions[0] is None else torch.where(unread, 0.0, positions[0]), positions[1])
 
         of_features, of_displacement = self.neighbor_weights
         sent = source @ of_features.t()
@@ -222,6 +220,12 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         out = mask_rows(self.lin_self(target) + received, mask)
         return (out, (edge_index, weight)) if return_connectivity else out
 
+    def _find_read(self, edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
+        """Whether an edge from each node [..., N] has another weight than 0."""
+        sender = edges[0] if self.flow == "source_to_target" else edges[1]
+        counts = weight.new_zeros(*weight.shape[:-1], num_nodes)
+        return counts.index_add(-1, sender, (weight != 0).to(weight.dtype)) > 0
+
     # The name alpha lets PyG's AttentionExplainer find the weights.
     def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:
         if pos_i is not None and pos_j is not None:
@@ -234,7 +238,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
 
         Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
-        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered.
+        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered, as by
+        :class:`torch_geometric.explain.AttentionExplainer`.
         """
         received = weighted_sum(x, alpha, edge_index, dim_size)
         if pos[0] is None or pos[1] is None:
@@ -293,7 +298,7 @@ def compute_weights(
 
 
 def mask_edges(weight: Tensor, edge_index: Tensor, mask: Tensor | None) -> Tensor:
-    """Clears the weights [..., E] of edges of which one end is missing; what stands there is not read."""
+    """Clear the weights [..., E] of edges of which one end is missing; what stands there is not read."""
     return weight if mask is None else torch.where(mask[..., edge_index].all(dim=-2), weight, 0.0)
 
 
