@@ -10,6 +10,7 @@ from lgcn.backbones.base import Backbone
 from lgcn.backbones.hourglass import HourglassBackbone
 from lgcn.backbones.timm import TimmBackbone
 from lgcn.checks import InputError
+from lgcn.modes import eval_mode
 from lgcn.typing import Size
 
 
@@ -49,11 +50,9 @@ def _try_out(backbone: Any, input_size: Size) -> None:
     like = next(backbone.parameters(), torch.zeros(()))
     if not like.is_floating_point() or like.device.type == "meta":
         return
-    modes = [(module, module.training) for module in backbone.modules()]
-    backbone.eval()
     name, (height, width) = type(backbone).__name__, input_size
     try:
-        with torch.no_grad():
+        with torch.no_grad(), eval_mode(backbone):
             output = backbone(like.new_zeros(2, 3, height, width))
     except InputError:
         raise
@@ -63,9 +62,6 @@ def _try_out(backbone: Any, input_size: Size) -> None:
             f"{type(error).__name__}: {' '.join(str(error).split())[:300]}). Correct 'size_multiple' if it cannot take "
             "this size."
         ) from error
-    finally:
-        for module, training in modes:
-            module.training = training
     heatmaps, features = (getattr(output, each, None) for each in ("heatmaps", "features"))
     if not isinstance(heatmaps, Tensor) or not isinstance(features, Tensor):
         raise InputError(

@@ -10,6 +10,7 @@ from torch_geometric.nn import MLP
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_flag, check_mask, check_shape, check_size
 from lgcn.graph import SAMPLING_MODES, complete_edge_index, sample_features
+from lgcn.modes import eval_mode
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import check_connectivity
 from lgcn.nn.functional.autocast import autocast_disabled
@@ -104,14 +105,13 @@ class GNNRefiner(Refiner):
 
     def _check_model(self) -> None:
         """Tries the model on two small graphs."""
-        name, modes = type(self.model).__name__, [(module, module.training) for module in self.model.modules()]
+        name = type(self.model).__name__
         reference = next(self.model.parameters(), torch.zeros(()))
         pos, confidence = torch.zeros(2, self.num_landmarks, 2), torch.ones(2, self.num_landmarks)
         x = torch.zeros(2, self.num_landmarks, self.in_channels)
         pos, confidence, x = (each.to(reference.device) for each in (pos, confidence, x))
-        self.model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), eval_mode(self.model):
                 out = self._run(x, pos, confidence, torch.zeros_like(x[..., :1] @ x[:, :, :1].mT), None)
         except Exception as error:
             raise InputError(
@@ -119,9 +119,6 @@ class GNNRefiner(Refiner):
                 f"{type(error).__name__}: {' '.join(str(error).split())[:300]}). Give it {self.in_channels} "
                 "in_channels, or a function build(in_channels, out_channels)."
             ) from error
-        finally:
-            for module, training in modes:
-                module.training = training
         expected = (2 * self.num_landmarks, 2)
         if not isinstance(out, Tensor) or out.shape != expected:
             got = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
