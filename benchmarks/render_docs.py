@@ -3,7 +3,7 @@
     python benchmarks/render_docs.py [--results benchmarks/results] [--docs docs]
 
 Writes ``benchmarks_tables.md``, ``ablation_tables.md`` and the plots, and replaces what stands between the markers of
-``benchmarks.md``, ``reformulation.md`` and ``ablation.md``. The same JSON gives the same files.
+``benchmarks.md``, ``reformulation.md``, ``ablation.md`` and ``gaussian.md``. The same JSON gives the same files.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.ablation import gaussian_report
 from benchmarks.ablation.report import key_table, markdown, markdown_table, tables
 from benchmarks.plots import draw_all
 from benchmarks.sections import header, roofline_sections, runtime_sections, section, share_sections
@@ -29,6 +30,7 @@ END = "<!-- End of what benchmarks/render_docs.py writes. -->"
 GENERATED = "<!-- Written by benchmarks/render_docs.py; do not edit. -->"
 TARGETS, GRID = "targets", ("layer_runtime", "detector_share", "roofline")
 ABLATION = "connectivity_ablation"
+GAUSSIAN = "gaussian_refiner"
 REFORMULATED = (
     (98, 1, "inference"),
     (98, 32, "inference"),
@@ -40,7 +42,7 @@ REFORMULATED = (
 
 def read(folder: Path) -> Figures:
     """Content of the result files that exist, by name."""
-    names = (TARGETS, *GRID, ABLATION)
+    names = (TARGETS, *GRID, ABLATION, GAUSSIAN)
     paths = {name: folder / f"{name}.json" for name in names}
     figures = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.is_file()}
     if not figures:
@@ -140,6 +142,11 @@ def render(figures: Figures, docs: Path) -> list[Path]:
         answer = docs / "ablation.md"
         pages[answer] = insert(answer.read_text(encoding="utf-8"), ablation_block(figures[ABLATION]))
         pages[docs / "ablation_tables.md"] = ablation_tables(figures[ABLATION])
+    if GAUSSIAN in figures:
+        answer = docs / "gaussian.md"
+        block = "\n\n".join(markdown_table(made) for made in gaussian_report.tables(figures[GAUSSIAN]))
+        pages[answer] = insert(answer.read_text(encoding="utf-8"), block)
+        gaussian_report.draw(figures[GAUSSIAN], docs / "images" / "gaussian_covered.png")
     for path, text in pages.items():
         write_text(path, text)
     return [*pages, *draw_all(figures, docs / "images")]

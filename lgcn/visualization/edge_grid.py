@@ -50,6 +50,9 @@ class EdgeGrid:
         self.edges = [[strongest_into(i, weight, strongest) for i in chosen] for weight in weights]
         self.chosen = chosen
         self.signed = any((weight < 0).any() for weight in weights)
+        # Those of a Gaussian refiner do not add up to 1, and a landmark keeps a part of its own position.
+        self.absolute = self.signed or any((weight.sum(1) - 1).abs().max() > 0.01 for weight in weights)
+        self.own = [weight.diagonal() if weight.diagonal().any() else None for weight in weights]
         self.largest = max(
             (float(weight[0].abs()) for row in self.edges for _, weight in row if len(weight)), default=0.0
         )
@@ -72,6 +75,15 @@ class EdgeGrid:
                 axes.set(xticks=[], yticks=[], xlim=frame[:2], ylim=frame[2:], facecolor=_DARK)
                 axes.spines[:].set_visible(False)
                 self._draw_edges(axes, face.landmarks, i, *self.edges[row][column])
+                own = self.own[row]
+                if own is not None:
+                    text: dict[str, Any] = {
+                        "fontsize": SMALL_FONT,
+                        "color": "white",
+                        "va": "bottom",
+                        "transform": axes.transAxes,
+                    }
+                    axes.text(0.03, 0.02, f"own {own[i]:.2f}", **text)
         self._draw_legend(page.axes(x + LINE, y + self.height - LINE, self.width - LINE - GAP, LINE))
 
     def _draw_edges(self, axes: Axes, pos: Tensor, i: int, neighbours: Tensor, weight: Tensor) -> None:
@@ -92,14 +104,14 @@ class EdgeGrid:
         """Lines of a few widths and their meaning: multiples of the uniform weight, or weights of both signs."""
         axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), facecolor=_DARK)
         axes.spines[:].set_visible(False)
-        unit = 1.0 if self.signed else self.uniform
+        unit = 1.0 if self.absolute else self.uniform
         round_values = (factor * 10.0**power for power in range(-9, 10) for factor in (1, 2, 5))
         samples = [value for value in round_values if value <= 1.001 * self.largest / unit][-3:]
         if self.signed:
             samples = samples[-2:] + [-value for value in samples[-2:]]
         inch = 1 / (self.width - LINE - GAP)
-        words = "edge weight:" if self.signed else f"edge weight, × 1/{round(1 / self.uniform)} (uniform):"
-        room, step = (0.8, 0.78) if self.signed else (1.75, 0.65)
+        words = "edge weight:" if self.absolute else f"edge weight, × 1/{round(1 / self.uniform)} (uniform):"
+        room, step = (0.8, 0.78) if self.absolute else (1.75, 0.65)
         left = max(0.0, 0.5 - inch * (room + step * len(samples)) / 2)
         style: dict[str, Any] = {"fontsize": SMALL_FONT, "va": "center", "color": "white"}
         axes.text(left, 0.5, words, **style)
@@ -107,7 +119,7 @@ class EdgeGrid:
             place = left + (room + step * number) * inch
             _add_lines(axes, [[(place, 0.5), (place + 0.3 * inch, 0.5)]], [value * unit / self.largest])
             axes.text(
-                place + 0.38 * inch, 0.5, f"{value:g}".replace("-", "−") if self.signed else f"{value:g} ×", **style
+                place + 0.38 * inch, 0.5, f"{value:g}".replace("-", "−") if self.absolute else f"{value:g} ×", **style
             )
 
 

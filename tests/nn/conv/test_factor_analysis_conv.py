@@ -344,3 +344,28 @@ def test_rank_one_semidefinite_noise_is_taken() -> None:
         assert_close(one, other)
     # Nothing moves across the direction of the noise.
     assert_close((result.mean - flat.pos) @ torch.tensor([-0.8, 0.6], dtype=torch.double), torch.zeros(K).double())
+
+
+@pytest.mark.parametrize("form", [(), (2,), (2, 2)])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_a_mask_hides_enters_neither_results_nor_gradients(form: tuple[int, ...], value: float) -> None:
+    torch.manual_seed(0)
+    prior = FactorAnalysisPrior(6, 2)
+    conv, dense = FactorAnalysisConv(prior), FactorAnalysisConv(prior).to_dense()
+    mask = torch.rand(3, 6) < 0.5
+    variance = torch.rand(3, 6, *form)
+    if len(form) == 2:
+        variance = variance @ variance.mT + 0.1 * torch.eye(2)
+    pos = torch.randn(3, 6, 2).masked_fill(~mask[..., None], value).requires_grad_()
+    variance = variance.masked_fill(~mask.view(3, 6, *[1] * len(form)), value).requires_grad_()
+    ids, batch = torch.arange(6).repeat(3), torch.arange(3).repeat_interleave(6)
+    nodes = [each.flatten(0, 1) for each in (pos, variance)]
+    pairs = torch.stack([torch.arange(18), torch.arange(18).flip(0)])
+    results = [dense(pos, variance, mask), *dense.posterior(pos, variance, mask), dense.edge_weight(variance, mask)]
+    results += [conv(*nodes, ids, batch, mask.flatten()), *conv.posterior(*nodes, ids, batch, mask.flatten())]
+    results.append(conv.edge_weight(pairs, nodes[1], ids, batch, mask.flatten()))
+    assert all(each.isfinite().all() for each in results)
+    torch.stack([each.square().sum() for each in results]).sum().backward()
+    for tensor in (pos, variance):
+        assert tensor.grad.isfinite().all() and (tensor.grad[~mask] == 0).all()
+    assert all(each.grad.isfinite().all() for each in prior.parameters())
