@@ -199,7 +199,8 @@ def is_plain_inference(tensor: Tensor) -> bool:
 
 def _has_values(tensor: Tensor) -> bool:
     """Whether values can be read without synchronisation."""
-    return tensor.device.type == "cpu" and not is_transformed()
+    # Tracers pass subclasses that hold none.
+    return tensor.device.type == "cpu" and type(tensor) in (Tensor, torch.nn.Parameter) and not is_transformed()
 
 
 def is_known_finite(tensor: Tensor) -> bool:

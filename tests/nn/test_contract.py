@@ -102,7 +102,7 @@ def test_a_landmark_that_no_edge_reads_affects_no_other_whatever_its_values(form
         assert_close(out[:, others], expected[:, others])
         assert_close(out[1], expected[1])
         assert not out[0, 1].isfinite().any()
-        if form.trains:
+        if form.trains and form.dense:
             gradients = torch.autograd.grad(out[:, others].square().sum(), list(module.parameters()), allow_unused=True)
             assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
 

@@ -205,8 +205,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         if unread is not None:
             unread = unread.unsqueeze(-1)
             source = torch.where(unread, 0.0, source)
-            place = None if positions[0] is None else torch.where(unread, 0.0, positions[0])
-            target, positions = (target, (place, positions[1])) if isinstance(x, tuple) else (source, (place, place))
+            positions = (None if positions[0] is None else torch.where(unread, 0.0, positions[0]), positions[1])
 
         of_features, of_displacement = self.neighbor_weights
         sent = source @ of_features.t()
@@ -219,8 +218,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             displacement = received[..., self.out_channels :] @ of_displacement.t()
             received = received[..., : self.out_channels] + displacement
         out = mask_rows(self.lin_self(target) + received, mask)
-        if unread is not None and not isinstance(x, tuple):
-            out = torch.where(unread, torch.nan, out)
         return (out, (edge_index, weight)) if return_connectivity else out
 
     def _find_read(self, edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
