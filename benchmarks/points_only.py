@@ -4,8 +4,8 @@
     python benchmarks/points_only.py --root DIR/300w --work DIR --peer face_api --weights DIR/package/model
 
 dlib's FILE, ``shape_predictor_68_face_landmarks.dat``, is in Debian's ``libdlib-data``, its reader in PyPI's
-``dlib-bin``; face-api's weights are in the npm package ``@vladmandic/face-api``. Both predictors get boxes of dlib's face
-detector; a face that it misses gets one from its annotation, by the median relation of the others. Predictions are
+``dlib-bin``; face-api's weights are in the npm package ``@vladmandic/face-api``. Both predictors get boxes of dlib's
+face detector; a face that it misses gets one from its annotation, by the median relation of the others. Predictions are
 kept in ``--work``. Refiners are fitted to training faces, where all choices are made; LFPW test is only reported.
 
 dlib's predictor was trained on 300-W. Its error on LFPW test is as low as on training faces (NME 2.8 and 3.3 %, medians
@@ -46,7 +46,8 @@ Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From an image uint8 [H, W, 3] and a box [4] to points [68, 2]."""
 
 FACE_API_BOX = (1.2, 0.1)
-"""Size and downward shift of its box over dlib's: the raw NME of training faces is least near these."""
+"""Size and downward shift of its box over dlib's. Of a grid on every 16th training face, the raw NME is 5.73 % at best,
+at (1.2, 0.15), and 5.90 % here."""
 
 
 def dlib_predictor(weights: Path) -> Predictor:

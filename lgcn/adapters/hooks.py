@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lgcn.backbones import Backbone
 from lgcn.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from lgcn.checks import InputError, InputFileError, check_at_least, check_flag, check_shape, check_size
+from lgcn.modes import eval_mode
 from lgcn.typing import HeatmapOutput, Size
 
 
@@ -110,11 +111,9 @@ class HookedBackbone(Backbone):
 
     def _measure(self, input_size: Size) -> None:
         height, width = input_size
-        modes = [(module, module.training) for module in self.network.modules()]
         parameter = next(self.network.parameters(), torch.zeros(()))
-        self.network.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), eval_mode(self.network):
                 output = self._run(parameter.new_zeros(1, 3, height, width))
         except InputError:
             raise
@@ -123,9 +122,6 @@ class HookedBackbone(Backbone):
             raise InputError(
                 f"Expected 'network' to take images [1, 3, {height}, {width}] ({type(error).__name__}: {reason})."
             ) from error
-        finally:
-            for module, mode in modes:
-                module.training = mode
         check_shape("heatmaps", output.heatmaps, "B K h w", B=1, K=self.num_landmarks)
         check_shape("features", output.features, "B C h w", B=1)
         self.feature_channels = output.features.shape[1]

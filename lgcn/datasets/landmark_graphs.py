@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lgcn.checks import InputError, InputFileError, check_at_least
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.files import write_text
+from lgcn.modes import eval_mode
 from lgcn.schemes import LandmarkScheme
 from lgcn.transforms import CropToInput
 from lgcn.typing import Size
@@ -131,20 +132,17 @@ class LandmarkGraphs(InMemoryDataset):
         protocol = dataset.protocol.for_rectangles() if dataset.crops_by_rect else dataset.protocol
         given, dataset.transform = dataset.transform, CropToInput(detector.input_size, **protocol.crop_options)
         network = cast(nn.Module, detector)
-        modes = [(module, module.training) for module in network.modules()]
         device = next(network.parameters()).device
         graphs: list[Data] = []
         try:
-            network.eval()
-            for batch in tqdm(DataLoader(dataset, batch_size=self._batch_size), desc="graphs", disable=None):
-                B = batch.num_graphs
-                with torch.no_grad():
+            with eval_mode(network), torch.no_grad():
+                for batch in tqdm(DataLoader(dataset, batch_size=self._batch_size), desc="graphs", disable=None):
+                    B = batch.num_graphs
                     found = detector.landmark_graphs(batch.image.to(device), batch.y.view(B, -1, 2).to(device))
-                graphs += [self._join(*pair) for pair in zip(found.to_data_list(), batch.to_data_list(), strict=True)]
+                    pairs = zip(found.to_data_list(), batch.to_data_list(), strict=True)
+                    graphs += [self._join(*pair) for pair in pairs]
         finally:
             dataset.transform = given
-            for module, training in modes:
-                module.training = training
         torch.save(graphs[0].edge_index.clone(), self.processed_paths[1])
         if self.pre_transform is None:  # which may change the edges
             for graph in graphs:

@@ -1,11 +1,10 @@
 """Evaluation of a detector on a dataset: NME, FR and AUC of its initial and refined landmarks."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from lgcn.evaluation.conditions import CLEAN, DETECTOR, FOUND, check_condition, 
 from lgcn.evaluation.formatting import some_names
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 from lgcn.metrics import ProtocolErrors, check_threshold, compute_errors
+from lgcn.modes import eval_mode
 from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import BOX_NORMALIZER
 from lgcn.transforms import CropToInput
@@ -230,7 +230,7 @@ def _measure(
     whole_pixels = getattr(getattr(detector, "codec", None), "decode_name", None) == "hrnet"
     loader = DataLoader(faces, batch_size=batch_size, num_workers=num_workers)
     bar = tqdm(total=len(dataset), desc="evaluate", unit="face", disable=None if progress else True)
-    with bar, _eval_mode(detector), torch.inference_mode(), short_worker_errors():
+    with bar, eval_mode(detector), torch.inference_mode(), short_worker_errors():
         network = _for_inference(detector)
         for batch in loader:
             B = batch.num_graphs
@@ -249,7 +249,8 @@ def _measure(
                     input_size=detector.input_size,
                     normalizer_name=dataset.normalizer_name,
                     whole_pixels=whole_pixels and kind == "initial",
-                    covariance=getattr(output, "covariance", None) if kind == "refined" else None,
+                    covariance=output.covariance if kind == "refined" else None,
+                    expected_error=output.expected_error if kind == "refined" else None,
                 )
                 measured[kind].append(found)
             bar.update(B)
@@ -268,12 +269,9 @@ def _measure(
 
 def _join(batches: list[ProtocolErrors]) -> ProtocolErrors:
     """Concatenates the errors of batches; what they do not have stays None."""
-    columns = zip(*batches, strict=True)
-    joined = {
-        name: None if column[0] is None else torch.cat(column)
-        for name, column in zip(ProtocolErrors._fields, columns, strict=True)
-    }
-    return batches[0]._replace(**joined)
+    errors, landmarks, expected, mahalanobis = zip(*batches, strict=True)
+    optional = (None if each[0] is None else torch.cat(each) for each in (expected, mahalanobis))
+    return ProtocolErrors(torch.cat(errors), torch.cat(landmarks), *optional)
 
 
 def _with_found_boxes(
@@ -310,16 +308,3 @@ def _check_faces(detector: "LandmarkDetector", dataset: Sequence[Data]) -> None:
         )
     height, width = detector.input_size
     check_shape("dataset[0].image", first.image, "1 3 H W", H=height, W=width)
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    modes = [(each, each.training) for each in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        # From the root down, because a part may be in another mode than the whole (a frozen backbone).
-        for each, training in modes:
-            if each.training != training:
-                each.train(training)

@@ -11,12 +11,12 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lgcn.checks import InputError, check_at_least, check_floating, check_mask, check_shape
+from lgcn.checks import InputError, check_at_least, check_floating, check_shape
 from lgcn.covariance import expected_error
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
 from lgcn.models.shape_config import KIND, Refinement, ShapeRefinerConfig, read_shape_config
-from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, spatial_median
+from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, observed_landmarks, spatial_median
 from lgcn.nn import GaussianRefiner, Refiner
 from lgcn.nn.functional.similarity import Similarity, fit_similarity
 from lgcn.options import update
@@ -138,8 +138,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         self.error_scale.fill_(1.0)
         self.gaussian.fit(shapes)
         # The lengths of standard normal errors in the plane, until held-out images say otherwise.
-        share = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
-        self.levels.copy_((-2 * torch.log1p(-share)).sqrt())
+        fraction = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
+        self.levels.copy_((-2 * torch.log1p(-fraction)).sqrt())
         if predictions is None:
             return self.eval()
         predictions = frame.apply(predictions.cpu().double()[known])
@@ -154,7 +154,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             confidences = confidences.gather(0, donor)
         predictions = shapes + errors
         held = torch.arange(len(shapes)) % HELD_OUT == 0
-        share, noise = 1.0, 1.0
+        share = noise = 1.0
         if len(shapes) >= LEAST_IMAGES:
             share, noise = self._choose(shapes, predictions, confidences, held, pairs)
         self._fit_errors(shapes, predictions, confidences, share, noise)
@@ -222,7 +222,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             raise InputError("Expected a refiner that is fitted (got one that is not). Call fit, or load a saved one.")
         check_at_least("drop_outliers", drop_outliers, 0)
         self.check_needs(keypoints)
-        observed = used = _observed(keypoints, self.num_landmarks)
+        observed = used = observed_landmarks(keypoints, self.num_landmarks)
         refined = self._refine(keypoints, used)
         deviation = refined.deviation
         for _ in range(drop_outliers):
@@ -262,7 +262,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if return_connectivity:
             raise InputError("Expected 'return_connectivity' to be False for a ShapeRefiner (got True).")
         refined = self(keypoints)
-        return keypoints._replace(pos=refined.pos, covariance=refined.covariance)
+        return keypoints._replace(pos=refined.pos, covariance=refined.covariance, expected_error=refined.expected_error)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **download: Any) -> "ShapeRefiner":  # type: ignore[override]
@@ -346,15 +346,3 @@ def refine(
     given = keypoints if isinstance(keypoints, KeyPoints) else KeyPoints(keypoints)
     with torch.no_grad():
         return refiner(given, drop_outliers)
-
-
-def _observed(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
-    """[N, K], False where a landmark is missing."""
-    pos, mask = keypoints.pos, keypoints.mask
-    check_shape("pos", pos, "N K 2", K=num_landmarks)
-    check_floating("pos", pos)
-    observed = pos.isfinite().all(-1)
-    if mask is None:
-        return observed
-    check_mask("mask", mask, "N K", N=len(pos), K=num_landmarks)
-    return observed & mask

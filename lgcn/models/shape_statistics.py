@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_floating, check_mask, check_shape
 from lgcn.nn.functional.gaussian import solve_2x2
+from lgcn.typing import KeyPoints
 
 
 class Frame(NamedTuple):
@@ -64,3 +65,15 @@ def mahalanobis(residual: Tensor, covariance: Tensor) -> Tensor:
     """Lengths [...] of residuals [..., 2] in units of their covariances [..., 2, 2]."""
     solved = solve_2x2(covariance, residual.unsqueeze(-1)).squeeze(-1)
     return (residual * solved).sum(-1).clamp_min(0.0).sqrt()
+
+
+def observed_landmarks(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
+    """[N, K], False where a landmark is missing."""
+    pos, mask = keypoints.pos, keypoints.mask
+    check_shape("pos", pos, "N K 2", K=num_landmarks)
+    check_floating("pos", pos)
+    observed = pos.isfinite().all(-1)
+    if mask is None:
+        return observed
+    check_mask("mask", mask, "N K", N=len(pos), K=num_landmarks)
+    return observed & mask

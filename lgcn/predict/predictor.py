@@ -16,15 +16,19 @@ from lgcn.images import MAX_PIXELS, ImageLike
 from lgcn.models import LandmarkDetector
 from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
-from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
+from lgcn.predict.face_detector import FaceDetector
 from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
 from lgcn.schemes import normalizing_distance
 from lgcn.transforms import CropToInput
 from lgcn.typing import DetectorOutput
 
-_ROLL_CORRECTED = 5.0
-"""Degrees: a face that the first pass finds turned by more is cropped upright in the next."""
+_ROLL_CORRECTED = 20.0
+"""Degrees: a face that the first pass finds turned by more is cropped upright in the next.
+
+NME of ``lgcn-68`` on 61 training faces turned by 0, 25 and 45 degrees: 3.14, 3.13, 3.10 %, and 3.14, 3.35, 4.44 %
+without. Below some 20 degrees, which training covers, an upright crop changes nothing that can be measured.
+"""
 
 
 class _Crop(NamedTuple):
@@ -237,7 +241,8 @@ class LandmarkPredictor:
                     turned = self._predict_all(self.prepare.turned(image), return_connectivity)
                     results[number] = max(turned, key=lambda faces: max((face.score for face in faces), default=0.0))
                 if not results[number]:
-                    warnings.warn(self._no_face(image), NoFaceWarning, stacklevel=3)
+                    message = self.prepare.describe_no_face(image, self.min_confidence)
+                    warnings.warn(message, NoFaceWarning, stacklevel=3)
         return results
 
     def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool) -> list[list[Face]]:
@@ -253,20 +258,6 @@ class LandmarkPredictor:
             for image, limit in zip(images, least, strict=True)
         ]
 
-    def _no_face(self, image: PreparedImage) -> str:
-        """The warning of an image in which no face is left."""
-        count = len(image.boxes)
-        dropped = f" ({count} candidate{'s' * (count > 1)} below min_confidence = {self.min_confidence:g})"
-        detector = self.prepare.face_detector
-        sizes = ""
-        if isinstance(detector, CascadeFaceDetector):
-            smallest = detector.smallest_face(image.image.shape[1:])
-            sizes = (
-                f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
-                "raise 'max_side' (--min-face, --max-side) for smaller ones."
-            )
-        return f"No face was detected in '{image.name}'{dropped if count else ''}.{sizes} Or give boxes."
-
     def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool) -> list[Face]:
         """One face for each crop, predicted in all passes."""
         images, boxes, rotations = zip(*crops, strict=True)
@@ -279,7 +270,8 @@ class LandmarkPredictor:
                 rotation = self._upright(found.pos, rotation)
                 around = tight_boxes(found.pos, around, images, rotation)
         distance = self._eye_distance(found.pos)
-        optional = ([None] * len(crops) if each is None else each for each in (found.connectivity, found.covariance))
+        known = (found.connectivity, found.covariance, found.expected_error)
+        optional = ([None] * len(crops) if each is None else each for each in known)
         fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
         return [Face(*each) for each in fields]
 
@@ -309,11 +301,13 @@ class LandmarkPredictor:
         if not (torch.isfinite(pos).all() and torch.isfinite(confidence).all()):
             raise InputError("Expected a model that returns finite landmarks (got NaN). Its weights are damaged.")
         connectivity = None if output.connectivity is None else output.connectivity.cpu().float()
-        covariance = None
-        if output.covariance is not None:
+        covariance = error = None
+        if output.covariance is not None and output.expected_error is not None:
             linear = back[:, None, :, :2]
             covariance = (linear @ output.covariance.cpu().double() @ linear.mT).float()
-        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance)
+            # The crop is a similarity, or nearly: lengths grow by the square root of the area.
+            error = (output.expected_error.cpu().double() * linear.det().abs().sqrt()).float()
+        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance, error)
 
     def _eye_distance(self, pos: Tensor) -> list[float | None]:
         """The normaliser of the protocol for landmarks [F, K, 2], if it is a distance between landmarks."""

@@ -83,6 +83,19 @@ class ImagePreparer:
             found.append(image._replace(boxes=boxes, rotation=-90.0 * quarters))
         return found
 
+    def describe_no_face(self, image: PreparedImage, min_confidence: float) -> str:
+        """The warning of an image none of whose candidates has the least confidence."""
+        count = len(image.boxes)
+        dropped = f" ({count} candidate{'s' * (count > 1)} below min_confidence = {min_confidence:g})" if count else ""
+        sizes = ""
+        if isinstance(self.face_detector, CascadeFaceDetector):
+            smallest = self.face_detector.smallest_face(image.image.shape[1:])
+            sizes = (
+                f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
+                "raise 'max_side' (--min-face, --max-side) for smaller ones."
+            )
+        return f"No face was detected in '{image.name}'{dropped}.{sizes} Or give boxes."
+
 
 def image_name(image: object, otherwise: str) -> str:
     """The path of an image, if it has one."""

@@ -81,8 +81,10 @@ def predict_on_ray(
     count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     suffixes = [suffix.removeprefix(".") for suffix in image_suffixes()]
     paths = [each if "://" in each else str(Path(each).resolve()) for each in inputs]
+    # Ray deadlocks if predictors take all CPUs, because nothing is read then.
+    reading, predicting = 0.25, 0.75
     try:
-        files = ray.data.read_binary_files(paths, include_paths=True, file_extensions=suffixes)
+        files = ray.data.read_binary_files(paths, include_paths=True, file_extensions=suffixes, num_cpus=reading)
     except (FileNotFoundError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"Expected images at {', '.join(map(repr, inputs))} (got: {reason}).") from None
@@ -91,9 +93,10 @@ def predict_on_ray(
         fn_constructor_args=[model],
         fn_constructor_kwargs=options,
         batch_size=options.get("batch_size", 32),
+        num_cpus=predicting,
         num_gpus=int(str(options.get("device", "cpu")).startswith("cuda")),
         concurrency=count,
-    ).write_parquet(output if "://" in output else str(Path(output).resolve()))
+    ).write_parquet(output if "://" in output else str(Path(output).resolve()), ray_remote_args={"num_cpus": reading})
 
 
 def _schema() -> "pyarrow.Schema":

@@ -9,6 +9,7 @@ from torch_geometric.data import Batch
 from lgcn.checks import InputError
 from lgcn.graph import sample_features
 from lgcn.models import LandmarkDetector
+from lgcn.modes import eval_mode
 from lgcn.nn import GaussianRefiner, Refiner, RefinerChain
 from lgcn.typing import KeyPoints
 
@@ -40,12 +41,10 @@ def calibrate_refiner(
         raise InputError("Expected 'detector' with a Gaussian refiner (got none). Use refiner.name: gaussian.")
     *before, refiner = refiners[: places[-1] + 1]
     assert isinstance(refiner, GaussianRefiner)
-    was_training = detector.training
-    detector.eval()
     found: list[KeyPoints] = []
     targets: list[Tensor] = []
     groups: list[int] = []
-    try:
+    with eval_mode(detector):
         for group, batches in enumerate(conditions):
             for batch in batches:
                 keypoints = detector.propose(batch.image.to(detector.mean.device))
@@ -59,8 +58,6 @@ def calibrate_refiner(
         if not found:
             raise InputError("Expected 'conditions' with faces to calibrate on (got none).")
         refiner.calibrate(_joined(found), torch.cat(targets), level, torch.tensor(groups))
-    finally:
-        detector.train(was_training)
     return detector
 
 

@@ -9,6 +9,7 @@ from torch_geometric.data import Batch
 
 from lgcn.checks import InputError
 from lgcn.models import LandmarkDetector
+from lgcn.modes import eval_mode
 from lgcn.nn import GaussianRefiner, Refiner, RefinerChain
 from lgcn.typing import KeyPoints
 
@@ -46,17 +47,13 @@ def fit_refiners(
     unfitted = unfitted_refiners(detector)
     if not unfitted:
         return
-    was_training = detector.training
-    detector.eval()
-    try:
+    with eval_mode(detector):
         for refiner in unfitted:
             faces = _collect(detector, refiner, batches, max_faces, use_predictions)
             if use_predictions:
                 refiner.fit(*faces)
             else:
                 refiner.fit(faces.shapes)
-    finally:
-        detector.train(was_training)
 
 
 def _collect(

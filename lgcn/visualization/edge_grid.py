@@ -77,7 +77,12 @@ class EdgeGrid:
                 self._draw_edges(axes, face.landmarks, i, *self.edges[row][column])
                 own = self.own[row]
                 if own is not None:
-                    text = {"fontsize": SMALL_FONT, "color": "white", "va": "bottom", "transform": axes.transAxes}
+                    text: dict[str, Any] = {
+                        "fontsize": SMALL_FONT,
+                        "color": "white",
+                        "va": "bottom",
+                        "transform": axes.transAxes,
+                    }
                     axes.text(0.03, 0.02, f"own {own[i]:.2f}", **text)
         self._draw_legend(page.axes(x + LINE, y + self.height - LINE, self.width - LINE - GAP, LINE))
 

@@ -329,12 +329,14 @@ def test_covariances_come_back_in_pixels_of_the_image() -> None:
 
         def forward(self, images: Tensor, return_connectivity: bool = False):  # type: ignore[no-untyped-def]
             covariance = torch.diag(torch.tensor([4.0, 1.0])).expand(len(images), 3, 2, 2)
-            return super().forward(images, return_connectivity)._replace(covariance=covariance)
+            error = torch.full((len(images), 3), 2.0)
+            return super().forward(images, return_connectivity)._replace(covariance=covariance, expected_error=error)
 
     (face,) = predictor(Certain(), passes=1)(IMAGE, BOXES[:1])
     zoom = 1.25 * float(BOXES[0, 2] - BOXES[0, 0]) / 64
     assert face.covariance is not None and face.expected_error is not None
     assert torch.allclose(face.covariance, torch.diag(torch.tensor([4.0, 1.0])).expand(3, 2, 2) * zoom**2, rtol=0.08)
+    assert torch.allclose(face.expected_error, torch.full((3,), 2 * zoom), rtol=0.08)
     assert face.eye_distance is face.expected_error_percent is None, "these landmarks have no eyes"
 
     upright = predictor(Certain(), face_detector=marked)(torch.rot90(MARKED, 1, (1, 2)))
@@ -373,7 +375,7 @@ def test_the_second_crop_is_upright() -> None:
             self.scheme = LandmarkScheme(name="eyes", names=("right", "left", "chin"), flip_pairs=((0, 1),))
 
     detector = Eyes()
-    for angle in (3.0, 40.0, -70.0):
+    for angle in (10.0, 40.0, -70.0):
         turn = torch.deg2rad(torch.tensor(angle))
         matrix = torch.stack([torch.stack([turn.cos(), -turn.sin()]), torch.stack([turn.sin(), turn.cos()])])
         pos = torch.tensor([110.0, 60.0]) + torch.tensor([[-15.0, -10.0], [15.0, -10.0], [0.0, 20.0]]) @ matrix.T
@@ -383,7 +385,7 @@ def test_the_second_crop_is_upright() -> None:
         eyes = [detector(batch).pos[0, :2].detach() for batch in list(detector.batches)]
         tilt = [float(torch.rad2deg(torch.atan2(*(each[1] - each[0]).flip(0)))) for each in eyes]
         assert tilt[0] == pytest.approx(angle, abs=3)
-        assert tilt[1] == pytest.approx(angle if abs(angle) < 5 else 0, abs=3), "small angles are left alone"
+        assert tilt[1] == pytest.approx(angle if abs(angle) < 20 else 0, abs=3), "small angles are left alone"
 
 
 def test_the_warning_names_the_smallest_face_that_is_looked_for() -> None:

@@ -57,6 +57,13 @@ def test_the_prior_is_that_of_the_training_faces(
     assert detector.training
 
 
+def test_a_frozen_backbone_stays_in_evaluation_mode(tiny_detector: DetectorConfig, data: LandmarkDataModule) -> None:
+    module = LandmarkModule(gaussian(tiny_detector), LOSS, freeze_backbone=True, allow_untrained_backbone=True)
+    fit_refiners(module.detector, data.train_dataloader())
+    assert not any(each.training for each in module.detector.backbone.modules())
+    assert module.detector.refiner is not None and module.detector.refiner.training
+
+
 def test_a_refiner_late_in_a_chain_is_fitted_to_what_it_is_given(
     tiny_detector: DetectorConfig, data: LandmarkDataModule
 ) -> None:

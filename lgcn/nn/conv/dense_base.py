@@ -1,7 +1,7 @@
 """The forward pass of layers and stacks on complete graphs, for training and for inference."""
 
 from abc import abstractmethod
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,11 @@ class DenseGraphModule(nn.Module):
 
     @abstractmethod
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
-        """Creates parameters whose size was given as -1, and returns the channels of both inputs."""
+        """Create parameters whose size was given as -1, and return the channels of both inputs."""
 
     @abstractmethod
     def convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Runs all layers, without checks.
+        """Run all layers, without checks.
 
         Args:
             x: [B, K, C], 0 where a landmark is missing.
@@ -35,13 +35,7 @@ class DenseGraphModule(nn.Module):
             mask: [B, K].
         """
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
-
-    def forward(  # type: ignore[misc]
+    def forward(
         self,
         x: Tensor,
         pos: Tensor | None = None,
@@ -50,14 +44,15 @@ class DenseGraphModule(nn.Module):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Runs the forward pass.
+        """Run the forward pass.
 
         Args:
             x: [B, K, in_channels], node k of type k.
             pos: [B, K, 2], the initial positions, used by every layer with shape features.
             confidence: [B, K], finite, normally in [0, 1]; needed without ``edge_weight``.
             edge_weight: [B, K, K] or [K, K], used instead of the connectivity; row i holds the weights of i's
-                neighbours. A landmark with weight 0 to all affects no other, even if its values are not finite.
+                neighbours. A landmark with weight 0 to all affects no other, even if it is not finite (mask it in
+                compiled code, which does not look).
             mask: [B, K], False where a landmark is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing landmark are not read.
             return_connectivity: return ``(out, edge_weight)`` with edge weights [B, K, K].

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,15 +128,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         MessagePassing.reset_parameters(self)
         super().reset_parameters()
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
     def forward(
-        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-
-    def forward(  # type: ignore[misc]
         self,
         x: Tensor | PairTensor,
         edge_index: Tensor | SparseTensor,
@@ -147,7 +139,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Runs the forward pass.
+        """Run the forward pass.
 
         Args:
             x: [N, in_channels] or [B, N, in_channels]; or a pair of source and target features of a bipartite graph,
@@ -158,7 +150,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
             confidence: [N] or [B, N], in [0, 1]; needed without ``edge_weight``.
             edge_weight: [E] or [B, E], used instead of the connectivity. A node that is read by edges of weight 0 only
-                affects no other, even if its values are not finite.
+                affects no other, even if its values are not finite (compiled code does not look: mask it there).
             mask: [N] or [B, N], False where a node is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing node are not read. Its edges get weight 0, which ``aggr="add"``
                 cannot distinguish from no edges; a mean still counts them.
@@ -213,7 +205,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         if unread is not None:
             unread = unread.unsqueeze(-1)
             source = torch.where(unread, 0.0, source)
-            positions = (None if positions[0] is None else torch.where(unread, 0.0, positions[0]), positions[1])
+            place = None if positions[0] is None else torch.where(unread, 0.0, positions[0])
+            target, positions = (target, (place, positions[1])) if isinstance(x, tuple) else (source, (place, place))
 
         of_features, of_displacement = self.neighbor_weights
         sent = source @ of_features.t()
@@ -226,6 +219,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             displacement = received[..., self.out_channels :] @ of_displacement.t()
             received = received[..., : self.out_channels] + displacement
         out = mask_rows(self.lin_self(target) + received, mask)
+        if unread is not None and not isinstance(x, tuple):
+            out = torch.where(unread, torch.nan, out)
         return (out, (edge_index, weight)) if return_connectivity else out
 
     def _find_read(self, edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
@@ -246,7 +241,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
 
         Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
-        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered.
+        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered, as by
+        :class:`torch_geometric.explain.AttentionExplainer`.
         """
         received = weighted_sum(x, alpha, edge_index, dim_size)
         if pos[0] is None or pos[1] is None:
@@ -305,7 +301,7 @@ def compute_weights(
 
 
 def mask_edges(weight: Tensor, edge_index: Tensor, mask: Tensor | None) -> Tensor:
-    """Clears the weights [..., E] of edges of which one end is missing; what stands there is not read."""
+    """Clear the weights [..., E] of edges of which one end is missing; what stands there is not read."""
     return weight if mask is None else torch.where(mask[..., edge_index].all(dim=-2), weight, 0.0)
 
 

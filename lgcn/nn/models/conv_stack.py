@@ -13,24 +13,35 @@ GRAPH_ARGUMENTS = ("edge_weight", "edge_attr", "pos", "landmark_id", "confidence
 """What a model gets besides ``x`` and ``edge_index`` if its ``forward`` has an argument of that name."""
 
 
-def run_on_graph(model: nn.Module, x: Tensor, edge_index: Tensor, graph: Mapping[str, Tensor | None]) -> Tensor:
-    """Call a PyG model or layer with the arguments that it takes.
+def graph_arguments(model: nn.Module) -> tuple[str, ...]:
+    """Names of ``edge_index`` and :data:`GRAPH_ARGUMENTS` that a model's ``forward`` takes.
 
-    ``edge_attr``, for which most layers have no weights by default, is passed only where it must be given or the
-    layer's ``edge_dim`` says that it has.
+    ``edge_attr``, for which most layers have no weights by default, counts only where it must be given or the layer's
+    ``edge_dim`` says that it has some.
+    """
+    parameters = signature(model.forward).parameters
+    names = [name for name in ("edge_index", *GRAPH_ARGUMENTS) if name in parameters]
+    has_edge_features = getattr(model, "edge_dim", None) is not None
+    if "edge_attr" in names and not has_edge_features and parameters["edge_attr"].default is not Parameter.empty:
+        names.remove("edge_attr")
+    return tuple(names)
+
+
+def run_on_graph(
+    model: nn.Module, names: tuple[str, ...], x: Tensor, edge_index: Tensor, graph: Mapping[str, Tensor | None]
+) -> Tensor:
+    """Call a PyG model or layer with the arguments that it takes.
 
     Args:
         model: takes ``(x, edge_index)`` and any of :data:`GRAPH_ARGUMENTS` by name.
+        names: :func:`graph_arguments` of the model.
         x: [N, C].
         edge_index: [2, E].
         graph: values of :data:`GRAPH_ARGUMENTS`; those that are None are not passed.
     """
-    parameters = signature(model.forward).parameters
-    chosen = {name: graph[name] for name in GRAPH_ARGUMENTS if name in parameters and graph.get(name) is not None}
-    has_edge_features = getattr(model, "edge_dim", None) is not None
-    if "edge_attr" in chosen and not has_edge_features and parameters["edge_attr"].default is not Parameter.empty:
-        del chosen["edge_attr"]
-    return model(x, edge_index, **chosen)
+    chosen = {name: graph[name] for name in names if graph.get(name) is not None}
+    # PointNetConv and its relatives take positions before edges.
+    return model(x, edge_index=edge_index, **chosen) if "edge_index" in names else model(x, edge_index, **chosen)
 
 
 class ConvStack(nn.Module):
@@ -84,6 +95,7 @@ class ConvStack(nn.Module):
                 raise
             name = getattr(conv, "__name__", type(conv).__name__)
             raise InputError(f"Expected options of '{name}' (got {options}: {error}).") from error
+        self._arguments = [graph_arguments(each) for each in self.convs]
         self.act = nn.Identity() if act is None else activation_resolver(act)
         self.dropout = nn.Dropout(check_number("dropout", dropout, 0, 1))
 
@@ -123,10 +135,10 @@ class ConvStack(nn.Module):
             "confidence": confidence,
             "batch": batch,
         }
-        for layer, conv in enumerate(self.convs):
+        for layer, (conv, names) in enumerate(zip(self.convs, self._arguments, strict=True)):
             if layer:
                 x = self.dropout(self.act(x))
-            x = run_on_graph(conv, x, edge_index, graph)
+            x = run_on_graph(conv, names, x, edge_index, graph)
         return x
 
     @property

@@ -10,11 +10,12 @@ from torch_geometric.nn import MLP
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_flag, check_mask, check_shape, check_size
 from lgcn.graph import SAMPLING_MODES, complete_edge_index, sample_features
+from lgcn.modes import eval_mode
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import check_connectivity
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.mlp import as_widths
-from lgcn.nn.models.conv_stack import run_on_graph
+from lgcn.nn.models.conv_stack import graph_arguments, run_on_graph
 from lgcn.nn.models.refiner import Refiner
 from lgcn.typing import KeyPoints, Size
 
@@ -89,6 +90,11 @@ class GNNRefiner(Refiner):
         self.register_buffer("edge_index", complete_edge_index(num_landmarks, self_loops), persistent=False)
         self.register_buffer("landmark_id", torch.arange(num_landmarks), persistent=False)
         self.model = model if isinstance(model, nn.Module) else model(self.in_channels, 2)
+        if not isinstance(self.model, nn.Module):
+            raise InputError(f"Expected 'model' to be a torch.nn.Module (got {type(self.model).__name__}).")
+        self._arguments = graph_arguments(self.model)
+        weight = signature(self.model.forward).parameters.get("edge_weight")
+        self._needs_weight = weight is not None and weight.default is Parameter.empty
         self._check_model()
 
     @property
@@ -99,16 +105,13 @@ class GNNRefiner(Refiner):
 
     def _check_model(self) -> None:
         """Tries the model on two small graphs."""
-        if not isinstance(self.model, nn.Module):
-            raise InputError(f"Expected 'model' to be a torch.nn.Module (got {type(self.model).__name__}).")
-        name, modes = type(self.model).__name__, [(module, module.training) for module in self.model.modules()]
+        name = type(self.model).__name__
         reference = next(self.model.parameters(), torch.zeros(()))
         pos, confidence = torch.zeros(2, self.num_landmarks, 2), torch.ones(2, self.num_landmarks)
         x = torch.zeros(2, self.num_landmarks, self.in_channels)
         pos, confidence, x = (each.to(reference.device) for each in (pos, confidence, x))
-        self.model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), eval_mode(self.model):
                 out = self._run(x, pos, confidence, torch.zeros_like(x[..., :1] @ x[:, :, :1].mT), None)
         except Exception as error:
             raise InputError(
@@ -116,9 +119,6 @@ class GNNRefiner(Refiner):
                 f"{type(error).__name__}: {' '.join(str(error).split())[:300]}). Give it {self.in_channels} "
                 "in_channels, or a function build(in_channels, out_channels)."
             ) from error
-        finally:
-            for module, training in modes:
-                module.training = training
         expected = (2 * self.num_landmarks, 2)
         if not isinstance(out, Tensor) or out.shape != expected:
             got = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -208,11 +208,10 @@ class GNNRefiner(Refiner):
         neighbor, receiver = self.edge_index
         first = K * torch.arange(B, device=self.edge_index.device)
         edge_index = (self.edge_index.unsqueeze(1) + first.unsqueeze(-1)).flatten(1)
-        takes_weight = signature(self.model.forward).parameters.get("edge_weight")
         edge_weight = None
         if self.connectivity is not None and weight is not None:
             edge_weight = weight[:, receiver, neighbor].flatten()
-        elif takes_weight is not None and takes_weight.default is Parameter.empty:
+        elif self._needs_weight:
             edge_weight = x.new_full((edge_index.shape[1],), 1 / max(1, K - 1))
         if mask is not None:
             present = (mask[:, receiver] & mask[:, neighbor]).flatten()
@@ -227,4 +226,4 @@ class GNNRefiner(Refiner):
             "confidence": None if confidence is None else confidence.flatten(),
             "batch": torch.arange(B, device=edge_index.device).repeat_interleave(K),
         }
-        return run_on_graph(self.model, x.flatten(0, 1), edge_index, graph)
+        return run_on_graph(self.model, self._arguments, x.flatten(0, 1), edge_index, graph)

@@ -137,6 +137,29 @@ def test_weights_are_equal_where_a_model_needs_them_and_there_is_no_connectivity
     assert torch.allclose(built.refine(keypoints()).pos, torch.tensor([47.5, 31.5]))
 
 
+class PositionsFirst(nn.Module):
+    """With the order of arguments of PointNetConv."""
+
+    def forward(self, x: Tensor, pos: Tensor, edge_index: Tensor) -> Tensor:
+        assert edge_index.dtype == torch.long
+        return pos
+
+
+def test_arguments_go_by_name() -> None:
+    built, given = GNNRefiner(K, C, SIZE, model=PositionsFirst(), output="absolute"), keypoints()
+    torch.testing.assert_close(built.refine(given).pos, given.pos)
+
+
+@pytest.mark.parametrize("name", ["TransformerConv", "LGCNConv"])
+def test_it_compiles_and_exports_without_a_break(name: str) -> None:
+    built, given = refiner(MODELS[name]).eval(), keypoints()
+    arguments = (given.features, given.pos, given.confidence)
+    compiled = torch.compile(built, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*arguments), built(*arguments))
+    exported = torch.export.export(built, arguments).module()
+    torch.testing.assert_close(exported(*arguments), built(*arguments))
+
+
 def test_an_explainer_explains_the_model_on_its_graphs() -> None:
     built, given = refiner(MODELS["GATv2Conv"]).eval(), keypoints()
     config = ModelConfig(mode="regression", task_level="node", return_type="raw")
