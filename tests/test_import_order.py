@@ -19,7 +19,7 @@ ORDER = [
     *("typing", "files", "checks", "registry", "options"),
     *("schemes", "geometry", "protocols", "images", "codecs", "backbones", "graph", "nn", "models"),
     *("losses", "metrics", "transforms", "datasets"),
-    *("training", "evaluation", "predict", "visualization", "cli"),
+    *("training", "evaluation", "export", "predict", "visualization", "cli"),
 ]
 
 # Specific to faces, images or heatmap networks; the layer library must not need them.
@@ -32,7 +32,7 @@ MODEL_FREE = {"losses", "metrics", "transforms", "datasets"}
 CONFINED = {
     "lightning": {"training", "cli"},
     "matplotlib": {"visualization"},
-    "skimage": {"predict"},
+    "skimage": {"export", "predict"},
 }
 
 # The lazy exports of the top-level package name parts of every height; nothing else may.

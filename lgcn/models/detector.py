@@ -52,6 +52,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.scheme = get_scheme(config.scheme)
         self.protocol = get_protocol(config.protocol)
         self.input_size = config.input_size
+        self.min_confidence = config.min_confidence
         landmarks = self.scheme.num_landmarks
         self.backbone = backbone if backbone is not None else _build_backbone(config, landmarks)
         lacking = [name for name in Backbone.__annotations__ if not hasattr(self.backbone, name)]

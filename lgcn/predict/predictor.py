@@ -4,21 +4,22 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
 from lgcn.checks import InputError, check_at_least, check_device
-from lgcn.geometry import invert_affine, transform_points
+from lgcn.export import OnnxDetector
+from lgcn.geometry import crop_image, invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike, as_image_tensor
-from lgcn.models import LandmarkDetector
 from lgcn.predict.boxes import BoxesLike, check_boxes, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
 from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
-from lgcn.transforms import CropToInput
 from lgcn.typing import DetectorOutput
+
+if TYPE_CHECKING:
+    from lgcn.models import LandmarkDetector
 
 _MAX_PIXELS_HELD = 2**26
 """Pixels of images held at a time, about 200 MB."""
@@ -50,12 +51,12 @@ class LandmarkPredictor:
     the cascade, 3.13, 3.11, 3.12 % from the annotated boxes.
 
     Args:
-        detector: a copy for inference is made of it now, on its device.
+        detector: a copy for inference is made of it now, on its device; or an exported one.
         face_detector: detects the faces in images without given boxes; scikit-image's cascade if None.
         passes: how often a face is cropped and predicted, 1 or more.
         batch_size: faces in a batch.
         min_confidence: a detected face is dropped as a false positive if the mean confidence of its landmarks is
-            below this; a face whose box is given never is. None takes the value in the config of ``detector``, which
+            below this; a face whose box is given never is. None takes the value of ``detector``, which
             is chosen for its weights; 0 keeps all.
         max_pixels: image files of more pixels are refused before they are decoded; None reads any.
 
@@ -65,7 +66,7 @@ class LandmarkPredictor:
 
     def __init__(
         self,
-        detector: LandmarkDetector,
+        detector: "LandmarkDetector | OnnxDetector",
         face_detector: FaceDetector | None = None,
         passes: int = 2,
         batch_size: int = 32,
@@ -82,7 +83,7 @@ class LandmarkPredictor:
         if max_pixels is not None:
             check_at_least("max_pixels", max_pixels, 1)
         if min_confidence is None:
-            min_confidence = detector.config.min_confidence
+            min_confidence = detector.min_confidence
         if not 0 <= min_confidence <= 1:
             raise InputError(f"Expected 'min_confidence' to be in [0, 1] (got {min_confidence}).")
         self.detector = detector
@@ -105,10 +106,11 @@ class LandmarkPredictor:
         min_confidence: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
     ) -> "LandmarkPredictor":
-        """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does.
+        """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does, or an exported one.
 
         Args:
-            source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub.
+            source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub; or the ``.onnx`` file
+                of an exported detector, which ONNX Runtime runs without PyTorch's network.
             device: where the network runs.
             face_detector: as in the constructor, like the arguments below.
             passes: how often a face is cropped and predicted.
@@ -121,7 +123,14 @@ class LandmarkPredictor:
         """
         # Check the device before a model is loaded or downloaded.
         device = check_device(device)
-        detector = LandmarkDetector.from_pretrained(source).to(device)
+        detector: LandmarkDetector | OnnxDetector
+        if Path(source).suffix.lower() == ".onnx":
+            detector = OnnxDetector(source, device=device)
+        else:
+            # Imported only here: it takes seconds, which an exported detector does without.
+            from lgcn.models import LandmarkDetector
+
+            detector = LandmarkDetector.from_pretrained(source).to(device)
         return cls(detector, face_detector, passes, batch_size, min_confidence, max_pixels)
 
     @overload
@@ -258,14 +267,13 @@ class LandmarkPredictor:
         self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Crops, runs the network once, and maps its output to pixels of the images, on the CPU."""
-        crop = CropToInput(self.detector.input_size, **self.detector.protocol.crop_options)
-        faces = [
-            crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0)))
-            for image, box in zip(images, boxes, strict=True)
-        ]
-        affine = torch.cat([face.affine for face in faces])
-        crops = torch.cat([face.image for face in faces]).to(_device_of(self.detector))
-        output: DetectorOutput = self._network(crops, return_connectivity=return_connectivity)
+        size, crop = self.detector.input_size, self.detector.protocol.crop_options
+        crops, affines = zip(
+            *(crop_image(image, box, size, **crop) for image, box in zip(images, boxes, strict=True)), strict=True
+        )
+        affine = torch.stack(affines)
+        inputs = torch.stack(crops).to(_device_of(self.detector))
+        output: DetectorOutput = self._network(inputs, return_connectivity=return_connectivity)
         back = invert_affine(affine.double())
         # On the CPU first: not every accelerator has float64.
         pos, initial = (transform_points(each.cpu().double(), back).float() for each in (output.pos, output.initial))
@@ -288,5 +296,6 @@ def _name_of(image: object, otherwise: str) -> str:
     return str(getattr(image, "filename", "") or otherwise)
 
 
-def _device_of(detector: LandmarkDetector) -> torch.device:
-    return next(detector.parameters()).device
+def _device_of(detector: "LandmarkDetector | OnnxDetector") -> torch.device:
+    # An exported detector has no parameters, and takes crops from the CPU.
+    return next((parameter.device for parameter in detector.parameters()), torch.device("cpu"))
