@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "find the landmarks of faces in images",
     "fit": "train a detector from a configuration",
     "evaluate": "measure a detector on a dataset",
+    "export": "write a detector as an ONNX or compiled file",
     "dataset": "check the files of a dataset",
     "protocols": "list the evaluation protocols",
     "connectivity": "draw the learned graph of faces in images",

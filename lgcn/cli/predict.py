@@ -56,7 +56,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE|DIR", help="image files and folders")
     parser.add_argument("-r", "--recursive", action="store_true", help="also search subfolders (links are followed)")
     parser.add_argument(
-        "--model", default="lgcn-68", help="shipped name, folder, .ckpt of lgcn fit or hub id (default: lgcn-68)"
+        "--model",
+        default="lgcn-68",
+        help="shipped name, folder, .ckpt of lgcn fit, .onnx of lgcn export or hub id (default: lgcn-68)",
     )
     parser.add_argument(
         "--boxes",

@@ -66,7 +66,7 @@ def export_detector(
     module = ExportModule(detector).eval()
     # Two images: an export of one would be specialised to it.
     images = torch.zeros(2, 3, *detector.input_size, dtype=getattr(torch, dtype))
-    with replace_when_done(Path(path)) as temporary, torch.no_grad(), _quiet():
+    with replace_when_done(Path(path)) as temporary, torch.no_grad(), quiet():
         try:
             write(module, images, metadata.to_strings(), temporary)
         except ImportError:
@@ -135,7 +135,7 @@ def check_onnx_installed() -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences what exporters log about their own internals; what goes wrong is raised."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -28,6 +28,7 @@ class ExportMetadata:
         crop: that crop, as options of :func:`lgcn.geometry.crop_image`, for readers without this package.
         input_size: (H, W) of the network's input.
         dtype: of the input, ``"uint8"`` or ``"float32"`` in [0, 1].
+        refiner: name of the refiner in the file, or None.
         min_confidence: mean confidence below which a detected face is dropped as a false positive.
         version: of this package at export.
     """
@@ -38,6 +39,7 @@ class ExportMetadata:
     crop: dict[str, Any]
     input_size: Size
     dtype: str
+    refiner: str | None
     min_confidence: float
     version: str = __version__
 
@@ -52,6 +54,7 @@ class ExportMetadata:
             crop=dict(protocol.crop_options),
             input_size=detector.input_size,
             dtype=dtype,
+            refiner=None if detector.refiner is None else detector.config.refiner.name,
             min_confidence=detector.min_confidence,
         )
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from lgcn.export.metadata import ExportMetadata
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.typing import DetectorOutput
+
+if TYPE_CHECKING:
+    from lgcn.models import LandmarkDetector
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Type of a torch device -> the provider of ONNX Runtime."""
@@ -35,9 +38,6 @@ class OnnxDetector(nn.Module):
         InputError: without ONNX Runtime, or for a device that it cannot use here.
     """
 
-    refiner = None
-    """No graph that could be drawn."""
-
     def __init__(
         self, path: str | os.PathLike[str], *, device: str | torch.device = "cpu", threads: int | None = None
     ) -> None:
@@ -52,6 +52,7 @@ class OnnxDetector(nn.Module):
                 f"Expected '{path}' to be a detector exported by 'lgcn export' ({str(error).rstrip('.')})."
             ) from None
         self.input_size = self.metadata.input_size
+        self.refiner = self.metadata.refiner
         self.min_confidence = self.metadata.min_confidence
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -74,7 +75,10 @@ class OnnxDetector(nn.Module):
         check_shape("images", images, "B 3 H W", H=height, W=width)
         for name, given in (("mask", mask is not None), ("return_connectivity", return_connectivity)):
             if given:
-                raise InputError(f"Expected no '{name}' for an ONNX file (got one). Use the model that was exported.")
+                raise InputError(
+                    f"Expected no '{name}' (got one, which the ONNX file '{self.path}' cannot compute). "
+                    "Use the model that was exported."
+                )
         images = images.cpu()
         if self.metadata.dtype == "uint8":
             images = images if images.dtype == torch.uint8 else (images * 255).round().clamp(0, 255).to(torch.uint8)
@@ -86,6 +90,26 @@ class OnnxDetector(nn.Module):
 
     def extra_repr(self) -> str:
         return f"'{self.path}', {self.scheme.name}, input_size={self.input_size}"
+
+
+def load_detector(
+    source: str | os.PathLike[str], device: str | torch.device = "cpu"
+) -> "LandmarkDetector | OnnxDetector":
+    """Loads a detector that runs in PyTorch, or in ONNX Runtime if ``source`` is an ``.onnx`` file.
+
+    Args:
+        source: an ``.onnx`` file, or what :meth:`lgcn.models.LandmarkDetector.from_pretrained` takes.
+        device: where the network runs.
+
+    Raises:
+        InputError: as :class:`OnnxDetector` or :meth:`~lgcn.models.LandmarkDetector.from_pretrained`.
+    """
+    if Path(source).suffix.lower() == ".onnx":
+        return OnnxDetector(source, device=device)
+    # Imported only here: it takes seconds, which an exported detector does without.
+    from lgcn.models import LandmarkDetector
+
+    return LandmarkDetector.from_pretrained(os.fspath(source)).to(device)
 
 
 def _open(path: Path, device: torch.device, threads: int | None) -> Any:

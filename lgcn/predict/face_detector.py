@@ -121,11 +121,15 @@ def _largest_of_overlapping(squares: Tensor) -> Tensor:
 
     Not :func:`torchvision.ops.nms`: a nostril inside a face has almost no IoU with it.
     """
-    squares = squares[box_area(squares).argsort(descending=True)]
+    squares = squares[_area(squares).argsort(descending=True)]
     kept: list[Tensor] = []
     for square in squares:
         others = torch.stack(kept) if kept else squares[:0]
         shared = torch.minimum(square[2:], others[:, 2:]) - torch.maximum(square[:2], others[:, :2])
-        if not (shared.clamp(min=0).prod(dim=1) > box_area(square[None]) / 3).any():
+        if not (shared.clamp(min=0).prod(dim=1) > _area(square[None]) / 3).any():
             kept.append(square)
     return torch.stack(kept) if kept else squares
+
+
+def _area(squares: Tensor) -> Tensor:
+    return (squares[:, 2:] - squares[:, :2]).prod(dim=1)

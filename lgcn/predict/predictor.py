@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_at_least, check_device
-from lgcn.export import OnnxDetector
+from lgcn.export import OnnxDetector, load_detector
 from lgcn.geometry import crop_image, invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike, as_image_tensor
 from lgcn.predict.boxes import BoxesLike, check_boxes, tight_boxes
@@ -123,15 +123,7 @@ class LandmarkPredictor:
         """
         # Check the device before a model is loaded or downloaded.
         device = check_device(device)
-        detector: LandmarkDetector | OnnxDetector
-        if Path(source).suffix.lower() == ".onnx":
-            detector = OnnxDetector(source, device=device)
-        else:
-            # Imported only here: it takes seconds, which an exported detector does without.
-            from lgcn.models import LandmarkDetector
-
-            detector = LandmarkDetector.from_pretrained(source).to(device)
-        return cls(detector, face_detector, passes, batch_size, min_confidence, max_pixels)
+        return cls(load_detector(source, device), face_detector, passes, batch_size, min_confidence, max_pixels)
 
     @overload
     def __call__(
