@@ -2,10 +2,10 @@
 
     python benchmarks/predict_speed.py --root DIR [--faces 64] [-B 1 32] [--onnx FILE ...] [--output predict_speed.json]
 
-The stages are those of :class:`lgcn.predict.LandmarkPredictor` with one pass: decode the file, detect the face, crop it,
-run the network, decode the heatmaps and run the graph, map the landmarks back to the image. All times are of the same
-faces in the same run, per face; NME is measured on them with the annotated boxes. For ONNX Runtime the graph stage is
-the difference between the whole file and one that ends with the heatmaps. ``benchmarks/README.md`` defines the
+The stages are those of :class:`lgcn.predict.LandmarkPredictor` with one pass: decode the file, detect the face, crop
+it, run the network, decode the heatmaps and run the graph, map the landmarks back to the image. All times are of the
+same faces in the same run, per face; NME is measured on them with the annotated boxes. The graph stage is the
+difference between the whole detector and one that ends with the heatmaps. ``benchmarks/README.md`` defines the
 quantities.
 """
 
@@ -103,7 +103,7 @@ def measure_network(
             part = time_calls(lambda batch=batch: before_decoding(batch), **timing)
             row["network_s"] = part["median_s"] / size
             row["graph_s"] = max(0.0, row["face_s"] - row["network_s"])
-        back = time_calls(lambda: faces.back(pos[:size]), **timing)
+        back = time_calls(lambda some=pos[:size]: faces.back(some), **timing)
         row["back_s"] = back["median_s"] / min(size, len(pos))
         row["nme_percent"] = faces.nme_percent(faces.back(pos))
         rows.append(row)
@@ -234,6 +234,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
+    """Measures, prints, writes and draws."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder of 300-W")
     parser.add_argument("--split", default="lfpw/testset", help="faces that are measured (default: lfpw/testset)")

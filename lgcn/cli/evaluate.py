@@ -12,8 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         nargs="+",
         action="extend",
-        help="shipped name, folder of save_pretrained, .ckpt of lgcn fit or .onnx of lgcn export; several share tables and curves "
-        "(default: the shipped model of the dataset's landmarks)",
+        help="shipped name, folder of save_pretrained, .ckpt of lgcn fit or .onnx of lgcn export; several share tables "
+        "and curves (default: the shipped model of the dataset's landmarks)",
     )
     parser.add_argument("--dataset", required=True, help="name of a dataset, for instance ibug300w or wflw")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the dataset")
@@ -79,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.evaluation.formatting import format_result
     from lgcn.evaluation.literature import published_results, published_results_of_csv
     from lgcn.evaluation.text_tables import PUBLISHED_NOTE
-    from lgcn.files import printable, write_text
     from lgcn.export import load_detector
+    from lgcn.files import printable, write_text
     from lgcn.models.loading import shipped_model
     from lgcn.protocols import get_protocol
 

@@ -119,7 +119,7 @@ def _open(path: Path, device: torch.device, threads: int | None) -> Any:
         import onnxruntime
     except ImportError as error:
         raise InputError(
-            f"Expected the package 'onnxruntime' to run '{path}' (got: {error}). Install it with pip install onnxruntime."
+            f"Expected the package 'onnxruntime' to run '{path}' (got: {error}). Install it: pip install onnxruntime."
         ) from None
     provider = PROVIDERS.get(device.type)
     if provider not in onnxruntime.get_available_providers():

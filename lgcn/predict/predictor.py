@@ -109,8 +109,8 @@ class LandmarkPredictor:
         """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does, or an exported one.
 
         Args:
-            source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub; or the ``.onnx`` file
-                of an exported detector, which ONNX Runtime runs without PyTorch's network.
+            source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub; or the ``.onnx``
+                file of an exported detector, which ONNX Runtime runs without PyTorch's network.
             device: where the network runs.
             face_detector: as in the constructor, like the arguments below.
             passes: how often a face is cropped and predicted.
