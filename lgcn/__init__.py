@@ -11,9 +11,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DetectorConfig": "lgcn.models",
+    "KeyPoints": "lgcn.typing",
     "LandmarkDetector": "lgcn.models",
-    "create_detector": "lgcn.models",
     "LandmarkPredictor": "lgcn.predict",
+    "ShapeRefiner": "lgcn.models",
+    "create_detector": "lgcn.models",
+    "refine": "lgcn.models",
 }
 _PARTS = {
     "backbones",
@@ -42,7 +45,16 @@ _PARTS = {
     "visualization",
 }
 
-__all__ = ["DetectorConfig", "LandmarkDetector", "LandmarkPredictor", "__version__", "create_detector"]
+__all__ = [
+    "DetectorConfig",
+    "KeyPoints",
+    "LandmarkDetector",
+    "LandmarkPredictor",
+    "ShapeRefiner",
+    "__version__",
+    "create_detector",
+    "refine",
+]
 
 if TYPE_CHECKING:
     from lgcn import (  # noqa: F401 - for type checkers, which do not run __getattr__
@@ -71,8 +83,9 @@ if TYPE_CHECKING:
         typing,
         visualization,
     )
-    from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
+    from lgcn.models import DetectorConfig, LandmarkDetector, ShapeRefiner, create_detector, refine
     from lgcn.predict import LandmarkPredictor
+    from lgcn.typing import KeyPoints
 
 
 def __getattr__(name: str) -> Any:

@@ -243,7 +243,6 @@ TRANSFORMS = (
     transforms.FacePatch(0.5),
     transforms.GaussianBlur(2),
     transforms.JPEGCompression(50),
-    transforms.RandomOcclusion(1.0),
 )
 OPTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "CropToInput()": (
@@ -263,14 +262,19 @@ OPTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         },
     ),
     "Darkness()": (transforms.Darkness, {"low": 0.2, "high": 0.2, "noise": 5.0, "seed": 3}),
-    "FacePatch()": (transforms.FacePatch, {"low": 0.2, "textures": [torch.zeros(3, 9, 9, dtype=torch.uint8)]}),
+    "FacePatch()": (
+        transforms.FacePatch,
+        {
+            "low": 0.2,
+            "kinds": ["noise", "texture"],
+            "shapes": ["ellipse"],
+            "textures": [torch.zeros(3, 9, 9, dtype=torch.uint8)],
+            "probability": 0.5,
+        },
+    ),
     "ColorJitter()": (
         transforms.ColorJitter,
         {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05, "hue_probability": 0.2, "grayscale": 0.1},
-    ),
-    "RandomOcclusion()": (
-        transforms.RandomOcclusion,
-        {"probability": 0.5, "area": (0.02, 0.25), "aspect": 3.0, "noise": 0.5},
     ),
 }
 

@@ -15,9 +15,11 @@ from tests.datasets.synthetic import pts_tree, wflw_tree
 
 RECIPES = ["default", "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]
 OF_WFLW = ["lgcn-98"]
+GNNS = ["gnn"]
 OVERLAYS = ["wflw"]
+GNN_OVERLAYS = ["gnn_lgcn", "gnn_transformer"]
 COMBINATIONS = [(recipe, *overlay) for recipe in RECIPES for overlay in ((), ("wflw",))]
-COMBINATIONS += [(recipe,) for recipe in OF_WFLW]
+COMBINATIONS += [(recipe,) for recipe in (*OF_WFLW, *GNNS)] + [("gnn", overlay) for overlay in GNN_OVERLAYS]
 
 # Quoted from sections IV-B and IV-E; what is asserted below is what they say.
 QUOTES = [
@@ -75,6 +77,8 @@ def test_every_recipe_builds_and_takes_two_steps(
         "trainer.enable_model_summary": "false",
     }
     command = ["fit", *options_of(*names), *(f"--{key}={value}" for key, value in small.items())]
+    if names[0] == "gnn":  # the shipped model is of another size
+        command += ["--model.initial_weights=null", "--model.allow_untrained_backbone=true"]
     if names[0] == "paper_frozen":
         assert main(command) == 2, "it needs a trained backbone"
         assert not list(tmp_path.iterdir())
@@ -97,8 +101,8 @@ def test_every_recipe_builds_and_takes_two_steps(
 
 
 def test_all_that_is_shipped_is_tested_here() -> None:
-    assert shipped_configs() == sorted([*RECIPES, *OF_WFLW, *OVERLAYS])
-    for name in (*RECIPES, *OF_WFLW):
+    assert shipped_configs() == sorted([*RECIPES, *OF_WFLW, *GNNS, *OVERLAYS, *GNN_OVERLAYS])
+    for name in (*RECIPES, *OF_WFLW, *GNNS):
         content = yaml.safe_load(Path(find_config(name)).read_text())
         assert content["trainer"]["default_root_dir"] == f"runs/{name}", "runs of two recipes must not mix"
 
@@ -109,7 +113,8 @@ def test_names_resolve_wherever_they_stand() -> None:
         *("--config", paths["official"], "-c", paths["wflw"], f"--config={paths['default']}", "--x", "wflw")
     ]
     with pytest.raises(
-        InputFileError, match="default, lgcn-68, lgcn-98, official, paper_end_to_end, paper_frozen, wflw"
+        InputFileError,
+        match="default, gnn, gnn_lgcn, gnn_transformer, lgcn-68, lgcn-98, official, paper_end_to_end, paper_frozen",
     ):
         resolve_configs(["--config", "official", "--config", "wlfw"])
 

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predicts, prints statistics of the weights and writes the plots; the exit status."""
     from lgcn.checks import InputError, check_at_least
-    from lgcn.cli.images import find_images, predict_images, prepare_images, read_boxes_of
+    from lgcn.cli.images import find_images, load_input, read_boxes_of
     from lgcn.files import printable, write_from_memory
     from lgcn.visualization import draw_connectivity
     from lgcn.visualization.connectivity import MOST_FACES, find_landmarks
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if len(images) > MOST_FACES:
         raise InputError(f"Expected at most {MOST_FACES} images in one plot (got {len(images)}). Name fewer.")
     targets = _targets(args, images)
-    table = None if args.boxes is None else read_boxes_of(args.boxes, images)
+    boxes = None if args.boxes is None else map(read_boxes_of(args.boxes, images).find, images)
     predictor = load_predictor(args)
     scheme = predictor.detector.scheme
     if predictor.detector.refiner is None:
@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     chosen = find_landmarks(scheme, args.landmarks)
     rows: list[tuple[PreparedImage, Face]] = []
     with short_warnings():
-        for image, faces in predict_images(predictor, prepare_images(predictor, images, table, None), True):
+        for image, faces in predictor.stream(
+            map(load_input, images), boxes, names=map(str, images), return_connectivity=True
+        ):
             rows += [(image, face) for face in faces]
             if len(rows) > MOST_FACES:
                 raise InputError(f"Expected at most {MOST_FACES} faces in one plot (got more). Name fewer images.")

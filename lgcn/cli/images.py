@@ -1,33 +1,42 @@
-"""Helpers of the commands that read images: list images, read boxes, predict faces."""
+"""Helpers of the commands that read images: list images, read boxes."""
 
+import glob
+import os
+import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lgcn.cli.messages import counted, tell
 
 if TYPE_CHECKING:
-    from lgcn.predict import BoxTable, Face, LandmarkPredictor, PreparedImage
+    from lgcn.images import ImageLike
+    from lgcn.predict import BoxTable
 
 OVERLAY_ENDING = "_overlay"
 """Follows the name of the image in the name of its overlay."""
 
+STDIN = Path("-")
+"""The name of the image that is read from standard input."""
+
 
 def find_images(inputs: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], list[Exception]]:
-    """The images at the given paths, each once, and the errors of paths without images.
+    """The images at the given paths and patterns, each name once, and the errors of paths without images.
 
     Prints a note on the other files in folders.
     """
     from lgcn.checks import InputFileError
 
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     problems: list[Exception] = []
     for path in inputs:
         try:
-            images = _images_of(path, recursive)
-            for image in images:
-                found.setdefault(image.resolve(), image)
+            for each in _expanded(path):
+                for image in _images_of(each, recursive):
+                    # Not resolved: a link is an image of its own, under its own name.
+                    found.setdefault(os.path.abspath(image), image)  # noqa: PTH100
         except InputFileError as error:
             problems.append(error)
         except (OSError, RuntimeError) as error:  # a name that is too long, a folder above that may not be entered
@@ -36,12 +45,41 @@ def find_images(inputs: Sequence[Path], *, recursive: bool = False) -> tuple[lis
     return list(found.values()), problems
 
 
+def load_input(path: Path) -> "ImageLike":
+    """What the predictor reads: the path, or the content of standard input."""
+    return sys.stdin.buffer.read() if path == STDIN else path
+
+
+def _expanded(path: Path) -> list[Path]:
+    """The paths that a pattern matches, which the shell did not expand: ``photos/*.jpg``, ``photos/**/*.jpg``."""
+    from lgcn.checks import InputFileError
+    from lgcn.images import is_image_name
+
+    if path == STDIN or path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    matched = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute, too
+    # As with the files of a folder: what a pattern matches by accident is not an error.
+    images = [each for each in matched if each.is_dir() or is_image_name(each)]
+    if not images:
+        got = f"{counted(len(matched), 'file')}, none of them an image" if matched else "nothing"
+        raise InputFileError(f"Expected images at '{path}' (the pattern matches {got}).")
+    return images
+
+
 def _images_of(path: Path, recursive: bool) -> list[Path]:
     """The image at a path, or those in the folder there."""
     from lgcn.checks import InputFileError
     from lgcn.images import list_images
 
+    if path == STDIN:
+        return [path]
     if not path.exists():
+        # Path has made one slash of two.
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):
+            raise InputFileError(
+                f"Expected an image or a folder at '{path}' (URLs are not read). Download the image first, or pipe "
+                "it: curl -s URL | lgcn predict -"
+            )
         raise InputFileError(f"Expected an image or a folder at '{path}' (there is none).")
     if not path.is_dir():
         return [path]
@@ -73,33 +111,3 @@ def read_boxes_of(path: Path, images: Sequence[Path]) -> "BoxTable":
                 f"Expected one image for the name '{name}' in '{path}' (got {several}). Write its folder too."
             )
     return table
-
-
-def prepare_images(
-    predictor: "LandmarkPredictor",
-    images: Sequence[Path],
-    table: "BoxTable | None",
-    problems: list[Exception] | None,
-) -> Iterator["PreparedImage"]:
-    """Reads images with their boxes; errors are printed and added to ``problems``, or raised if that is None."""
-    from tqdm import tqdm
-
-    from lgcn.checks import InputError
-
-    # disable=None: no bar if stderr is not a terminal.
-    for path in tqdm(images, desc="predict", unit="image", disable=True if len(images) == 1 else None):
-        try:
-            yield predictor.prepare(path, None if table is None else table.find(path))
-        except InputError as error:
-            if problems is None:
-                raise
-            tell("error", error)
-            problems.append(error)
-
-
-def predict_images(
-    predictor: "LandmarkPredictor", images: Iterable["PreparedImage"], return_connectivity: bool
-) -> Iterator[tuple["PreparedImage", list["Face"]]]:
-    """Each image with its faces; as many images at a time as fill a batch."""
-    for group in predictor.grouped(images):
-        yield from zip(group, predictor.predict(group, return_connectivity=return_connectivity), strict=True)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from lgcn import __version__
 from lgcn.cli.stopping import exit_status
@@ -31,6 +32,12 @@ def create_parser(command: str | None) -> argparse.ArgumentParser:
         epilog="'lgcn COMMAND --help' explains a command and shows examples.",
     )
     parser.add_argument("--version", action="version", version=f"lgcn {__version__}")
+    parser.add_argument(
+        "--import",
+        action="append",
+        metavar="MODULE",
+        help="import your module first, which registers backbones, refiners, schemes, ...; before the command",
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
@@ -41,12 +48,31 @@ def create_parser(command: str | None) -> argparse.ArgumentParser:
 
 def run(argv: Sequence[str]) -> int:
     """Parses ``argv`` and runs the command."""
+    argv = import_modules(argv)
     command = next((word for word in argv if not word.startswith("-")), None)
     if argv and argv[0] == "fit":
         # jsonargparse generates its options and help from the signatures.
         return import_module("lgcn.cli.fit").run(list(argv[1:]))
     arguments = create_parser(command).parse_args(argv)
     return import_module(f"lgcn.cli.{arguments.command}").run(arguments) or 0
+
+
+def import_modules(argv: Sequence[str]) -> list[str]:
+    """Imports the modules that ``--import`` names at the start of ``argv``; returns the other words."""
+    words = list(argv)
+    while words and words[0].partition("=")[0] == "--import":
+        _, equals, name = words.pop(0).partition("=")
+        name = name if equals else words.pop(0) if words else ""
+        # As for `python -m`: a script in a bin folder does not see modules in the current one.
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        try:
+            import_module(name)
+        except (ModuleNotFoundError, ValueError) as error:
+            from lgcn.checks import InputError
+
+            raise InputError(f"Expected '--import' to be a module in Python's path (got '{name}': {error}).") from error
+    return words
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,187 +1,183 @@
-"""The folder that ``lgcn predict`` writes to: names that do not collide, overlays, ``.pts`` files, the landmarks."""
+"""The folder that ``lgcn predict`` writes to: the record of the run, files for each image, files for the whole run."""
 
-import re
+import csv
+import json
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
-from lgcn.cli.images import OVERLAY_ENDING
-from lgcn.cli.messages import counted, tell
+from lgcn.cli.messages import counted
+from lgcn.cli.result_names import ResultNames
 from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
 
 if TYPE_CHECKING:
     from lgcn.predict import Face, PreparedImage
     from lgcn.schemes import LandmarkScheme
 
-_FACE_NUMBER = re.compile(r"_\d+(?:_face)*\Z")
-_NOTES = 3
-"""Number of renamed results that are reported individually."""
+RECORD, SETTINGS, UNREADABLE = "landmarks.jsonl", "settings.json", "unreadable.csv"
 
 
 class OutputFolder:
     """Writes the results of images as they are made.
 
-    Nothing that is written replaces an input, an annotation, or the result of another image; earlier results only
-    with ``overwrite``.
+    The record of an image, a line of ``landmarks.jsonl``, is written after its other files: an image in the record is
+    done. Nothing that is written replaces an input, an annotation, or the result of another image; earlier results only
+    with ``overwrite`` or ``resume``.
 
     Args:
         folder: created when something is written.
         images: all images whose results may be written.
-        file_format: ``"json"``, ``"csv"`` or ``"pts"``.
+        settings: what the results depend on, to be the same if an earlier run is continued.
+        file_format: ``"jsonl"``, which is written in any case, a key of :data:`lgcn.predict.exports.EXPORTS`, or
+            ``"pts"``.
         overlay: whether overlays are written.
         edges: how many learned edges they show.
         overwrite: whether earlier results may be replaced.
+        resume: whether an earlier run in the folder is continued; ``done`` then holds the names of its images.
 
     Raises:
-        InputFileError: if something would be replaced, or ``folder`` cannot be written to.
+        InputFileError: if something would be replaced, ``folder`` cannot be written to, or the earlier run had other
+            settings.
     """
 
     def __init__(
         self,
         folder: Path,
         images: Sequence[Path],
+        settings: dict[str, Any],
         *,
         file_format: str,
         overlay: bool = False,
         edges: int = 0,
         overwrite: bool = False,
+        resume: bool = False,
     ) -> None:
-        from lgcn.predict.part_file import PartFile
+        from lgcn.predict.exports import EXPORTS
+        from lgcn.predict.record_file import RecordFile
 
         check_writable_folder("--output", folder)
-        self.folder, self.overlay, self.edges = folder, overlay, edges
-        self.part = None if file_format == "pts" else PartFile(folder / f"landmarks.{file_format}")
-        self.num_images = self.num_faces = 0
-        self._num_landmarks: int | None = None
-        self._written: list[Path] = []
-        self._stems = dict(zip(map(str, images), unique_stems(images), strict=True))
-        self._taken = {stem.casefold() for stem in self._stems.values()}
-        self._tell_renamed(images)
-        self._check_inputs(images)
-        results = [] if self.part is None else [self.part.path, self.part.part_path]
-        results += [self._overlay_of(str(path)) for path in images] if overlay else []
-        results += self._earlier_pts_files() if self.part is None else []
-        check_not_replaced(results, overwrite)
+        self.folder, self.pts, self.overlay, self.edges = folder, file_format == "pts", overlay, edges
+        self._settings = settings
+        self._record = RecordFile(folder / RECORD)
+        self._export = (folder / EXPORTS[file_format][0], EXPORTS[file_format][1]) if file_format in EXPORTS else None
+        earlier: dict[str, dict[str, Any]] = {}
+        if resume and self._record.path.is_file():
+            self._check_settings()
+            earlier = self._record.resume()
+        self.done = set(earlier)
+        self.num_before = self._record.num_images
+        self._names = ResultNames(folder, images, {name: each.get("files") for name, each in earlier.items()})
+        self._names.check_inputs(images, overlay, self.pts)
+        if not self.done:
+            results = [self._record.path, *([self._export[0]] if self._export else [])]
+            results += [self._names.overlay(str(path)) for path in images] if overlay else []
+            results += self._names.earlier_pts_files() if self.pts else []
+            check_not_replaced(results, overwrite)
+        self._scheme: LandmarkScheme | None = None
+        self._unreadable: TextIO | None = None
+        self._num_files = 0
+        self._finished: list[Path] = []
 
-    def write(self, image: "PreparedImage", faces: Sequence["Face"], scheme: "LandmarkScheme") -> None:
+    @property
+    def num_images(self) -> int:
+        """How many images are in the record, those of an earlier run included."""
+        return self._record.num_images
+
+    def start(self, scheme: "LandmarkScheme") -> None:
+        """Takes the landmark scheme of the results."""
+        self._scheme = scheme
+
+    def write(self, image: "PreparedImage", faces: Sequence["Face"]) -> None:
         """Writes the results of one image.
 
         Raises:
             InputFileError: if the disk is full or has become read-only.
         """
-        self._num_landmarks = scheme.num_landmarks
+        from lgcn.files import write_text
+        from lgcn.predict.output import to_record
+
+        assert self._scheme is not None
         with writing_to(self.folder):
-            if self.part is not None:
-                self.part.append(image.name, faces)
-            else:
+            if not self._record.num_images:
+                # An earlier record must never lie next to the settings of another run.
+                self._record.path.unlink(missing_ok=True)
+                write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+            if self.pts:
                 self._write_pts(image.name, faces)
-            self.num_images += 1
-            self.num_faces += len(faces)
-            # Last, since it takes the most room: a disk that it does not fit on still has the landmarks.
             if self.overlay and faces:
                 from lgcn.visualization import save_overlay
 
-                path = self._overlay_of(image.name)
-                save_overlay(path, image.image, faces, scheme, edges=self.edges)
-                self._written.append(path)
+                save_overlay(self._names.overlay(image.name), image.image, faces, self._scheme, edges=self.edges)
+                self._num_files += 1
+            record = to_record(image.name, faces)
+            if self._names.is_renamed(image.name):
+                record = {"image": image.name, "files": self._names.stem(image.name), "faces": record["faces"]}
+            self._record.append(record)
+
+    def report_unreadable(self, name: str, error: Exception) -> None:
+        """Adds an image that could not be used to ``unreadable.csv``."""
+        from lgcn.files import escape_name, printable
+
+        with writing_to(self.folder):
+            if self._unreadable is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._unreadable = (self.folder / UNREADABLE).open("w", encoding="utf-8", newline="")
+                csv.writer(self._unreadable, lineterminator="\n").writerow(["image", "reason"])
+            row = [escape_name(name), printable(str(error))]
+            csv.writer(self._unreadable, lineterminator="\n").writerow(row)
+            self._unreadable.flush()
 
     def finish(self) -> None:
         """Writes the files that cover all images.
 
         Raises:
-            InputFileError: as for :meth:`write`; the landmarks stay in the part file.
+            InputFileError: as for :meth:`write`; the record stays as it is.
         """
-        if self.part is not None and self._num_landmarks is not None:
+        self._record.close()
+        if self._unreadable is not None:
+            self._unreadable.close()
+        elif self.num_images:
+            (self.folder / UNREADABLE).unlink(missing_ok=True)
+        if self._scheme is not None and self._export is not None and self.num_images:
+            path, write = self._export
             with writing_to(self.folder):
-                self.part.finish(self._num_landmarks)
-            self._written.append(self.part.path)
+                write(path, self._record.records(), self._scheme.num_landmarks)
+            self._finished.append(path)
 
     def describe(self) -> str:
-        """What was written, as in ``2 faces in 3 images; written: out/landmarks.json``."""
-        written = [str(path) for path in self._written]
-        if self.part is not None and self.part.path not in self._written and self.part.part_path.exists():
-            written.append(str(self.part.part_path))
-        if len(written) > 3:
-            written = [written[0], f"{len(written) - 2} more", written[-1]]
-        names = ", ".join(written) or "nothing"
-        return f"{counted(self.num_faces, 'face')} in {counted(self.num_images, 'image')}; written: {names}"
+        """What was written, as in ``2 faces in 3 images; written: out/landmarks.jsonl, out/landmarks.json``."""
+        written = [str(self._record.path)] if self.num_images else []
+        written += [counted(self._num_files, "file") + " of single images"] if self._num_files else []
+        names = ", ".join([*written, *map(str, self._finished)]) or "nothing"
+        earlier = f" ({self.num_before} of them earlier)" if self.num_before else ""
+        return (
+            f"{counted(self._record.num_faces, 'face')} in {counted(self.num_images, 'image')}{earlier}; "
+            f"written: {names}"
+        )
 
     def _write_pts(self, name: str, faces: Sequence["Face"]) -> None:
         from lgcn.predict import save_pts
 
         for number, face in enumerate(faces):
-            path = self.folder / f"{self._face_stem(name, number)}.pts"
-            save_pts(path, face.landmarks)
-            self._written.append(path)
+            save_pts(self._names.of_face(name, number, ".pts"), face.landmarks)
+            self._num_files += 1
 
-    def _tell_renamed(self, images: Sequence[Path]) -> None:
-        renamed = [path for path in images if self._stems[str(path)] != path.stem]
-        for path in renamed[:_NOTES]:
-            stem = self._stems[str(path)]
-            tell("note", f"The files of '{path}' are named '{stem}': another image is called '{path.stem}'.")
-        if len(renamed) > _NOTES:
-            tell("note", f"The files of {len(renamed) - _NOTES} more images are numbered in the same way.")
-
-    def _check_inputs(self, images: Sequence[Path]) -> None:
-        """Checks that no input and no annotation would be replaced."""
+    def _check_settings(self) -> None:
+        """Checks that the earlier run had the settings of this one: the results would not belong together."""
         from lgcn.checks import InputFileError
 
-        inputs = {path.resolve() for path in images}
-        for path in images:
-            overlay = self._overlay_of(str(path))
-            if self.overlay and overlay.resolve() in inputs:
+        path = self.folder / SETTINGS
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputFileError(
+                f"Expected the settings of the run to resume in '{path}' (there are none that can be read). "
+                "Start again with '--overwrite'."
+            ) from None
+        for name in self._settings:
+            if earlier.get(name) != self._settings[name]:
                 raise InputFileError(
-                    f"Expected another folder for '--output' (got '{self.folder}', where the overlay of '{path}' would "
-                    f"replace the input '{overlay.name}')."
+                    f"Expected the settings of the run to resume in '{self.folder}' (got {name} = "
+                    f"{self._settings[name]!r}, before {earlier.get(name)!r}). Repeat them, choose another '--output', "
+                    "or start again with '--overwrite'."
                 )
-            annotation = path.with_suffix(".pts")
-            if self.part is None and annotation.exists() and path.parent.resolve() == self.folder.resolve():
-                raise InputFileError(
-                    f"Expected another folder for '--output' (got '{self.folder}', where '{annotation.name}' lies "
-                    "next to its image and may be its annotation)."
-                )
-
-    def _earlier_pts_files(self) -> list[Path]:
-        """The ``.pts`` files in the folder that have the names of results."""
-        stems = set(self._stems.values())
-        files = sorted(self.folder.glob("*.pts")) if self.folder.is_dir() else []
-        return [path for path in files if {path.stem, _FACE_NUMBER.sub("", path.stem, count=1)} & stems]
-
-    def _overlay_of(self, name: str) -> Path:
-        suffix = ".jpg" if Path(name).suffix.lower() in {".jpg", ".jpeg"} else ".png"
-        return self.folder / f"{self._stems[name]}{OVERLAY_ENDING}{suffix}"
-
-    def _face_stem(self, name: str, number: int) -> str:
-        stem = self._stems[name]
-        if number == 0:
-            return stem
-        stem = f"{stem}_{number}"
-        # Another image may have that name: photo.jpg with two faces next to photo_1.jpg.
-        while stem.casefold() in self._taken:
-            stem += "_face"
-        self._taken.add(stem.casefold())
-        return stem
-
-
-def unique_stems(images: Sequence[Path]) -> list[str]:
-    """The name of each image without its suffix, with ``-2``, ``-3``, ... if an earlier image has the same.
-
-    Case does not distinguish names, as in some file systems. Names are shortened until their results can be written.
-    """
-    taken: set[str] = set()
-    stems: list[str] = []
-    for path in images:
-        name = _shortened(path.stem)
-        candidates = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        stem = next(each for each in candidates if each.casefold() not in taken)
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
-
-
-def _shortened(stem: str) -> str:
-    """At most so many bytes that ``-1234_overlay.png`` still fits; most file systems allow 255 in a name."""
-    while len(stem.encode(errors="surrogateescape")) > 230:
-        stem = stem[:-1]
-    return stem

@@ -13,29 +13,40 @@ if TYPE_CHECKING:
 
 
 class StandardOutput:
-    """Prints JSON or CSV image by image; the text is valid UTF-8 in any encoding of the stream.
+    """Prints JSON, JSON Lines or CSV image by image; the text is valid UTF-8 in any encoding of the stream.
 
     Args:
-        file_format: ``"json"`` or ``"csv"``.
+        file_format: ``"json"``, ``"jsonl"`` or ``"csv"``.
     """
 
     def __init__(self, file_format: str) -> None:
         self.file_format = file_format
         self.num_images = self.num_faces = 0
+        self.done: set[str] = set()
+        self._num_landmarks = 0
         self._encoding = sys.stdout.encoding or "ascii"
 
-    def write(self, image: "PreparedImage", faces: Sequence["Face"], scheme: "LandmarkScheme") -> None:
+    def start(self, scheme: "LandmarkScheme") -> None:
+        """Takes the landmark scheme of the results."""
+        self._num_landmarks = scheme.num_landmarks
+
+    def write(self, image: "PreparedImage", faces: Sequence["Face"]) -> None:
         """Prints the results of one image."""
         from lgcn.predict.output import csv_header, csv_rows, json_line, to_record
 
         record = to_record(image.name, faces)
         if self.file_format == "json":
             self._print(f"{',' if self.num_images else '['}\n{json_line(record, self._encoding)}")
+        elif self.file_format == "jsonl":
+            self._print(f"{json_line(record, self._encoding)}\n")
         else:
-            header = "" if self.num_images else csv_header(scheme.num_landmarks)
+            header = "" if self.num_images else csv_header(self._num_landmarks)
             self._print(header + csv_rows(record, self._encoding))
         self.num_images += 1
         self.num_faces += len(faces)
+
+    def report_unreadable(self, name: str, error: Exception) -> None:
+        """Does nothing: the error has been printed."""
 
     def finish(self) -> None:
         """Prints what closes the text, so that it can be parsed."""

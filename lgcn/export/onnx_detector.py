@@ -84,7 +84,7 @@ class OnnxDetector(nn.Module):
             images = images if images.dtype == torch.uint8 else (images * 255).round().clamp(0, 255).to(torch.uint8)
         else:
             images = images.float() if images.is_floating_point() else images.float() / 255
-        values = self._session.run(None, {"images": images.numpy()})
+        values = self._session.run(None, {"images": images.contiguous().numpy()})
         found = {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
         return DetectorOutput(**found, heatmaps=found["pos"].new_zeros(*found["pos"].shape[:2], 0, 0))
 

@@ -4,6 +4,7 @@ from lgcn.losses.coordinate import COORDINATE_LOSSES, coordinate_loss, l1_loss, 
 from lgcn.losses.cross_entropy import heatmap_cross_entropy
 from lgcn.losses.detection import HEATMAP_LOSSES, DetectionLoss, HeatmapEncoder
 from lgcn.losses.focal import focal_heatmap_loss
+from lgcn.losses.likelihood import gaussian_nll_loss
 from lgcn.losses.regression import adaptive_wing_loss, heatmap_mse_loss
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "adaptive_wing_loss",
     "coordinate_loss",
     "focal_heatmap_loss",
+    "gaussian_nll_loss",
     "heatmap_cross_entropy",
     "heatmap_mse_loss",
     "l1_loss",

@@ -21,6 +21,7 @@ from lgcn.checks import (
 from lgcn.losses.coordinate import COORDINATE_LOSSES, coordinate_loss
 from lgcn.losses.cross_entropy import heatmap_cross_entropy
 from lgcn.losses.focal import focal_heatmap_loss
+from lgcn.losses.likelihood import gaussian_nll_loss
 from lgcn.losses.regression import adaptive_wing_loss, heatmap_mse_loss
 from lgcn.registry import Registry
 from lgcn.typing import DetectorOutput, Size
@@ -101,16 +102,18 @@ def _are_logits(codec: HeatmapEncoder, name: str) -> bool:
 
 
 class DetectionLoss(nn.Module):
-    r"""Eq. 9, :math:`L = \lambda_1 L_1 + \lambda_2 L_2`, with a third term for trainable decodes.
+    r"""Eq. 9, :math:`L = \lambda_1 L_1 + \lambda_2 L_2`, with terms for trainable decodes and for covariances.
 
-    ``total = heatmap_weight * heatmap + refined_weight * refined + initial_weight * initial``
+    ``total = heatmap_weight * heatmap + refined_weight * refined + initial_weight * initial
+    + likelihood_weight * likelihood``
 
     ``heatmap`` is eq. 8 (or another of :data:`HEATMAP_LOSSES`), ``refined`` and ``initial`` are
     eq. 7 (or another of :data:`COORDINATE_LOSSES`) on the graph's and on the decoded landmarks.
     Errors and options of a coordinate loss are in pixels of the input. Its result is divided by the input's (W, H), so
     that eq. 7 is in the paper's unit, the side of the crop, and a weight means about the same for every coordinate
     loss. Landmarks outside the crop have no heatmap and enter the coordinate terms only. Landmarks of visibility 0
-    enter no term.
+    enter no term. ``likelihood`` is :func:`gaussian_nll_loss` of the covariances that a Gaussian refiner predicts, in
+    pixels of the input. Its gradient reaches covariances only: positions are trained by the other terms.
 
     Args:
         heatmap: name of the heatmap loss.
@@ -121,8 +124,9 @@ class DetectionLoss(nn.Module):
         coordinate: name of the loss of both coordinate terms.
         heatmap_options: arguments of the heatmap loss, such as ``alpha``.
         coordinate_options: arguments of the coordinate loss, such as ``epsilon``.
+        likelihood_weight: weight of the negative log-likelihood; needs a refiner that predicts covariances.
 
-    A term of weight 0 is returned but has no gradient.
+    A term of weight 0 is returned but has no gradient; ``likelihood`` is returned if there are covariances.
 
     Raises:
         InputError: if a name or option is unknown (lists the choices), a weight is negative, or an option of the
@@ -138,6 +142,7 @@ class DetectionLoss(nn.Module):
         coordinate: str = "l1",
         heatmap_options: Mapping[str, Any] | None = None,
         coordinate_options: Mapping[str, Any] | None = None,
+        likelihood_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.heatmap = heatmap
@@ -145,7 +150,12 @@ class DetectionLoss(nn.Module):
         self.heatmap_loss = _with_options("heatmap", HEATMAP_LOSSES, heatmap, heatmap_options, num_given=4)
         self.penalty = _with_options("coordinate", COORDINATE_LOSSES, coordinate, coordinate_options, num_given=1)
         self.penalty(torch.zeros(1, 2))  # an option out of its range is refused now
-        self.weights = {"heatmap": heatmap_weight, "refined": refined_weight, "initial": initial_weight}
+        self.weights = {
+            "heatmap": heatmap_weight,
+            "refined": refined_weight,
+            "initial": initial_weight,
+            "likelihood": likelihood_weight,
+        }
         for name, weight in self.weights.items():
             check_number(f"{name}_weight", weight, 0)
 
@@ -167,7 +177,8 @@ class DetectionLoss(nn.Module):
             input_size: (H, W) of the network input.
 
         Returns:
-            Scalars "total", "heatmap", "refined" and "initial", the last three before weighting.
+            Scalars "total", and before weighting "heatmap", "refined", "initial" and, if the output has covariances,
+            "likelihood".
         """
         if not isinstance(output, DetectorOutput):
             raise InputError(f"Expected 'output' to be a DetectorOutput (got {type(output).__name__}).")
@@ -197,6 +208,14 @@ class DetectionLoss(nn.Module):
             "refined": lambda: coordinates(output.pos),
             "initial": lambda: coordinates(output.initial),
         }
+        covariance = output.covariance
+        if covariance is not None:
+            compute["likelihood"] = lambda: gaussian_nll_loss(output.pos.detach(), target_pos, covariance, visibility)
+        elif self.weights["likelihood"] > 0:
+            raise InputError(
+                "Expected 'output' with covariances for 'likelihood_weight' (got none). Use a refiner that predicts "
+                "them, such as refiner.name: gaussian, or set likelihood_weight to 0."
+            )
         terms = {}
         total = torch.zeros((), device=output.pos.device)
         for name, term in compute.items():
@@ -207,7 +226,8 @@ class DetectionLoss(nn.Module):
         return {"total": total, **terms}
 
     def extra_repr(self) -> str:
-        weights = ", ".join(f"{name}_weight={weight:g}" for name, weight in self.weights.items())
+        shown = {name: weight for name, weight in self.weights.items() if name != "likelihood" or weight > 0}
+        weights = ", ".join(f"{name}_weight={weight:g}" for name, weight in shown.items())
         return f"heatmap={self.heatmap!r}, coordinate={self.coordinate!r}, {weights}"
 
 

@@ -11,14 +11,17 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch_geometric.data import Batch
 
 from lgcn.backbones import BACKBONES, Backbone, create_backbone
 from lgcn.checks import InputError, check_shape
 from lgcn.codecs import HeatmapCodec
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import OWN_BACKBONE, DetectorConfig
+from lgcn.models.landmark_graphs import build_landmark_graphs
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
+from lgcn.models.refiner_config import OWN_REFINER
 from lgcn.nn import Refiner
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.inference import for_inference
@@ -35,6 +38,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         backbone: your own network, with the interface of :class:`lgcn.backbones.Backbone` (see
             :class:`lgcn.backbones.ModuleBackbone`), used instead of the one that ``config`` names.
             The saved configuration then names the backbone "custom"; pass the network to :meth:`from_pretrained`.
+        refiner: your own refiner, such as a :class:`lgcn.nn.GNNRefiner` around a model of yours; likewise.
 
     Raises:
         InputError: for names or options that are not known, a backbone that breaks the contract, or an input
@@ -44,10 +48,19 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: DetectorConfig, backbone: Backbone | None = None) -> None:
+    def __init__(
+        self, config: DetectorConfig, backbone: Backbone | None = None, refiner: Refiner | None = None
+    ) -> None:
         super().__init__()
         if backbone is not None:
             config = replace(config, backbone=OWN_BACKBONE, backbone_options={}, backbone_weights=None)
+        if refiner is not None:
+            if not isinstance(refiner, Refiner):
+                raise InputError(
+                    f"Expected 'refiner' to be an lgcn.nn.Refiner (got {type(refiner).__name__}). Derive it from that "
+                    "class, or wrap a PyG model in lgcn.nn.GNNRefiner."
+                )
+            config = replace(config, refiner=replace(config.refiner, name=OWN_REFINER))
         self.config = config
         self.scheme = get_scheme(config.scheme)
         self.protocol = get_protocol(config.protocol)
@@ -75,7 +88,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 f"Expected 'input_size' in multiples of {multiple} (got {config.input_size}; near: {near})."
             )
         self.codec: HeatmapCodec = config.codec.build(config.input_size, (height // stride, width // stride))
-        self.refiner: Refiner | None = config.refiner.build(
+        self.refiner: Refiner | None = refiner or config.refiner.build(
             self.scheme, self.backbone.feature_channels, config.input_size
         )
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
@@ -109,6 +122,23 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         initial, confidence = self.codec.decode(heatmaps)
         return KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
 
+    def landmark_graphs(self, images: Tensor, y: Tensor | None = None) -> Batch:
+        """Initial landmarks of images as PyG graphs, one fully connected ``Data`` a face.
+
+        Args:
+            images: as in :meth:`forward`.
+            y: [B, K, 2], true landmarks in pixels of the input, where they are known.
+
+        Returns:
+            A batch of B graphs with ``x`` [N, C], ``pos`` [N, 2] in pixels of the input, ``confidence`` [N],
+            ``landmark_id`` [N], ``edge_index`` [2, E] and, where they are known, ``edge_weight`` [E] and ``y`` [N, 2];
+            N = B*K. ``x`` (eq. 2) and ``edge_weight`` (eq. 5 and 6, or the refiner's own) are those of the detector's
+            (first) refiner. ``x[:, :2]`` are the positions as fractions of the input, which the paper's layers take as
+            ``pos``. A refiner without node features of its own leaves ``x`` to these positions and the feature map's
+            values at the landmarks.
+        """
+        return build_landmark_graphs(self.propose(images), self.refiner, self.input_size, y)
+
     def for_inference(self) -> "LandmarkDetector":
         """Return a copy for inference: in eval mode, without gradients, with a refiner that is built for speed.
 
@@ -123,7 +153,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, source: str | Path, backbone: Backbone | None = None, **download: Any
+        cls, source: str | Path, backbone: Backbone | None = None, refiner: Refiner | None = None, **download: Any
     ) -> "LandmarkDetector":
         """Load a trained detector, in eval mode.
 
@@ -131,17 +161,18 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             source: a model shipped with the package (``"lgcn-68"``), a folder of :meth:`save_pretrained`, a
                 ``.ckpt`` file of ``lgcn fit``, or the id ``owner/name`` of a model on the hub.
             backbone: the custom network that the detector was built around, if any.
+            refiner: the custom refiner that the detector was built around, if any.
             **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
         Raises:
             InputFileError: if there is no such model, its config holds values of a wrong type or out of bounds, or its
                 weights do not fit its config.
-            InputError: if the detector was built around a custom network and ``backbone`` is None.
+            InputError: if the detector was built around a custom network or refiner that is not given.
         """
         config, weights = load_pretrained(source, **download)
         if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
             _check_backbone(source, config, weights)
-        detector = cls(config, backbone)
+        detector = cls(config, backbone, refiner)
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
         return detector.eval()

@@ -1,8 +1,9 @@
 """Loading of trained models: shipped with the package, from a folder, a training checkpoint or the hub."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -14,6 +15,8 @@ from torch import Tensor
 from lgcn.checks import InputError, InputFileError
 from lgcn.models.config import DetectorConfig
 from lgcn.models.saved_config import read_config
+
+Config = TypeVar("Config")
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -36,19 +39,40 @@ def load_pretrained(source: str | Path, **download: Any) -> tuple[DetectorConfig
     Raises:
         InputFileError: if it is none of these, or files cannot be read.
     """
-    path = Path(source)
     if str(source) in SHIPPED_MODELS:
-        return _read_folder(_SHIPPED / str(source))
-    if path.is_dir():
-        return _read_folder(path)
-    if path.is_file():
-        return _read_checkpoint(path)
-    if str(source).count("/") == 1 and path.suffix not in _FILE_SUFFIXES and not path.parent.is_dir():
-        return _download(str(source), **download)
-    raise InputFileError(
+        return _read_folder(_SHIPPED / str(source), read_config)
+    if Path(source).is_file():
+        return _read_checkpoint(Path(source))
+    return load_saved(
+        source,
+        read_config,
         f"Expected 'model' to be one of {', '.join(SHIPPED_MODELS) or '(no models are shipped)'}, a folder with "
-        f"{CONFIG_NAME} and {WEIGHTS_NAME}, a .ckpt file of 'lgcn fit' or a hub id 'owner/name' (got '{source}')."
+        f"{CONFIG_NAME} and {WEIGHTS_NAME}, a .ckpt file of 'lgcn fit' or a hub id 'owner/name' (got '{source}').",
+        **download,
     )
+
+
+def load_saved(
+    source: str | Path, read: Callable[[Any], Config], otherwise: str, **download: Any
+) -> tuple[Config, dict[str, Tensor]]:
+    """Load the configuration and weights of any saved model.
+
+    Args:
+        source: a folder with both files, or the id ``owner/name`` of a model on the hub.
+        read: checks what ``config.json`` holds and makes a configuration of it; raises :class:`InputError`.
+        otherwise: the message if ``source`` can be neither.
+        **download: arguments of :func:`huggingface_hub.hf_hub_download`.
+
+    Raises:
+        InputFileError: if it is none of these, or files cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, read)
+    is_file_name = path.suffix in _FILE_SUFFIXES or path.parent.is_dir()
+    if str(source).count("/") == 1 and not is_file_name:
+        return _download(str(source), read, **download)
+    raise InputFileError(otherwise)
 
 
 def shipped_model(scheme: str) -> str:
@@ -71,7 +95,7 @@ def shipped_model(scheme: str) -> str:
 
 
 def check_weights(source: str | Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
-    """Check that ``weights`` fit the state ``expected`` by a detector.
+    """Check that ``weights`` fit the state ``expected`` by a model.
 
     Raises:
         InputFileError: with the number of entries that do not, and one example of each kind.
@@ -89,25 +113,25 @@ def check_weights(source: str | Path, expected: dict[str, Tensor], weights: dict
         )
 
 
-def _read_folder(folder: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
+def _read_folder(folder: Path, read: Callable[[Any], Config]) -> tuple[Config, dict[str, Tensor]]:
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (folder / name).is_file():
             raise InputFileError(f"Expected a model folder with {CONFIG_NAME} and {WEIGHTS_NAME} (no {folder / name}).")
-    return _read_files(folder / CONFIG_NAME, folder / WEIGHTS_NAME)
+    return _read_files(folder / CONFIG_NAME, folder / WEIGHTS_NAME, read)
 
 
-def _read_files(config: Path, weights: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
+def _read_files(config: Path, weights: Path, read: Callable[[Any], Config]) -> tuple[Config, dict[str, Tensor]]:
     try:
         # json.loads raises a plain ValueError for an integer of thousands of digits.
         saved, state = json.loads(config.read_text(encoding="utf-8")), load_file(weights)
     except (ValueError, RecursionError, SafetensorError, AttributeError) as error:
         raise InputFileError(f"Expected a saved model in {config.parent} (it cannot be read: {error}).") from error
-    return _config(saved, config), state
+    return _config(saved, config, read), state
 
 
-def _config(saved: Any, source: Path) -> DetectorConfig:
+def _config(saved: Any, source: Path, read: Callable[[Any], Config]) -> Config:
     try:
-        return read_config(saved)
+        return read(saved)
     except InputError as error:
         raise InputFileError(f"{str(error).rstrip('.')}, in {source}.") from error
 
@@ -128,10 +152,10 @@ def _read_checkpoint(path: Path) -> tuple[DetectorConfig, dict[str, Tensor]]:
     prefix = "detector."
     state = checkpoint["state_dict"]
     weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    return _config(checkpoint["detector_config"], path), weights
+    return _config(checkpoint["detector_config"], path, read_config), weights
 
 
-def _download(repo_id: str, **download: Any) -> tuple[DetectorConfig, dict[str, Tensor]]:
+def _download(repo_id: str, read: Callable[[Any], Config], **download: Any) -> tuple[Config, dict[str, Tensor]]:
     unreachable = None if download.get("local_files_only") else _reason_unreachable(repo_id, download)
     if unreachable is not None:
         download["local_files_only"] = True
@@ -143,7 +167,7 @@ def _download(repo_id: str, **download: Any) -> tuple[DetectorConfig, dict[str, 
             f"Expected model '{repo_id}' on the hub, in its cache or as a folder (it could not be fetched: {reason}). "
             f"Models that need no network: {', '.join(SHIPPED_MODELS) or 'none'}."
         ) from error
-    return _read_files(config, weights)
+    return _read_files(config, weights, read)
 
 
 def _reason_unreachable(repo_id: str, download: dict[str, Any]) -> Exception | None:

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic.dataclasses import dataclass
 
 from lgcn.checks import InputError, check_choice, check_options
+from lgcn.models.gnn_config import GNNConfig
 from lgcn.nn import (
     AdjacencyConnectivity,
     Connectivity,
     GaussianRefiner,
+    GNNRefiner,
     LandmarkRefiner,
     LearnableConnectivity,
     Refiner,
@@ -42,11 +44,15 @@ REFINERS: Registry[Callable[..., Refiner]] = Registry("refiner")
 
 REFINERS.register("lgcn", LandmarkRefiner)
 REFINERS.register("gaussian", GaussianRefiner)
+REFINERS.register("gnn", GNNRefiner)
 
 BUILT_IN = {*CONNECTIVITIES.names(), *REFINERS.names()}
 
 NO_REFINER = "none"
 """Name of the refiner that leaves the graph out: the heatmap network alone."""
+
+OWN_REFINER = "custom"
+"""Refiner name in the saved configuration of a detector that was built around a custom refiner."""
 
 CHAIN = "+"
 """Between the names of refiners that are applied one after another."""
@@ -176,7 +182,7 @@ class RefinerConfig:
     """Options of the refiner; those without a section are of :class:`lgcn.nn.LandmarkRefiner`, "lgcn".
 
     Args:
-        name: lgcn (the paper), gaussian, none, your own registered one, or several joined by + (lgcn+gaussian).
+        name: lgcn (the paper), gaussian, gnn, none, your own registered one, or several joined by + (lgcn+gaussian).
         visual_channels: Widths of the layers of the visual MLP; the last is that of f_i in eq. 2.
         visual_norm: batch_norm after the activation of the visual MLP's hidden layers, or null.
         visual_act_last: Whether an activation follows the visual MLP's last layer too (released code).
@@ -196,6 +202,7 @@ class RefinerConfig:
         num_steps: Number of refinement steps; each reads the features where the one before moved the landmarks to.
         share_steps: Whether all steps share their parameters.
         gaussian: Options of the refiner "gaussian".
+        gnn: Options of the refiner "gnn".
         options: Arguments of your own refiner.
     """
 
@@ -218,6 +225,7 @@ class RefinerConfig:
     num_steps: Annotated[int, Bounds(1, 64)] = 1
     share_steps: bool = True
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
+    gnn: GNNConfig = field(default_factory=GNNConfig)
     options: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def build(self, scheme: LandmarkScheme, feature_channels: int, input_size: Size) -> Refiner | None:
@@ -233,6 +241,11 @@ class RefinerConfig:
         """
         if self.name == NO_REFINER:
             return None
+        if self.name == OWN_REFINER:
+            raise InputError(
+                "Expected 'refiner', the custom module that this detector was built around (got none). Pass it: "
+                "LandmarkDetector.from_pretrained(source, refiner=...)."
+            )
         names = [each.strip() for each in self.name.split(CHAIN)]
         for name in names:
             check_choice("refiner", name, [*REFINERS.names(), NO_REFINER] if len(names) == 1 else REFINERS.names())
@@ -256,9 +269,14 @@ class RefinerConfig:
         """Return the arguments of a refiner that is built in."""
         if name == "gaussian":
             return asdict(self.gaussian)
+        if name == "gnn":
+            own = ("visual_channels", "landmark_channels", "confidence_feature", "output", "sampling")
+            connectivity = self.connectivity.build(scheme) if self.gnn.use_connectivity else None
+            options = {each: getattr(self.gnn, each) for each in own}
+            return options | {"model": self.gnn.build, "connectivity": connectivity}
         if name != "lgcn":
             return {}
-        others = ("name", "options", "connectivity", "gaussian")
+        others = ("name", "options", "connectivity", "gaussian", "gnn")
         options = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in others}
         return options | {"connectivity": self.connectivity.build(scheme)}
 

@@ -26,6 +26,10 @@ def read_config(saved: Any) -> DetectorConfig:
     """
     if not isinstance(saved, Mapping):
         raise InputError(f"Expected a detector's configuration as a mapping (got {type(saved).__name__}).")
+    if "model" in saved:
+        raise InputError(
+            f"Expected the configuration of a LandmarkDetector (got one with 'model': {saved['model']!r})."
+        )
     if "preset" in saved or "use_refiner" in saved:
         return without_start(_read_first_form(saved))
     return without_start(update(DetectorConfig(), saved))

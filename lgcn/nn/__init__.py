@@ -17,17 +17,28 @@ from lgcn.nn.conv import (
     FactorAnalysisPrior,
     LGCNConv,
 )
-from lgcn.nn.models import LGCN, DenseLGCN, GaussianRefiner, LandmarkRefiner, Refiner, RefinerChain
+from lgcn.nn.models import (
+    LGCN,
+    ConvStack,
+    DenseLGCN,
+    GaussianRefiner,
+    GNNRefiner,
+    LandmarkRefiner,
+    Refiner,
+    RefinerChain,
+)
 
 __all__ = [
     "LGCN",
     "AdjacencyConnectivity",
     "Connectivity",
+    "ConvStack",
     "DenseFactorAnalysisConv",
     "DenseLGCN",
     "DenseLGCNConv",
     "FactorAnalysisConv",
     "FactorAnalysisPrior",
+    "GNNRefiner",
     "GaussianRefiner",
     "LGCNConv",
     "LandmarkRefiner",

@@ -73,7 +73,7 @@ def _problem(box: Tensor, height: int, width: int) -> str | None:
     return None
 
 
-def tight_boxes(pos: Tensor, before: Tensor, images: Sequence[Tensor]) -> Tensor:
+def tight_boxes(pos: Tensor, before: Tensor, images: Sequence[Tensor], rotation: Tensor | None = None) -> Tensor:
     """The tight boxes around landmarks [F, K, 2], as protocols define them; ``before`` where that is not a face's box.
 
     If a crop shows no face, the network can return landmarks in one spot, or outside the image.
@@ -82,11 +82,43 @@ def tight_boxes(pos: Tensor, before: Tensor, images: Sequence[Tensor]) -> Tensor
         pos: landmarks in pixels of the image.
         before: [F, 4], the boxes by which the landmarks were predicted.
         images: [3, H, W] each, the image of each face.
+        rotation: [F], degrees by which each crop is turned clockwise about its box, which is then tight in the crop.
     """
-    tight = landmark_box(pos)
-    tight = torch.cat([tight[:, :2].floor(), tight[:, 2:].ceil()], dim=1)
+    if rotation is None or not rotation.any():
+        tight = _whole(landmark_box(pos))
+    else:
+        centre = pos.mean(dim=1, keepdim=True)
+        turn = rotation_matrix(rotation)
+        turned = _whole(landmark_box(centre + (pos - centre) @ turn.mT))
+        middle, half = (turned[:, :2] + turned[:, 2:]) / 2, (turned[:, 2:] - turned[:, :2]) / 2
+        middle = (centre + (middle[:, None] - centre) @ turn)[:, 0]
+        tight = torch.cat([middle - half, middle + half], dim=1)
     size = (tight[:, 2:] - tight[:, :2]).amin(dim=1)
     border = tight.new_tensor([[image.shape[2], image.shape[1]] for image in images])
     on_image = ((tight[:, 2:] > 0) & (tight[:, :2] < border - 1)).all(dim=1)
     shared = (torch.minimum(tight[:, 2:], before[:, 2:]) - torch.maximum(tight[:, :2], before[:, :2])).amin(dim=1)
     return torch.where(((size >= 2) & on_image & (shared > 0))[:, None], tight, before)
+
+
+def rotation_matrix(degrees: Tensor) -> Tensor:
+    """The matrices [F, 2, 2] that turn columns (x, y) clockwise, as seen, by angles [F]."""
+    cos, sin = degrees.deg2rad().cos(), degrees.deg2rad().sin()
+    return torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))
+
+
+def landmark_roll(pos: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Degrees [F], -90 to 90, by which faces with landmarks [F, K, 2] are turned clockwise; 0 without pairs.
+
+    It is the mean direction from the landmarks on one side of the face to their partners on the other.
+    """
+    if not flip_pairs:
+        return pos.new_zeros(len(pos))
+    first, second = torch.tensor(flip_pairs).T
+    across = pos[:, second] - pos[:, first]
+    across = across.where(across[..., :1] >= 0, -across).sum(dim=1)
+    return torch.atan2(across[:, 1], across[:, 0]).rad2deg()
+
+
+def _whole(box: Tensor) -> Tensor:
+    """Boxes [F, 4] with their corners rounded outwards."""
+    return torch.cat([box[:, :2].floor(), box[:, 2:].ceil()], dim=1)

@@ -1,8 +1,10 @@
 """The prediction for one face of an image."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -27,18 +29,90 @@ class Face:
     """[K], in [0, 1], decoded from the heatmaps."""
     connectivity: Tensor | None = None
     """[K, K], row i holds the weights e_ij of landmark i's neighbours; None unless requested."""
+    covariance: Tensor | None = None
+    """[K, 2, 2], of the errors of ``landmarks``, square pixels; None if the model does not know it (no Gaussian
+    refiner)."""
+    eye_distance: float | None = None
+    """Pixels between the eyes, as the normaliser of the model's protocol measures it; None if that is no distance
+    between landmarks."""
+
+    @property
+    def score(self) -> float:
+        """In [0, 1], the mean confidence of the landmarks: what ``min_confidence`` compares."""
+        return float(self.confidence.mean())
+
+    @property
+    def expected_error(self) -> Tensor | None:
+        """[K], pixels: the mean distance of ``landmarks`` from the truth if the covariance is right; None without."""
+        return None if self.covariance is None else expected_error(self.covariance)
+
+    @property
+    def expected_error_percent(self) -> Tensor | None:
+        """[K], the expected error in per cent of the distance between the eyes; None if either is unknown."""
+        error = self.expected_error
+        return None if error is None or self.eye_distance is None else 100 * error / max(self.eye_distance, 1e-6)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists for JSON: coordinates to 0.001 pixels, confidences to four digits, no connectivity."""
+        """Plain lists for JSON: pixels to 0.001, confidences and per cents to four digits, no connectivity.
+
+        Covariances are ``[xx, xy, yy]``. What is not known is None.
+        """
+        covariance = None if self.covariance is None else self.covariance[:, [0, 0, 1], [0, 1, 1]]
         return {
             "box": _rounded(self.box, 3),
+            "score": round(self.score, 4),
             "landmarks": _rounded(self.landmarks, 3),
             "initial": _rounded(self.initial, 3),
             "confidence": _rounded(self.confidence, 4),
+            "expected_error": _rounded(self.expected_error, 3),
+            "expected_error_percent": _rounded(self.expected_error_percent, 4),
+            "covariance": _rounded(covariance, 4),
         }
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Face":
+        """The face that :meth:`to_dict` gave ``values`` of."""
+        covariance = values["covariance"]
+        distance = None
+        if values["expected_error_percent"] is not None:
+            errors = zip(values["expected_error"], values["expected_error_percent"], strict=True)
+            distance = max((100 * pixels / percent for pixels, percent in errors if percent), default=None)
+        return cls(
+            torch.tensor(values["box"]),
+            torch.tensor(values["landmarks"]),
+            torch.tensor(values["initial"]),
+            torch.tensor(values["confidence"]),
+            None,
+            None if covariance is None else torch.tensor(covariance)[:, [0, 1, 1, 2]].unflatten(1, (2, 2)),
+            distance,
+        )
 
-def _rounded(values: Tensor, digits: int) -> list[Any]:
+
+def expected_error(covariance: Tensor) -> Tensor:
+    r"""The mean length of normal errors with covariances [..., 2, 2] and mean 0.
+
+    .. math:: \mathbb{E}\lVert e \rVert = \sqrt{\tfrac{2}{\pi}} \, \tfrac{1}{4} \, L(\sigma_1, \sigma_2)
+
+    with L the perimeter of the ellipse whose semi-axes are the standard deviations along the axes of the covariance, by
+    Ramanujan's second approximation, 0.04 % too low at most. Equal deviations give
+    :math:`\sigma \sqrt{\pi / 2}`, a single one :math:`\sigma \sqrt{2 / \pi}`.
+
+    Returns:
+        [...], in the unit of length of the covariances.
+    """
+    a, b = ellipse_axes(covariance)[0].unbind(-1)
+    h = ((a - b) / (a + b).clamp_min(torch.finfo(a.dtype).tiny)).square()
+    perimeter = math.pi * (a + b) * (1 + 3 * h / (10 + (4 - 3 * h).sqrt()))
+    return math.sqrt(2 / math.pi) / 4 * perimeter
+
+
+def ellipse_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviations along the axes [..., 2], larger first, and the angle [...] of the first, from x towards y."""
+    xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
+    mean, half = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
+    return torch.stack([mean + half, mean - half], dim=-1).clamp_min(0).sqrt(), torch.atan2(2 * xy, xx - yy) / 2
+
+
+def _rounded(values: Tensor | None, digits: int) -> Any:
     # Rounded in float64: the nearest float32 would be printed with all its digits.
-    rounded: list[Any] = values.cpu().double().round(decimals=digits).tolist()
-    return rounded
+    return None if values is None else values.cpu().double().round(decimals=digits).tolist()

@@ -20,7 +20,7 @@ Results = Iterable[tuple[str, Sequence[Face]]]
 
 
 def to_record(name: str, faces: Sequence[Face]) -> dict[str, Any]:
-    """``{"image": name, "faces": [{"box", "landmarks", "initial", "confidence"}, ...]}``."""
+    """``{"image": name, "faces": [...]}``, each face as :meth:`Face.to_dict` returns it."""
     return {"image": name, "faces": [face.to_dict() for face in faces]}
 
 
@@ -32,31 +32,41 @@ def json_line(record: dict[str, Any], encoding: str = "utf-8") -> str:
 
 
 def to_json(results: Results) -> str:
-    """``[{"image": ..., "faces": [{"box", "landmarks", "initial", "confidence"}, ...]}, ...]``, one line an image.
+    """``[{"image": ..., "faces": [...]}, ...]``, one line an image; a face is what :meth:`Face.to_dict` returns.
 
     Pixels are zero-based: the centre of the first one is at (0, 0).
     """
-    lines = ",\n".join(json_line(to_record(name, faces)) for name, faces in results)
-    return f"[\n{lines}\n]\n" if lines else "[]\n"
+    return "".join(json_lines(to_record(*each) for each in results))
 
 
 def to_csv(results: Results, num_landmarks: int) -> str:
     r"""One row for each face; an image without faces has none.
 
-    The columns are ``image, face, x0, y0, x1, y1`` (the box), then for every landmark k from 0 ``landmark_k_x,
-    landmark_k_y``, then ``initial_k_x, initial_k_y``, then ``confidence_k``. Pixels are zero-based. Line breaks and
-    bytes that are not UTF-8 in names are escaped (``\x0a``, ``\udcff``), see :func:`lgcn.files.escape_name`. The file
-    can be given to ``--boxes``.
+    The columns are ``image, face, x0, y0, x1, y1`` (the box), ``score``, then for every landmark k from 0
+    ``landmark_k_x, landmark_k_y``, then ``initial_k_x, initial_k_y``, then ``confidence_k``, ``expected_error_k``,
+    ``expected_error_percent_k`` and ``covariance_k_xx, covariance_k_xy, covariance_k_yy``, empty where the model does
+    not know them. Pixels are zero-based. Line breaks and bytes that are not UTF-8 in names are escaped (``\x0a``,
+    ``\udcff``), see :func:`lgcn.files.escape_name`. The file can be given to ``--boxes``.
     """
     rows = (csv_rows(to_record(name, faces)) for name, faces in results)
     return csv_header(num_landmarks) + "".join(rows)
 
 
+def json_lines(records: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """The parts of :func:`to_json`, with one record in memory at a time."""
+    before = "[\n"
+    for record in records:
+        yield before + json_line(record)
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
 def csv_header(num_landmarks: int) -> str:
     """The first line of :func:`to_csv`."""
-    points = [f"{kind}_{k}_{axis}" for kind in ("landmark", "initial") for k in range(num_landmarks) for axis in "xy"]
-    confidences = [f"confidence_{k}" for k in range(num_landmarks)]
-    return _csv_text([["image", "face", "x0", "y0", "x1", "y1", *points, *confidences]])
+    columns = ["image", "face", "x0", "y0", "x1", "y1", "score"]
+    for column, endings in _COLUMNS.values():
+        columns += [f"{column}_{k}{ending}" for k in range(num_landmarks) for ending in endings]
+    return _csv_text([columns])
 
 
 def csv_rows(record: dict[str, Any], encoding: str = "utf-8") -> str:
@@ -84,12 +94,23 @@ def save_pts(path: PathLike, landmarks: Tensor) -> None:
     write_pts(path, landmarks + 1)
 
 
-def _values(face: dict[str, Any]) -> Iterator[float]:
+_COLUMNS = {
+    "landmarks": ("landmark", ("_x", "_y")),
+    "initial": ("initial", ("_x", "_y")),
+    "confidence": ("confidence", ("",)),
+    "expected_error": ("expected_error", ("",)),
+    "expected_error_percent": ("expected_error_percent", ("",)),
+    "covariance": ("covariance", ("_xx", "_xy", "_yy")),
+}
+"""Key of a face's record -> the name of its columns, before and after the number of the landmark."""
+
+
+def _values(face: dict[str, Any]) -> Iterator[float | str]:
     yield from face["box"]
-    for kind in ("landmarks", "initial"):
-        for point in face[kind]:
-            yield from point
-    yield from face["confidence"]
+    yield face["score"]
+    for key, (_, endings) in _COLUMNS.items():
+        for value in face[key] or [""] * len(face["landmarks"]):
+            yield from value if isinstance(value, list) else [value] * len(endings)
 
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> str:

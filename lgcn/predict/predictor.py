@@ -1,41 +1,39 @@
 """Predict the landmarks of the faces in images."""
 
-import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_at_least, check_device
 from lgcn.export import OnnxDetector, load_detector
 from lgcn.geometry import crop_image, invert_affine, transform_points
-from lgcn.images import MAX_PIXELS, ImageLike, as_image_tensor
-from lgcn.predict.boxes import BoxesLike, check_boxes, tight_boxes
+from lgcn.images import MAX_PIXELS, ImageLike
+from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
-from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
+from lgcn.predict.face_detector import FaceDetector
+from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
+from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
+from lgcn.schemes import normalizing_distance
 from lgcn.typing import DetectorOutput
 
 if TYPE_CHECKING:
     from lgcn.models import LandmarkDetector
 
-_MAX_PIXELS_HELD = 2**26
-"""Pixels of images held at a time, about 200 MB."""
+_ROLL_CORRECTED = 20.0
+"""Degrees: a face that the first pass finds turned by more is cropped upright in the next."""
 
 
-class PreparedImage(NamedTuple):
-    """An image with the boxes of its faces, ready to be predicted."""
+class _Crop(NamedTuple):
+    """A face to predict."""
 
-    name: str
-    """Name in messages."""
     image: Tensor
-    """uint8 [3, H, W]."""
-    boxes: Tensor
-    """[F, 4], float32, each of which overlaps the image."""
-    detected: bool = False
-    """Whether the boxes come from a face detector, and so may be false positives."""
+    box: Tensor
+    rotation: float
 
 
 class LandmarkPredictor:
@@ -80,19 +78,17 @@ class LandmarkPredictor:
             )
         check_at_least("passes", passes, 1)
         check_at_least("batch_size", batch_size, 1)
-        if max_pixels is not None:
-            check_at_least("max_pixels", max_pixels, 1)
         if min_confidence is None:
             min_confidence = detector.min_confidence
         if not 0 <= min_confidence <= 1:
             raise InputError(f"Expected 'min_confidence' to be in [0, 1] (got {min_confidence}).")
         self.detector = detector
-        self._network = detector.for_inference()
+        self._network = _channels_last(detector.for_inference())
         self.passes = passes
         self.batch_size = batch_size
         self.min_confidence = min_confidence
-        self.max_pixels = max_pixels
-        self._face_detector = face_detector
+        self.prepare = ImagePreparer(face_detector, max_pixels)
+        """Reads an image and finds its faces: ``predict([prepare(image)])`` is the same as a call."""
 
     @classmethod
     def from_pretrained(
@@ -171,32 +167,44 @@ class LandmarkPredictor:
             raise InputError(
                 f"Expected 'boxes' to hold one entry for each of the {len(images)} images (got {len(boxes)} entries)."
             )
-        named = [_name_of(image, f"images[{number}]") for number, image in enumerate(images)]
-        prepared = (self.prepare(*each[:2], name=each[2]) for each in zip(images, boxes, named, strict=True))
-        return [
-            faces
-            for group in self.grouped(prepared)
-            for faces in self.predict(group, return_connectivity=return_connectivity)
-        ]
+        return [faces for _, faces in self.stream(images, boxes, return_connectivity=return_connectivity)]
 
-    def prepare(self, image: ImageLike, boxes: BoxesLike | None = None, *, name: str | None = None) -> PreparedImage:
-        """Reads one image and checks its boxes, or detects its faces.
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        boxes: Iterable[BoxesLike | None] | None = None,
+        *,
+        names: Iterable[str] | None = None,
+        workers: int = 0,
+        on_error: Callable[[str, InputError], None] | None = None,
+        return_connectivity: bool = False,
+    ) -> Iterator[tuple[PreparedImage, list[Face]]]:
+        """Yields each image with its faces, in order, as batches are done; any number of images in bounded memory.
+
+        >>> for image, faces in predictor.stream(Path("photos").glob("*.jpg"), workers=4):
+        ...     print(image.name, len(faces))
 
         Args:
-            image: as in a call.
-            boxes: [F, 4] or [4]; None detects the faces.
-            name: name of the image in messages; its path or ``image`` if None.
+            images: paths, arrays and so on, as in a call; consumed as needed.
+            boxes: one entry for each image, as in a call.
+            names: one for each image, in messages and results; the path, or ``images[n]``, if None.
+            workers: processes that read images and detect faces while the network runs; 0 does it in between. On
+                systems that do not fork, call this under ``if __name__ == "__main__":``.
+            on_error: called with the name of an image that cannot be used, and the error, which is raised if None.
+            return_connectivity: as in a call.
 
         Raises:
             InputError: as in a call.
         """
-        name = _name_of(image, "image") if name is None else name
-        pixels = as_image_tensor(image, max_pixels=self.max_pixels).cpu()
-        if boxes is not None:
-            return PreparedImage(name, pixels, check_boxes(boxes, pixels, name))
-        if self._face_detector is None:
-            self._face_detector = CascadeFaceDetector()
-        return PreparedImage(name, pixels, check_boxes(self._face_detector(pixels), pixels, name), detected=True)
+        check_at_least("workers", workers, 0)
+        given = (repeat(None) if each is None else each for each in (boxes, names))
+        tasks = (
+            Task(image, own, image_name(image, f"images[{number}]") if name is None else name)
+            for number, (image, own, name) in enumerate(zip(images, *given, strict=False))
+        )
+        prepared = prepare_all(self.prepare, tasks, workers=workers, ahead=self.batch_size)
+        for group in self.grouped(_usable(prepared, on_error)):
+            yield from zip(group, self.predict(group, return_connectivity=return_connectivity), strict=True)
 
     def grouped(self, images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:
         """Groups images until their faces fill a batch or their pixels reach the memory limit."""
@@ -205,7 +213,7 @@ class LandmarkPredictor:
             group.append(image)
             faces = sum(len(each.boxes) for each in group)
             pixels = sum(each.image.shape[1] * each.image.shape[2] for each in group)
-            if faces >= self.batch_size or pixels >= _MAX_PIXELS_HELD:
+            if faces >= self.batch_size or pixels >= MAX_PIXELS_HELD:
                 yield group
                 group = []
         if group:
@@ -218,11 +226,10 @@ class LandmarkPredictor:
         Detected faces of low confidence are dropped as false positives. Warns of an image in which no face is left.
         """
         self._network.eval()
-        crops = [(image.image, box) for image in images for box in image.boxes]
+        crops = [_Crop(image.image, box, image.rotation) for image in images for box in image.boxes]
         faces: list[Face] = []
         for start in range(0, len(crops), self.batch_size):
-            sources, boxes = zip(*crops[start : start + self.batch_size], strict=True)
-            faces += self._predict_batch(sources, torch.stack(boxes), return_connectivity)
+            faces += self._predict_batch(crops[start : start + self.batch_size], return_connectivity)
         remaining = iter(faces)
         return [self._drop_false_positives(image, [next(remaining) for _ in image.boxes]) for image in images]
 
@@ -230,7 +237,7 @@ class LandmarkPredictor:
         """The faces that were given, or are confident; warns if none of several candidates is."""
         if not image.detected:
             return faces
-        confident = [face for face in faces if face.confidence.mean() >= self.min_confidence]
+        confident = [face for face in faces if face.score >= self.min_confidence]
         if not confident:
             least = f"below min_confidence = {self.min_confidence:g}"
             dropped = f" ({len(faces)} candidate{'s' * (len(faces) > 1)} {least})" if faces else ""
@@ -242,29 +249,39 @@ class LandmarkPredictor:
             )
         return confident
 
-    def _predict_batch(self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool) -> list[Face]:
-        """Faces from one image and one box [4] each, in all passes."""
-        around = boxes
+    def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool) -> list[Face]:
+        """One face for each crop, predicted in all passes."""
+        images, boxes, rotations = zip(*crops, strict=True)
+        box, rotation = torch.stack(boxes), torch.tensor(rotations)
+        around = box
         for number in range(self.passes):
             last = number == self.passes - 1
-            pos, initial, confidence, connectivity = self._run(images, around, return_connectivity and last)
+            found = self._run(images, around, rotation, return_connectivity and last)
             if not last:
-                around = tight_boxes(pos, around, images)
-        return [
-            Face(boxes[i], pos[i], initial[i], confidence[i], None if connectivity is None else connectivity[i])
-            for i in range(len(boxes))
-        ]
+                rotation = self._upright(found.pos, rotation)
+                around = tight_boxes(found.pos, around, images, rotation)
+        distance = self._eye_distance(found.pos)
+        optional = ([None] * len(crops) if each is None else each for each in (found.connectivity, found.covariance))
+        fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
+        return [Face(*each) for each in fields]
+
+    def _upright(self, pos: Tensor, rotation: Tensor) -> Tensor:
+        """Rotations [F] of the next crops, in which faces with landmarks [F, K, 2] are upright."""
+        turned = pos @ rotation_matrix(rotation).mT
+        roll = landmark_roll(turned, self.detector.scheme.flip_pairs)
+        return torch.where(roll.abs() > _ROLL_CORRECTED, rotation - roll, rotation)
 
     def _run(
-        self, images: Sequence[Tensor], boxes: Tensor, return_connectivity: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        self, images: Sequence[Tensor], boxes: Tensor, rotation: Tensor, return_connectivity: bool
+    ) -> DetectorOutput:
         """Crops, runs the network once, and maps its output to pixels of the images, on the CPU."""
-        size, crop = self.detector.input_size, self.detector.protocol.crop_options
+        size, options = self.detector.input_size, self.detector.protocol.crop_options
+        faces = zip(images, boxes, rotation.tolist(), strict=True)
         crops, affines = zip(
-            *(crop_image(image, box, size, **crop) for image, box in zip(images, boxes, strict=True)), strict=True
+            *(crop_image(image, box, size, **options, rotation=turn) for image, box, turn in faces), strict=True
         )
         affine = torch.stack(affines)
-        inputs = torch.stack(crops).to(_device_of(self.detector))
+        inputs = torch.stack(crops).to(_device_of(self.detector)).contiguous(memory_format=torch.channels_last)
         output: DetectorOutput = self._network(inputs, return_connectivity=return_connectivity)
         back = invert_affine(affine.double())
         # On the CPU first: not every accelerator has float64.
@@ -273,7 +290,20 @@ class LandmarkPredictor:
         if not (torch.isfinite(pos).all() and torch.isfinite(confidence).all()):
             raise InputError("Expected a model that returns finite landmarks (got NaN). Its weights are damaged.")
         connectivity = None if output.connectivity is None else output.connectivity.cpu().float()
-        return pos, initial, confidence, connectivity
+        covariance = None
+        if output.covariance is not None:
+            linear = back[:, None, :, :2]
+            covariance = (linear @ output.covariance.cpu().double() @ linear.mT).float()
+        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance)
+
+    def _eye_distance(self, pos: Tensor) -> list[float | None]:
+        """The normaliser of the protocol for landmarks [F, K, 2], if it is a distance between landmarks."""
+        scheme = self.detector.scheme
+        normalizer = self.detector.protocol.normalizer_of(scheme.name) or scheme.default_normalizer
+        if normalizer not in scheme.normalizers:
+            return [None] * len(pos)
+        distances: list[float | None] = normalizing_distance(pos, scheme, normalizer).tolist()
+        return distances
 
     def __repr__(self) -> str:
         return (
@@ -282,10 +312,21 @@ class LandmarkPredictor:
         )
 
 
-def _name_of(image: object, otherwise: str) -> str:
-    if isinstance(image, str | os.PathLike):
-        return os.fsdecode(image)
-    return str(getattr(image, "filename", "") or otherwise)
+def _usable(
+    prepared: Iterable[tuple[str, PreparedImage | InputError]], on_error: Callable[[str, InputError], None] | None
+) -> Iterator[PreparedImage]:
+    for name, each in prepared:
+        if isinstance(each, PreparedImage):
+            yield each
+        elif on_error is None:
+            raise each
+        else:
+            on_error(name, each)
+
+
+def _channels_last(network: Any) -> Any:
+    """The network in the memory format that convolutions prefer on most machines."""
+    return network.to(memory_format=torch.channels_last) if isinstance(network, nn.Module) else network
 
 
 def _device_of(detector: "LandmarkDetector | OnnxDetector") -> torch.device:

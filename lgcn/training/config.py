@@ -1,24 +1,30 @@
 """Options of training as frozen dataclasses: loss, augmentation, learning-rate schedule."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from torch_geometric.transforms import BaseTransform, Compose
 
 from lgcn.checks import InputError, check_choice
 from lgcn.losses import COORDINATE_LOSSES, HEATMAP_LOSSES, DetectionLoss
-from lgcn.options import STRICT_KEYS, Bounds, input_errors
+from lgcn.options import STRICT_KEYS, Bounds, Length, input_errors
 from lgcn.protocols import EvaluationProtocol
 from lgcn.schemes import LandmarkScheme
-from lgcn.transforms import ColorJitter, RandomAffineCrop, RandomOcclusion
+from lgcn.transforms import ColorJitter, Darkness, FacePatch, GaussianBlur, JPEGCompression, RandomAffineCrop
 from lgcn.typing import Size
 
 Positive = Annotated[float, Bounds(1e-6, 1e6)]
 NotNegative = Annotated[float, Bounds(0, 1e6)]
 Fraction = Annotated[float, Bounds(0, 1)]
+Sigma = Annotated[float, Bounds(0, 100)]
+Quality = Annotated[float, Bounds(1, 100)]
+PatchKind = Literal["noise", "color", "texture", "copy"]
+PatchShape = Literal["rectangle", "ellipse"]
 
 
 @input_errors
@@ -98,6 +104,8 @@ class LossConfig:
         heatmap_weight: weight of the heatmap loss.
         refined_weight: weight of the coordinate loss of the refined landmarks.
         initial_weight: weight of the coordinate loss of the initial landmarks.
+        likelihood_weight: weight of the negative log-likelihood of the refined landmarks, which trains the covariances
+            of a Gaussian refiner.
         focal: options of the heatmap loss focal.
         adaptive_wing: options of the heatmap loss adaptive_wing.
         smooth_l1: options of the coordinate loss smooth_l1.
@@ -112,6 +120,7 @@ class LossConfig:
     heatmap_weight: NotNegative = 1.0
     refined_weight: NotNegative = 1.0
     initial_weight: NotNegative = 0.0
+    likelihood_weight: NotNegative = 0.0
     focal: FocalConfig = FocalConfig()
     adaptive_wing: AdaptiveWingConfig = AdaptiveWingConfig()
     smooth_l1: SmoothL1Config = SmoothL1Config()
@@ -142,6 +151,7 @@ class LossConfig:
             heatmap_weight=self.heatmap_weight,
             refined_weight=self.refined_weight,
             initial_weight=self.initial_weight,
+            likelihood_weight=self.likelihood_weight,
             heatmap_options=self._options_of(self.heatmap),
             coordinate_options=self._options_of(self.coordinate),
         )
@@ -162,8 +172,17 @@ class AugmentationConfig:
         translation: largest shift as a fraction of the side of the crop, either way.
         flip: probability of a mirror image, in which left and right landmarks are swapped.
         color_jitter: whether to change brightness, contrast, saturation and hue.
-        occlusion: probability that a rectangle of the crop is covered; 0 in the paper.
-        occlusion_area: smallest and largest fraction of the crop that is covered.
+        occlusion: probability that a patch covers a part of the face; 0 in the paper.
+        occlusion_area: smallest and largest fraction of the face, the box of its landmarks, that is covered.
+        occlusion_kinds: what patches show, each as often: noise; color; texture, a part of another training image;
+            copy, another part of the same crop.
+        occlusion_shapes: outlines of patches, each as often: rectangle, ellipse.
+        blur: probability of a Gaussian blur; 0 in the paper.
+        blur_sigma: its smallest and largest standard deviation in pixels of the input.
+        darkness: probability of a dark and noisy image; 0 in the paper.
+        darkness_light: smallest and largest fraction of the light that remains.
+        jpeg: probability of JPEG compression; 0 in the paper.
+        jpeg_quality: its smallest and largest quality.
     """
 
     rotation: Annotated[float, Bounds(0, 180)] = 30.0
@@ -172,10 +191,35 @@ class AugmentationConfig:
     flip: Fraction = 0.5
     color_jitter: bool = True
     occlusion: Fraction = 0.0
-    occlusion_area: tuple[Fraction, Fraction] = (0.02, 0.25)
+    occlusion_area: tuple[Fraction, Fraction] = (0.0, 0.5)
+    occlusion_kinds: Annotated[tuple[PatchKind, ...], Length(1, 4)] = ("noise", "color")
+    occlusion_shapes: Annotated[tuple[PatchShape, ...], Length(1, 2)] = ("rectangle",)
+    blur: Fraction = 0.0
+    blur_sigma: tuple[Sigma, Sigma] = (0.0, 4.0)
+    darkness: Fraction = 0.0
+    darkness_light: tuple[Fraction, Fraction] = (0.1, 0.5)
+    jpeg: Fraction = 0.0
+    jpeg_quality: tuple[Quality, Quality] = (10.0, 50.0)
 
-    def build(self, scheme: LandmarkScheme, input_size: Size, protocol: EvaluationProtocol) -> BaseTransform:
+    @property
+    def needs_textures(self) -> bool:
+        """Whether :meth:`build` needs textures."""
+        return self.occlusion > 0 and "texture" in self.occlusion_kinds
+
+    def build(
+        self,
+        scheme: LandmarkScheme,
+        input_size: Size,
+        protocol: EvaluationProtocol,
+        textures: Sequence[Tensor] = (),
+    ) -> BaseTransform:
         """The transform from a face in its image to an augmented network input, cropped as ``protocol`` says.
+
+        Args:
+            scheme: of the landmarks.
+            input_size: (H, W).
+            protocol: defines the crop.
+            textures: images uint8 [3, h, w] for patches, see :attr:`needs_textures`.
 
         Raises:
             InputError: for a range or probability that cannot be drawn from.
@@ -193,7 +237,21 @@ class AugmentationConfig:
         if self.color_jitter:
             steps.append(ColorJitter())
         if self.occlusion > 0:
-            steps.append(RandomOcclusion(self.occlusion, self.occlusion_area))
+            patch = FacePatch(
+                *self.occlusion_area,
+                kinds=self.occlusion_kinds,
+                shapes=self.occlusion_shapes,
+                textures=textures if self.needs_textures else (),
+                probability=self.occlusion,
+            )
+            steps.append(patch)
+        # In the order in which a camera degrades: lens, sensor, file.
+        if self.blur > 0:
+            steps.append(GaussianBlur(*self.blur_sigma, probability=self.blur))
+        if self.darkness > 0:
+            steps.append(Darkness(*self.darkness_light, probability=self.darkness))
+        if self.jpeg > 0:
+            steps.append(JPEGCompression(*self.jpeg_quality, probability=self.jpeg))
         return Compose(steps)
 
 

@@ -11,9 +11,9 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from lgcn.checks import InputError, check_at_least, check_choice, check_options
-from lgcn.datasets import DATASETS, LandmarkDataset
+from lgcn.datasets import DATASETS, FaceTextures, LandmarkDataset
 from lgcn.datasets.corrupt_images import ReadableFaces
-from lgcn.protocols import get_protocol
+from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.training.config import AugmentationConfig
 from lgcn.training.report_unreadable import ReportUnreadable
@@ -122,12 +122,11 @@ class LandmarkDataModule(LightningDataModule):
             self._set_up_training()
 
     def _set_up_training(self) -> None:
-        train = self._create(self.train_split, augmented=True)
+        train = self._create(self.train_split)
         if self.val_split is not None:
-            self.train_faces, self.val_faces = train, self._create(self.val_split, augmented=False)
+            self.train_faces, self.val_faces = self._augmented(train), self._create(self.val_split)
             self._check_measurable(self.val_faces)
             return
-        held_out = self._create(self.train_split, augmented=False)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix_seed(self.val_seed))).tolist()
         count = max(1, round(self.val_fraction * len(train)))
         if count >= len(train):
@@ -135,15 +134,15 @@ class LandmarkDataModule(LightningDataModule):
                 f"Expected more than {count} faces in the split '{self.train_split}' of '{self.root}', of which "
                 f"{count} would be held out for validation (got {len(train)}). Give 'val_split' or add faces."
             )
-        self.train_faces = train.index_select(sorted(order[count:]))
-        self.val_faces = held_out.index_select(sorted(order[:count]))
+        self.train_faces = self._augmented(train.index_select(sorted(order[count:])))
+        self.val_faces = train.index_select(sorted(order[:count]))
         self._check_measurable(self.val_faces)
 
     def _set_up_test(self) -> None:
         if self.test_split is None:
             raise InputError("Expected 'test_split' to test or predict (got none). Name the split.")
         if not len(self.test_faces):
-            self.test_faces = self._create(self.test_split, augmented=False)
+            self.test_faces = self._create(self.test_split)
 
     def _check_measurable(self, faces: Any) -> None:
         """Raises if no face has a normalising distance: the best epoch would be chosen by a metric that is NaN."""
@@ -203,7 +202,7 @@ class LandmarkDataModule(LightningDataModule):
             **options,
         )
 
-    def _create(self, split: str, augmented: bool) -> LandmarkDataset:
+    def _create(self, split: str) -> LandmarkDataset:
         build = DATASETS[self.dataset]
         fixed = ("root", "split", "transform", "protocol", "normalizer")
         check_options("dataset option", self.dataset_options, build, given=fixed)
@@ -214,13 +213,18 @@ class LandmarkDataModule(LightningDataModule):
                 f"Expected a dataset of the scheme '{self.scheme.name}', the detector's "
                 f"(got '{self.dataset}', which has '{faces.scheme.name}')."
             )
-        if faces.skipped and (augmented or split != self.train_split):
+        if faces.skipped:
             reasons = ", ".join(f"{count} with {reason}" for reason, count in faces.skipped.items())
             rank_zero_warn(f"Faces of split '{split}' that are left out: {reasons}.")
-        protocol = self.protocol.for_rectangles() if faces.crops_by_rect else self.protocol
-        faces.transform = (
-            self.augmentation.build(self.scheme, self.input_size, protocol)
-            if augmented
-            else CropToInput(self.input_size, **protocol.crop_options)
-        )
+        faces.transform = CropToInput(self.input_size, **self._crop_protocol(faces).crop_options)
         return faces
+
+    def _augmented(self, faces: LandmarkDataset) -> LandmarkDataset:
+        """Sets the augmentation; textures are cut from these faces alone, not from those held out."""
+        textures = FaceTextures(faces, self.input_size) if self.augmentation.needs_textures else ()
+        protocol = self._crop_protocol(faces)
+        faces.transform = self.augmentation.build(self.scheme, self.input_size, protocol, textures)
+        return faces
+
+    def _crop_protocol(self, faces: LandmarkDataset) -> EvaluationProtocol:
+        return self.protocol.for_rectangles() if faces.crops_by_rect else self.protocol

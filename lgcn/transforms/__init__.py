@@ -1,8 +1,9 @@
 """Transforms from annotated images to inputs of a network."""
 
 from lgcn.transforms.crop import CropToInput, RandomAffineCrop
-from lgcn.transforms.degradations import BoxJitter, Darkness, FacePatch, GaussianBlur, JPEGCompression
-from lgcn.transforms.photometric import ColorJitter, RandomOcclusion
+from lgcn.transforms.degradations import BoxJitter, Darkness, GaussianBlur, JPEGCompression
+from lgcn.transforms.patch import FacePatch
+from lgcn.transforms.photometric import ColorJitter
 
 __all__ = [
     "BoxJitter",
@@ -13,5 +14,4 @@ __all__ = [
     "GaussianBlur",
     "JPEGCompression",
     "RandomAffineCrop",
-    "RandomOcclusion",
 ]

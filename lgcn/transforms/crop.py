@@ -17,8 +17,9 @@ class CropToInput(BaseTransform):
     """Crops ``image`` around ``bbox``: the deterministic crop of evaluation.
 
     Reads ``image`` uint8 [1, 3, H, W], ``bbox`` [1, 4] and, if present, ``y`` [K, 2], both in pixels
-    of the image. Sets ``image`` to uint8 [1, 3, h, w], ``y`` to pixels of the input, and ``affine``
-    [1, 2, 3] to the map from image to input.
+    of the image, and ``rotation``, degrees by which the crop is turned clockwise about the centre of the box. Sets
+    ``image`` to uint8 [1, 3, h, w], ``y`` to pixels of the input, and ``affine`` [1, 2, 3] to the map from image to
+    input.
 
     ``CropToInput(input_size, **protocol.crop_options)`` is the crop of a protocol.
 
@@ -56,7 +57,8 @@ class CropToInput(BaseTransform):
         self.fill = fill
 
     def forward(self, data: Data) -> Data:
-        return self._crop(data)
+        rotation = data.get("rotation")
+        return self._crop(data) if rotation is None else self._crop(data, rotation=float(rotation))
 
     def _crop(self, data: Data, **augmentation: Any) -> Data:
         check_image(data)

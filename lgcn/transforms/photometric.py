@@ -1,13 +1,11 @@
-"""Transforms of the crop's pixels that do not move landmarks."""
-
-import math
+"""Random changes of the crop's colours."""
 
 import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 from torchvision.transforms import v2
 
-from lgcn.checks import InputError, check_number, check_pair
+from lgcn.checks import check_number
 from lgcn.transforms.fields import check_image, check_probability
 
 
@@ -68,58 +66,3 @@ class ColorJitter(BaseTransform):
             f"{type(self).__name__}(brightness={self.brightness}, contrast={self.contrast}, "
             f"saturation={self.saturation}, hue={self.hue}, grayscale={self.grayscale})"
         )
-
-
-class RandomOcclusion(BaseTransform):
-    """Covers a random rectangle of ``image`` uint8 [1, 3, h, w] with noise or with a random colour.
-
-    ``visibility`` is unchanged: an occluded landmark is still annotated and has to be predicted.
-
-    Args:
-        probability: probability of an occlusion.
-        area: range of the covered fraction of the crop.
-        aspect: the ratio of height to width of the rectangle is drawn log-uniformly from [1 / aspect, aspect].
-        noise: probability of noise instead of one colour.
-
-    Raises:
-        InputError: for an invalid range or probability.
-    """
-
-    def __init__(
-        self,
-        probability: float = 0.5,
-        area: tuple[float, float] = (0.02, 0.25),
-        aspect: float = 3.0,
-        noise: float = 0.5,
-    ) -> None:
-        check_probability("probability", probability)
-        check_probability("noise", noise)
-        low, high = check_pair("area", area)
-        if not 0 < low <= high <= 1:
-            raise InputError(f"Expected 'area' to be a range (low, high) within (0, 1] (got {area}).")
-        check_number("aspect", aspect, 1)
-        self.probability = probability
-        self.area = (low, high)
-        self.aspect = aspect
-        self.noise = noise
-
-    def forward(self, data: Data) -> Data:
-        check_image(data)
-        chance, share, shape, down, right, fill = torch.rand(6).tolist()
-        if chance >= self.probability:
-            return data
-        image = data.image
-        full_height, full_width = image.shape[-2:]
-        low, high = self.area
-        pixels = (low + (high - low) * share) * full_height * full_width
-        aspect = self.aspect ** (2 * shape - 1)
-        height = min(full_height, max(1, round(math.sqrt(pixels * aspect))))
-        width = min(full_width, max(1, round(pixels / height)))
-        top, left = int(down * (full_height - height + 1)), int(right * (full_width - width + 1))
-        size = (height, width) if fill < self.noise else (1, 1)
-        patch = torch.randint(0, 256, (image.shape[-3], *size), dtype=torch.uint8)
-        data.image = v2.functional.erase(image, top, left, height, width, patch)
-        return data
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(probability={self.probability}, area={self.area})"

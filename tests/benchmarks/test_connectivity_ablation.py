@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
-from benchmarks.ablation.degradations import Blur, Darkness, FacePatch, OneOf
 from benchmarks.ablation.outputs import DECODES, Extraction, Outputs, extract, load_tested, shard_name, shards
 from benchmarks.ablation.refiners import (
     CAUSES,
@@ -49,12 +47,6 @@ def drawn_outputs(crops: int = 24, channels: int = 6, start: str = "softargmax")
     samples = {start: torch.randn(crops, 68, channels).half()}
     normalizer = torch.full((crops,), 10.0)
     return Outputs(pos, samples, torch.rand(crops, 68), target, normalizer, torch.arange(crops) % 8)
-
-
-def drawn_face() -> Data:
-    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    corners = torch.tensor([[12.0, 8.0], [52.0, 56.0]])
-    return Data(image=image, y=torch.cat([corners, 30 + 4 * torch.rand(66, 2)]))
 
 
 @pytest.fixture(scope="module")
@@ -149,33 +141,6 @@ def test_a_raw_gate_multiplies_the_matrix() -> None:
         torch.testing.assert_close(gated.dense(confidence), expected)
         on_edges = gated(torch.arange(5), confidence, torch.stack([neighbour, receiver]))
         torch.testing.assert_close(on_edges, expected[:, receiver, neighbour])
-
-
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
-def test_a_patch_covers_its_share_of_the_face_and_nothing_else(share: float) -> None:
-    for _ in range(50):
-        face = drawn_face()
-        face.image.zero_()
-        # All grey levels but 0 tell where the patch is; a patch of one colour may have a 0 in one channel.
-        covered = (FacePatch(share, share)(face).image[0] != 0).any(dim=0)
-        rows, columns = covered.any(dim=1).nonzero(), covered.any(dim=0).nonzero()
-        if share == 0:
-            assert not covered.any()
-            continue
-        height, width = (len(range(int(where.min()), int(where.max()) + 1)) for where in (rows, columns))
-        assert height * width == pytest.approx(share * 40 * 48, rel=0.1)
-        assert rows.min() >= 7 and rows.max() <= 56 and columns.min() >= 11 and columns.max() <= 52
-
-
-def test_blur_and_darkness_take_away_contrast() -> None:
-    def contrast(change: object) -> float:
-        face = drawn_face()
-        face.image = change(face).image if callable(change) else face.image
-        assert face.image.dtype == torch.uint8 and face.image.shape == (1, 3, 64, 64)
-        return face.image.float().std().item()
-
-    assert contrast(Blur(2, 2)) < contrast(Blur(0.6, 0.6)) < contrast(OneOf([None]))
-    assert contrast(Darkness(0.1, 0.1)) < contrast(Darkness(0.25, 0.25)) < contrast(OneOf([None]))
 
 
 def test_the_order_of_the_crops_depends_on_the_seed_alone_and_training_lowers_the_loss() -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from lgcn.checks import InputFileError
-from lgcn.cli.output_folder import OutputFolder, unique_stems
+from lgcn.cli.output_folder import OutputFolder
+from lgcn.cli.result_names import unique_stems
 from lgcn.cli.writable import check_not_replaced, writing_to
 
 
@@ -19,11 +20,11 @@ def test_long_names_are_shortened_until_the_results_fit() -> None:
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
-    OutputFolder(tmp_path / "new" / "folder", [], file_format="json")
+    OutputFolder(tmp_path / "new" / "folder", [], {}, file_format="json")
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputFileError, match="is a file"):
-            OutputFolder(folder, [], file_format="json")
+            OutputFolder(folder, [], {}, file_format="json")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -32,7 +33,8 @@ def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     [
         ("landmarks.json", {"file_format": "json"}),
         ("landmarks.csv", {"file_format": "csv"}),
-        ("landmarks.part.jsonl", {"file_format": "json"}),
+        ("landmarks.jsonl", {"file_format": "json"}),
+        ("landmarks.jsonl", {"file_format": "pts"}),
         ("a_overlay.png", {"file_format": "csv", "overlay": True}),
         ("a.pts", {"file_format": "pts"}),
         ("a_12.pts", {"file_format": "pts"}),
@@ -45,11 +47,11 @@ def test_earlier_results_are_not_replaced(name: str, options: dict[str, object],
     folder.mkdir()
     for other in ("landmarks.txt", "ab.pts", "a_x.pts", "b_overlay.png"):
         (folder / other).touch()
-    OutputFolder(folder, [image], **options)  # type: ignore[arg-type]
+    OutputFolder(folder, [image], {}, **options)  # type: ignore[arg-type]
     (folder / name).write_text("earlier")
     with pytest.raises(InputFileError, match=rf"got '.*{name}'.*'--overwrite'"):
-        OutputFolder(folder, [image], **options)  # type: ignore[arg-type]
-    OutputFolder(folder, [image], overwrite=True, **options)  # type: ignore[arg-type]
+        OutputFolder(folder, [image], {}, **options)  # type: ignore[arg-type]
+    OutputFolder(folder, [image], {}, overwrite=True, **options)  # type: ignore[arg-type]
     assert (folder / name).read_text() == "earlier"
 
 

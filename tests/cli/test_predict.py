@@ -60,7 +60,7 @@ def test_json_is_printed_without_output(predict, photos: Path, capsys: pytest.Ca
     assert [record["image"] for record in records] == [str(photos / "a.png"), str(photos / "b.JPG")]
     assert [len(record["faces"]) for record in records] == [2, 1]
     face = records[0]["faces"][1]
-    assert list(face) == ["box", "landmarks", "initial", "confidence"]
+    assert list(face)[:5] == ["box", "score", "landmarks", "initial", "confidence"]
     assert face["box"] == [60, 20, 110, 70]
     assert np.shape(face["landmarks"]) == np.shape(face["initial"]) == (68, 2)
     assert np.shape(face["confidence"]) == (68,)
@@ -74,7 +74,7 @@ def test_csv_is_printed_and_can_be_given_as_boxes(
     text = capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["image"] for row in rows] == [str(photos / "a.png")] * 2
-    assert len(rows[0]) == 6 + 5 * 68
+    assert len(rows[0]) == 7 + 10 * 68
     (tmp_path / "again.csv").write_text(text)
     assert predict(photos / "a.png", "--boxes", tmp_path / "again.csv", "--format", "csv") == 0
     assert capsys.readouterr().out == text
@@ -87,7 +87,7 @@ def test_output_holds_the_landmarks_and_the_overlays(
     options = ["--boxes", tmp_path / "boxes.json", "--output", out, "--overlay", "--edges", "20"]
     assert predict(photos, photos / "deeper" / "c.png", *options) == 0
     # c has no face, so there is nothing to draw.
-    assert names(out) == ["a_overlay.png", "b_overlay.jpg", "landmarks.json"]
+    assert names(out) == ["a_overlay.png", "b_overlay.jpg", "landmarks.json", "landmarks.jsonl", "settings.json"]
     assert [len(record["faces"]) for record in json.loads((out / "landmarks.json").read_text())] == [2, 1, 0]
     assert Image.open(out / "a_overlay.png").size[0] % 120 == 0
     printed = capsys.readouterr()
@@ -98,8 +98,8 @@ def test_output_holds_the_landmarks_and_the_overlays(
 def test_pts_is_one_file_a_face_and_one_based(predict, photos: Path, tmp_path: Path) -> None:
     options = ["--boxes", tmp_path / "boxes.json", "--output", tmp_path / "out"]
     assert predict(photos, *options, "--format", "pts") == 0
-    assert names(tmp_path / "out") == ["a.pts", "a_1.pts", "b.pts"]
-    assert predict(photos, *options) == 0
+    assert names(tmp_path / "out") == ["a.pts", "a_1.pts", "b.pts", "landmarks.jsonl", "settings.json"]
+    assert predict(photos, *options, "--resume") == 0
     records = json.loads((tmp_path / "out" / "landmarks.json").read_text())
     for name, face in zip(("a", "a_1", "b"), [*records[0]["faces"], *records[1]["faces"]], strict=True):
         points = read_pts(tmp_path / "out" / f"{name}.pts", 68)
@@ -118,7 +118,8 @@ def test_images_of_the_same_name_do_not_replace_each_other(
     options = ["--boxes", tmp_path / "boxes.csv", "--output", tmp_path / "out", "--overlay", "--format", "pts"]
     assert predict(*inputs, *options) == 0
     overlays = ["a-2_overlay.png", "a_1_overlay.png", "a_overlay.png"]
-    assert names(tmp_path / "out") == sorted([*overlays, "a.pts", "a_1_face.pts", "a-2.pts", "a_1.pts"])
+    points = ["a.pts", "a_1_face.pts", "a-2.pts", "a_1.pts"]
+    assert names(tmp_path / "out") == sorted([*overlays, *points, "landmarks.jsonl", "settings.json"])
     assert f"'{photos / 'deeper' / 'a.png'}' are named 'a-2'" in capsys.readouterr().err
 
 
@@ -148,7 +149,11 @@ def test_bad_images_do_not_affect_the_results_of_others(
     for name in ("text.jpg", "cut.jpg", "nowhere.jpg", "/empty", "c.png", "unlisted.png"):
         assert sum(name in line for line in errors) == 1, name
     assert "6 inputs could not be used; results for 2 images." in errors[-1]
-    assert names(tmp_path / "out") == ["a_overlay.png", "b_overlay.jpg", "landmarks.json"]
+    files = ["a_overlay.png", "b_overlay.jpg", "landmarks.json", "landmarks.jsonl", "settings.json", "unreadable.csv"]
+    assert names(tmp_path / "out") == files
+    unreadable = list(csv.DictReader(io.StringIO((tmp_path / "out" / "unreadable.csv").read_text())))
+    assert [Path(row["image"]).name for row in unreadable] == ["unlisted.png", "cut.jpg", "text.jpg", "c.png"]
+    assert "cannot decode" in unreadable[1]["reason"]
     assert len(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == 2
 
 

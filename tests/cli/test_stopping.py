@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from lgcn.cli.main import main
 from lgcn.cli.stopping import Stopped, exit_status, stoppable
 from lgcn.models import create_detector
 from lgcn.predict import LandmarkPredictor, read_boxes
-from lgcn.predict.part_file import PartFile
+from lgcn.predict.exports import EXPORTS
+from lgcn.predict.preparation import ImagePreparer
 
 COUNT, STOP = 8, 5
 
@@ -54,14 +56,14 @@ def act_at_stop(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def
     """Does something when the image of number STOP is prepared."""
 
     def install(act):  # type: ignore[no-untyped-def]
-        original = LandmarkPredictor.prepare
+        original = ImagePreparer.__call__
 
         def prepare(self, image, boxes=None, **options):  # type: ignore[no-untyped-def]
             if Path(image).stem == str(STOP):
                 act()
             return original(self, image, boxes, **options)
 
-        monkeypatch.setattr(LandmarkPredictor, "prepare", prepare)
+        monkeypatch.setattr(ImagePreparer, "__call__", prepare)
 
     return install
 
@@ -106,61 +108,69 @@ def test_finished_results_survive_a_signal(  # type: ignore[no-untyped-def]
     assert main([*words, *output]) == 128 + number
     printed = capsys.readouterr()
     assert f"Stopped by {said} after {STOP} of {COUNT} images. {STOP} faces in {STOP} images" in printed.err
+    record = tmp_path / "out" / "landmarks.jsonl"
     if file_format == "printed":
         assert names(json.loads(printed.out)) == DONE
-    elif file_format == "json":
+    else:
+        assert names([json.loads(line) for line in record.read_text().splitlines()]) == DONE
+    if file_format == "json":
         assert names(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == DONE
     elif file_format == "csv":
         assert [Path(name).name for name in read_boxes(tmp_path / "out" / "landmarks.csv").boxes] == DONE
-    else:
-        assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == [str(each) for each in range(STOP)]
-    if file_format != "printed":
-        assert not list((tmp_path / "out").glob("*part*"))
+    elif file_format == "pts":
+        assert sorted(path.stem for path in (tmp_path / "out").glob("*.pts")) == [str(each) for each in range(STOP)]
     assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_run_that_is_killed_leaves_a_part_file(words: list[str], tmp_path: Path) -> None:
-    code = (
-        "import os, sys; from pathlib import Path; from lgcn.predict import LandmarkPredictor\n"
-        "from lgcn.cli.main import main\n"
-        "original = LandmarkPredictor.prepare\n"
-        "def prepare(self, image, boxes=None):\n"
-        f"    if Path(image).stem == '{STOP}': os.kill(os.getpid(), 9)\n"
-        "    return original(self, image, boxes)\n"
-        "LandmarkPredictor.prepare = prepare\n"
-        "main(sys.argv[1:])\n"
-    )
-    run = [*words, "--output", str(tmp_path / "out")]
-    assert subprocess.run([sys.executable, "-c", code, *run], capture_output=True, check=False).returncode == -9
-    part = tmp_path / "out" / "landmarks.part.jsonl"
-    assert list((tmp_path / "out").iterdir()) == [part]
-    assert names([json.loads(line) for line in part.read_text().splitlines()]) == DONE
-    assert [Path(name).name for name in read_boxes(part).boxes] == DONE
-
-    # The next run does not replace it unless it is told to.
-    before = part.read_bytes()
+def test_a_killed_run_is_resumed_without_loss_or_repetition(words: list[str], tmp_path: Path) -> None:
+    code = "import sys; from lgcn.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    out = tmp_path / "out"
+    run = [*words, "--output", str(out), "--workers", "2", "--overlay"]
+    record = out / "landmarks.jsonl"
+    # Killed again and again, each time once it has got a little further.
+    for least in (2, 5):
+        with subprocess.Popen([sys.executable, "-c", code, *run, "--resume"], stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and (not record.exists() or record.read_bytes().count(b"\n") < least):
+                time.sleep(0.01)
+            process.kill()
+        # The same would happen to a line that the kill cuts in two.
+        with record.open("ab") as file:
+            file.write(b'{"image": "5.png", "fa')
+    # Another run must not replace or continue it unasked, nor with other settings.
+    before = record.read_bytes()
     assert main(run) == 2
-    assert part.read_bytes() == before
+    assert main([*run, "--resume", "--min-confidence", "0.5"]) == 2
+    assert record.read_bytes() == before
+
+    assert main([*run, "--resume"]) == 0
+    records = [json.loads(line) for line in record.read_text().splitlines()]
+    assert names(records) == [f"{number}.png" for number in range(COUNT)]
+    assert json.loads((out / "landmarks.json").read_text()) == records
+    assert len(list(out.glob("*_overlay.png"))) == COUNT
+    assert [Path(name).name for name in read_boxes(record).boxes] == names(records)
+
+    # Resumed once more it has nothing to predict, and writes another format.
+    assert main([*run, "--resume", "--format", "csv"]) == 0
+    assert len((out / "landmarks.csv").read_text().splitlines()) == 1 + COUNT
     assert main([*run, "--overwrite"]) == 0
-    assert len(json.loads((tmp_path / "out" / "landmarks.json").read_text())) == COUNT
-    assert not part.exists()
+    assert len(record.read_text().splitlines()) == COUNT
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_signal_with_no_room_for_the_final_file_leaves_the_part_file(  # type: ignore[no-untyped-def]
+def test_a_signal_with_no_room_for_the_final_file_leaves_the_record(  # type: ignore[no-untyped-def]
     words: list[str], act_at_stop, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: PartFile, num_landmarks: int) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(PartFile, "finish", refuse)
+    monkeypatch.setitem(EXPORTS, "json", ("landmarks.json", refuse))
     act_at_stop(lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert main([*words, "--output", str(tmp_path / "out")]) == 143
     printed = capsys.readouterr().err
-    part = tmp_path / "out" / "landmarks.part.jsonl"
-    assert "No space left on device" in printed and f"{STOP} images; written: {part}." in printed
-    assert names([json.loads(line) for line in part.read_text().splitlines()]) == DONE
+    record = tmp_path / "out" / "landmarks.jsonl"
+    assert "No space left on device" in printed and f"{STOP} images; written: {record}." in printed
+    assert names([json.loads(line) for line in record.read_text().splitlines()]) == DONE
 
 
 def test_finished_results_survive_an_error(  # type: ignore[no-untyped-def]
@@ -190,7 +200,6 @@ def test_a_disk_that_fills_up_leaves_whole_files(
     for path in left:
         assert not path.name.startswith(".")
         if path.suffix == ".jsonl":
-            assert str(path) in printed
             records = [json.loads(line) for line in path.read_text().splitlines()]
             assert names(records) == [f"{number}.png" for number in range(len(records))]
         elif path.suffix == ".json":

@@ -13,6 +13,7 @@ from lgcn.losses import (
     DetectionLoss,
     adaptive_wing_loss,
     focal_heatmap_loss,
+    gaussian_nll_loss,
     heatmap_cross_entropy,
     heatmap_mse_loss,
     l1_loss,
@@ -70,6 +71,22 @@ def test_detection_loss_reports_terms_of_weight_zero_without_training_them() -> 
     assert set(terms) == {"total", "heatmap", "refined", "initial"}
     assert terms["heatmap"] > 0 and terms["initial"] > 0
     assert output.pos.grad is not None and output.heatmaps.grad is None and output.initial.grad is None
+
+
+def test_likelihood_trains_covariances_alone() -> None:
+    output, target = make_case()
+    covariance = torch.diag_embed(4 + torch.rand(2, 3, 2)).requires_grad_()
+    output = output._replace(covariance=covariance)
+    terms = DetectionLoss(heatmap_weight=0, refined_weight=0, likelihood_weight=0.5)(
+        output, target, None, FakeCodec(), SIZE
+    )
+    torch.testing.assert_close(terms["total"], 0.5 * gaussian_nll_loss(output.pos, target, covariance))
+    terms["total"].backward()
+    assert output.pos.grad is None and covariance.grad is not None and (covariance.grad != 0).any()
+    without = DetectionLoss()(output, target, None, FakeCodec(), SIZE)
+    assert "likelihood" in without and not without["likelihood"].requires_grad
+    with pytest.raises(InputError, match="covariances for 'likelihood_weight' .*refiner.name: gaussian"):
+        DetectionLoss(likelihood_weight=1)(output._replace(covariance=None), target, None, FakeCodec(), SIZE)
 
 
 def test_detection_loss_masks_missing_landmarks_and_those_outside_the_crop() -> None:

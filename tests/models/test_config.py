@@ -260,7 +260,7 @@ def test_refiners_are_chained_by_their_names() -> None:
     assert isinstance(chain, RefinerChain)
     assert [type(each) for each in chain.refiners] == [LandmarkRefiner, GaussianRefiner]
     assert chain.refiners[1].rank == 3
-    with pytest.raises(InputError, match=r"'refiner' to be one of gaussian, lgcn \(got 'none'\)"):
+    with pytest.raises(InputError, match=r"'refiner' to be one of gaussian, gnn, lgcn \(got 'none'\)"):
         RefinerConfig(name="lgcn+none").build(get_scheme("aflw19"), 6, (32, 32))
 
 
@@ -281,5 +281,5 @@ def test_free_options_are_for_custom_classes_only() -> None:
 
 def test_without_a_refiner() -> None:
     assert RefinerConfig(name="none").build(get_scheme("aflw19"), 4, (32, 32)) is None
-    with pytest.raises(InputError, match=r"'refiner' to be one of gaussian, lgcn, none \(got 'gnn'\)"):
-        RefinerConfig(name="gnn").build(get_scheme("aflw19"), 4, (32, 32))
+    with pytest.raises(InputError, match=r"'refiner' to be one of gaussian, gnn, lgcn, none \(got 'gcn'\)"):
+        RefinerConfig(name="gcn").build(get_scheme("aflw19"), 4, (32, 32))

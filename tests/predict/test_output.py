@@ -3,23 +3,28 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import BinaryIO
 
+import numpy as np
 import pytest
 import torch
 
 from lgcn.datasets import read_pts
 from lgcn.files import unescape_name
-from lgcn.predict import Face, save_csv, save_json, save_pts, to_csv, to_json
+from lgcn.predict import Face, save_coco, save_csv, save_json, save_npz, save_pts, to_csv, to_json
 from lgcn.predict.output import csv_rows, json_line, to_record
-from lgcn.predict.part_file import PartFile
 
 
 @pytest.fixture
 def face() -> Face:
     landmarks = torch.tensor([[0.1, 0.0], [10.12345, -3.5]])
     return Face(
-        torch.tensor([1.0, 2.0, 3.25, 4.0]), landmarks, landmarks + 1, torch.tensor([0.123456, 1.0]), torch.eye(2)
+        torch.tensor([1.0, 2.0, 3.25, 4.0]),
+        landmarks,
+        landmarks + 1,
+        torch.tensor([0.123456, 1.0]),
+        torch.eye(2),
+        torch.eye(2) * torch.tensor([1.0, 4.0])[:, None, None],
+        10.0,
     )
 
 
@@ -27,9 +32,13 @@ def test_json_has_the_layout_of_the_documentation(face: Face) -> None:
     records = json.loads(to_json([("ä.jpg", [face, face]), ("empty.jpg", [])]))
     values = {
         "box": [1.0, 2.0, 3.25, 4.0],
+        "score": 0.5617,
         "landmarks": [[0.1, 0.0], [10.123, -3.5]],
         "initial": [[1.1, 1.0], [11.123, -2.5]],
         "confidence": [0.1235, 1.0],
+        "expected_error": [1.253, 2.507],
+        "expected_error_percent": [12.5331, 25.0663],
+        "covariance": [[1.0, 0.0, 1.0], [4.0, 0.0, 4.0]],
     }
     assert records == [{"image": "ä.jpg", "faces": [values, values]}, {"image": "empty.jpg", "faces": []}]
     assert json.loads(to_json([])) == []
@@ -43,7 +52,13 @@ def test_csv_has_a_row_for_each_face(face: Face) -> None:
     assert [float(row[f"landmark_1_{axis}"]) for axis in "xy"] == [10.123, -3.5]
     assert [float(row[f"initial_0_{axis}"]) for axis in "xy"] == [1.1, 1.0]
     assert [float(row[f"confidence_{k}"]) for k in (0, 1)] == [0.1235, 1.0]
-    assert len(row) == 6 + 5 * 2
+    assert [float(row[f"covariance_1_{axes}"]) for axes in ("xx", "xy", "yy")] == [4.0, 0.0, 4.0]
+    assert float(row["expected_error_1"]) == pytest.approx(2.507, abs=1e-3) and float(row["score"]) == 0.5617
+    assert len(row) == 7 + 10 * 2
+    unknown = Face(face.box, face.landmarks, face.initial, face.confidence)
+    (row,) = csv.DictReader(io.StringIO(to_csv([("a.jpg", [unknown])], 2)))
+    assert len(row) == 7 + 10 * 2
+    assert row["covariance_0_xx"] == row["expected_error_percent_1"] == "" and row["confidence_1"] == "1.0"
 
 
 def test_files_hold_the_same(face: Face, tmp_path: Path) -> None:
@@ -76,50 +91,28 @@ def test_any_name_can_be_written_and_read_back(face: Face, tmp_path: Path) -> No
             assert unescape_name(row[0]) == name
 
 
-def test_results_are_in_the_part_file_until_they_are_finished(face: Face, tmp_path: Path) -> None:
-    results = [("a.jpg", [face, face]), ("ä\n.jpg", []), (os.fsdecode(b"\xff.jpg"), [face])]
-    for suffix, expected in (("json", to_json(results)), ("csv", to_csv(results, 2))):
-        part = PartFile(tmp_path / "new" / f"landmarks.{suffix}")
-        for number, (name, faces) in enumerate(results, start=1):
-            part.append(name, faces)
-            lines = part.part_path.read_text(encoding="utf-8").splitlines()
-            assert [json.loads(line) for line in lines] == [to_record(*each) for each in results[:number]]
-            assert not part.path.exists()
-        part.finish(num_landmarks=2)
-        assert part.path.read_text(encoding="utf-8") == expected
-        assert not part.part_path.exists()
+def test_numpy_arrays(face: Face, tmp_path: Path) -> None:
+    unknown = Face(face.box, face.landmarks, face.initial, face.confidence)
+    save_npz(tmp_path / "a.npz", [("\u00e4.jpg", [face, unknown]), ("empty.jpg", []), ("b.jpg", [face])], 2)
+    arrays = np.load(tmp_path / "a.npz")
+    assert arrays["images"].tolist() == ["\u00e4.jpg", "empty.jpg", "b.jpg"]
+    assert arrays["image_index"].tolist() == [0, 0, 2]
+    assert np.allclose(arrays["landmarks"], face.landmarks.numpy(), atol=1e-3)
+    assert np.allclose(arrays["covariance"][[0, 2]], face.covariance.numpy(), atol=1e-3)  # type: ignore[union-attr]
+    assert np.isnan(arrays["covariance"][1]).all() and np.isnan(arrays["expected_error"][1]).all()
+    save_npz(tmp_path / "none.npz", [], 2)
+    assert np.load(tmp_path / "none.npz")["landmarks"].shape == (0, 2, 2)
 
 
-@pytest.mark.parametrize("suffix", ["json", "csv"])
-def test_a_part_file_without_images_becomes_an_empty_result(suffix: str, tmp_path: Path) -> None:
-    PartFile(tmp_path / f"landmarks.{suffix}").finish(num_landmarks=2)
-    expected = {"json": to_json([]), "csv": to_csv([], 2)}[suffix]
-    assert [path.read_text() for path in tmp_path.iterdir()] == [expected]
-
-
-def test_a_line_that_does_not_fit_on_the_disk_is_not_left_in_part(
-    face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    part = PartFile(tmp_path / "landmarks.json")
-    part.append("a.jpg", [face])
-    whole = part.part_path.read_bytes()
-
-    class AlmostFull:
-        def __init__(self, file: BinaryIO) -> None:
-            self.file = file
-
-        def write(self, content: bytes) -> int:
-            if self.file.tell() > len(whole):
-                raise OSError(28, "No space left on device")
-            return self.file.write(content[:10])
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.file, name)
-
-    assert part._file is not None
-    part._file = AlmostFull(part._file)  # type: ignore[assignment]
-    with pytest.raises(OSError, match="No space left"):
-        part.append("b.jpg", [face])
-    assert part.part_path.read_bytes() == whole
-    part.finish(num_landmarks=2)
-    assert [record["image"] for record in json.loads(part.path.read_text())] == ["a.jpg"]
+def test_coco_results(face: Face, tmp_path: Path) -> None:
+    save_coco(tmp_path / "a.json", [("x/000000000139.jpg", [face]), ("empty.jpg", []), ("b.jpg", [face])])
+    first, second = json.loads((tmp_path / "a.json").read_text())
+    assert first == {
+        "image_id": 139,
+        "file_name": "x/000000000139.jpg",
+        "category_id": 1,
+        "keypoints": [0.1, 0.0, 0.1235, 10.123, -3.5, 1.0],
+        "bbox": [1.0, 2.0, 2.25, 2.0],
+        "score": 0.5617,
+    }
+    assert second["image_id"] == "b"

@@ -1,4 +1,5 @@
 from dataclasses import asdict, fields
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -7,9 +8,11 @@ import torch
 
 from lgcn.checks import InputError
 from lgcn.losses import COORDINATE_LOSSES, HEATMAP_LOSSES, DetectionLoss
+from lgcn.protocols import get_protocol
+from lgcn.schemes import get_scheme
 from lgcn.training import AugmentationConfig, LossConfig
 from lgcn.training.config import LOSS_SECTIONS
-from lgcn.transforms import RandomAffineCrop, RandomOcclusion
+from lgcn.transforms import FacePatch, RandomAffineCrop
 
 SECTIONS = {each.name: each.default for each in fields(LossConfig) if isinstance(each.default, LOSS_SECTIONS)}
 
@@ -67,7 +70,51 @@ def test_augmentation_has_the_names_and_defaults_of_its_transforms() -> None:
     arguments = options_of(RandomAffineCrop)
     for name in ("rotation", "scale", "translation", "flip"):
         assert getattr(AugmentationConfig(), name) == arguments[name]
-    assert AugmentationConfig().occlusion_area == options_of(RandomOcclusion)["area"]
+    arguments = options_of(FacePatch)
+    assert AugmentationConfig().occlusion_kinds == arguments["kinds"]
+    assert AugmentationConfig().occlusion_shapes == arguments["shapes"]
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    steps = AugmentationConfig().build(get_scheme("ibug68"), (64, 64), get_protocol("zero_based")).transforms
+    assert [type(step).__name__ for step in steps] == ["RandomAffineCrop", "ColorJitter"]
+
+
+def test_degradations_come_in_the_order_in_which_a_camera_degrades() -> None:
+    config = AugmentationConfig(
+        occlusion=0.6,
+        occlusion_kinds=("noise", "texture"),
+        occlusion_shapes=("ellipse",),
+        blur=0.1,
+        darkness=0.2,
+        darkness_light=(0.2, 0.3),
+        jpeg=0.3,
+    )
+    texture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    build = partial(config.build, get_scheme("ibug68"), (64, 64), get_protocol("zero_based"))
+    patch, *rest = build(textures=[texture]).transforms[2:]
+    assert (patch.probability, patch.low, patch.high) == (0.6, 0.0, 0.5)
+    assert (patch.kinds, patch.shapes, patch.textures) == (("noise", "texture"), ("ellipse",), [texture])
+    assert [str(step) for step in rest] == [
+        "GaussianBlur(0, 4, probability=0.1)",
+        "Darkness(0.2, 0.3, probability=0.2)",
+        "JPEGCompression(10, 50, probability=0.3)",
+    ]
+    with pytest.raises(InputError, match="'textures'"):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"occlusion_kinds": ("hand",)}, "occlusion_kinds.0' to be 'noise', 'color', 'texture' or 'copy'"),
+        ({"occlusion_shapes": ()}, "occlusion_shapes' to "),
+        ({"jpeg_quality": (0, 50)}, "jpeg_quality.0' to be greater than or equal to 1"),
+    ],
+)
+def test_bad_augmentation(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        AugmentationConfig(**options)
 
 
 @pytest.mark.parametrize("config", [LossConfig, AugmentationConfig, *map(type, SECTIONS.values())])

@@ -12,6 +12,7 @@ from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.protocols import PROTOCOLS, EvaluationProtocol
 from lgcn.training import AugmentationConfig, LandmarkDataModule
 from lgcn.training.samplers import SeededDataset, mix_seed, seeded_draws
+from lgcn.transforms import FacePatch
 
 
 class Recorder(LightningModule):
@@ -55,7 +56,10 @@ def fitted(folder: Path, data: LandmarkDataModule, epochs: int, **options: Any) 
 
 
 def batches_of(root: Path, folder: Path, epochs: int = 2, **options: Any) -> list[tuple[list[str], torch.Tensor]]:
-    data = data_of(root, augmentation=AugmentationConfig(occlusion=0.5), **options)
+    augmentation = AugmentationConfig(
+        occlusion=0.7, occlusion_kinds=("noise", "color", "texture", "copy"), blur=0.3, darkness=0.3, jpeg=0.3
+    )
+    data = data_of(root, augmentation=augmentation, **options)
     return fitted(folder, data, epochs).seen
 
 
@@ -99,6 +103,15 @@ def test_part_of_training_is_held_out_and_not_augmented(face_root: Path) -> None
     assert batch.image.shape == (3, 3, 16, 16)
     assert batch.affine.shape == (3, 2, 3)
     assert batch.y.shape == (3 * 68, 2)
+
+
+def test_textures_are_cut_from_training_faces_only(face_root: Path) -> None:
+    augmentation = AugmentationConfig(occlusion=1.0, occlusion_kinds=("texture",))
+    data = data_of(face_root, val_fraction=0.25, augmentation=augmentation)
+    data.setup()
+    (patch,) = (step for step in data.train_faces.transform.transforms if isinstance(step, FacePatch))
+    assert sorted(patch.textures.faces) == sorted(data.train_faces.indices())
+    assert not set(patch.textures.faces) & set(data.val_faces.indices())
 
 
 def test_a_named_split_is_used_whole(face_root: Path) -> None:

@@ -41,18 +41,28 @@ def test_draws_depend_on_the_seed_and_the_face_only(build: type[Degradation]) ->
     assert not torch.equal(build(0.2, 0.4)(face())[key], build(0.2, 0.4)(face())[key])
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.4, 1.0])
-def test_a_patch_covers_its_share_of_the_face(share: float) -> None:
-    texture = torch.zeros(3, 80, 80, dtype=torch.uint8)
-    covered = (FacePatch(share, textures=[texture], seed=3)(face()).image == 0).all(dim=1)[0]
-    assert covered.sum() == pytest.approx(share * 30 * 40, rel=0.12)
-    rows, columns = covered.nonzero().unbind(1)
-    assert rows.min() >= 12 and rows.max() <= 52 and columns.min() >= 10 and columns.max() <= 40
+@pytest.mark.parametrize("build", [FacePatch, Darkness, GaussianBlur], ids=lambda each: each.__name__)
+def test_degradations_are_as_frequent_as_their_probability(build: type[Degradation]) -> None:
+    transform = build(0.9, probability=0.25)
+    changed = [not torch.equal(transform(face()).image, face().image) for _ in range(200)]
+    assert 30 < sum(changed) < 70
 
 
-def test_small_textures_are_enlarged() -> None:
-    texture = torch.zeros(3, 4, 5, dtype=torch.uint8)
-    assert (FacePatch(0.4, textures=[texture], seed=3)(face()).image == 0).sum() > 3 * 400
+@pytest.mark.parametrize("axis", [0, 1])
+def test_blur_has_the_width_that_was_asked_for(axis: int) -> None:
+    """The response to a line is a Gaussian across it."""
+    line = face()
+    line.image = torch.zeros(1, 3, 49, 49, dtype=torch.uint8)
+    line.image.select(2 + axis, 24).fill_(255)
+    response = GaussianBlur(1.5)(line).image[0, 0].select(1 - axis, 20)
+    density = torch.exp(-(torch.arange(49.0) - 24).square() / (2 * 1.5**2))
+    torch.testing.assert_close(response.float(), 255 * density / density.sum(), atol=1.0, rtol=0)
+
+
+def test_blur_of_an_image_smaller_than_its_kernel() -> None:
+    small = face()
+    small.image = small.image[..., :3, :1]
+    assert GaussianBlur(4)(small).image.shape == (1, 3, 3, 1)
 
 
 def test_strengths() -> None:
@@ -74,6 +84,11 @@ def test_box_jitter_stays_within_its_range() -> None:
     assert ((side - torch.tensor([30.0, 40.0])).abs() <= limit + 1e-4).all()
     assert centre.std(dim=0).min() > 0.5
     assert torch.allclose(side[:, 0] / side[:, 1], torch.tensor(0.75))
+
+
+def test_repr_shows_what_differs_from_the_default() -> None:
+    assert str(FacePatch(0.2)) == "FacePatch(0.2, 0.2)"
+    assert str(GaussianBlur(0, 4, probability=0.5, seed=3)) == "GaussianBlur(0, 4, probability=0.5, seed=3)"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Exact Gaussian message passing among all landmarks of a batch of images."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +17,12 @@ from lgcn.nn.functional.gaussian import (
     solve_factors,
 )
 
-if TYPE_CHECKING:
-    from lgcn.nn.conv.factor_analysis_conv import FactorAnalysisConv
-
 
 class DenseFactorAnalysisConv(nn.Module):
     r"""The dense form of :class:`~lgcn.nn.conv.FactorAnalysisConv`, for graphs of all K landmark types.
 
-    Has the same prior and gives the same results on [B, K, ...], without indices.
+    Has the same prior and gives the same results on [B, K, ...], without indices; ``FactorAnalysisConv(dense.prior)``
+    is the way back.
 
     Args:
         prior (FactorAnalysisPrior): The parameters; one prior can serve several layers.
@@ -90,12 +86,6 @@ class DenseFactorAnalysisConv(nn.Module):
             identity = torch.eye(2, dtype=weight.dtype, device=weight.device)
             own = torch.diag_embed((identity - observation.noise_share).permute(0, 2, 3, 1))
             return weight + own.permute(0, 3, 4, 1, 2)
-
-    def to_sparse(self) -> "FactorAnalysisConv":
-        """The same layer for batches of graphs, with a shared prior."""
-        from lgcn.nn.conv.factor_analysis_conv import FactorAnalysisConv  # which imports this file
-
-        return FactorAnalysisConv(self.prior)
 
     def _observe(
         self, pos: Tensor, variance: Tensor, mask: Tensor | None

@@ -148,7 +148,7 @@ class FactorAnalysisConv(MessagePassing):
             return weight if batch is None else weight * (batch[i] == batch[j])[:, None, None]
 
     def to_dense(self) -> DenseFactorAnalysisConv:
-        """The same layer for complete graphs [B, K, ...], with a shared prior."""
+        """Returns the same layer for complete graphs [B, K, ...], with a shared prior."""
         return DenseFactorAnalysisConv(self.prior)
 
     def message(self, x_j: Tensor) -> Tensor:

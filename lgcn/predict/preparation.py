@@ -1,0 +1,71 @@
+"""Read an image and find its faces: the part of a prediction that needs no network."""
+
+import os
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lgcn.checks import check_at_least
+from lgcn.images import MAX_PIXELS, ImageLike, as_image_tensor
+from lgcn.predict.boxes import BoxesLike, check_boxes
+from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
+
+
+class PreparedImage(NamedTuple):
+    """An image with the boxes of its faces, ready to be predicted."""
+
+    name: str
+    """Name in messages and results."""
+    image: Tensor
+    """uint8 [3, H, W]."""
+    boxes: Tensor
+    """[F, 4], float32, each of which overlaps the image."""
+    detected: bool = False
+    """Whether the boxes come from a face detector, and so may be false positives."""
+    rotation: float = 0.0
+    """Degrees by which the faces have to be turned clockwise to be upright."""
+
+
+class ImagePreparer:
+    """Reads images and checks their boxes, or detects their faces; can be sent to other processes.
+
+    Args:
+        face_detector: detects the faces in images without given boxes; scikit-image's cascade, loaded when it is
+            needed, if None.
+        max_pixels: image files of more pixels are refused before they are decoded; None reads any.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+
+    def __init__(self, face_detector: FaceDetector | None = None, max_pixels: int | None = MAX_PIXELS) -> None:
+        if max_pixels is not None:
+            check_at_least("max_pixels", max_pixels, 1)
+        self.face_detector = face_detector
+        self.max_pixels = max_pixels
+
+    def __call__(self, image: ImageLike, boxes: BoxesLike | None = None, *, name: str | None = None) -> PreparedImage:
+        """Prepares one image.
+
+        Args:
+            image: as :func:`lgcn.images.as_image_tensor` takes it.
+            boxes: [F, 4] or [4]; None detects the faces.
+            name: name of the image; its path or ``image`` if None.
+
+        Raises:
+            InputError: for an image that cannot be read, or a box that is of no use.
+        """
+        name = image_name(image, "image") if name is None else name
+        pixels = as_image_tensor(image, max_pixels=self.max_pixels).cpu()
+        if boxes is not None:
+            return PreparedImage(name, pixels, check_boxes(boxes, pixels, name))
+        if self.face_detector is None:
+            self.face_detector = CascadeFaceDetector()
+        return PreparedImage(name, pixels, check_boxes(self.face_detector(pixels), pixels, name), detected=True)
+
+
+def image_name(image: object, otherwise: str) -> str:
+    """The path of an image, if it has one."""
+    if isinstance(image, str | os.PathLike):
+        return os.fsdecode(image)
+    return str(getattr(image, "filename", "") or otherwise)

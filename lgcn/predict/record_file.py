@@ -1,0 +1,108 @@
+"""Results on disk as they are made: JSON Lines that an interrupted run leaves whole and a later one continues."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lgcn.checks import InputFileError
+from lgcn.predict.output import json_line
+
+
+class RecordFile:
+    """A JSON Lines file with the record of one image a line, ``{"image": ..., "faces": [...]}``.
+
+    Each line reaches the operating system before the next image is predicted: after ``kill -9`` all lines are whole,
+    except perhaps the last, which :meth:`resume` drops.
+
+    Args:
+        path: created when the first record is appended; replaces a file there unless :meth:`resume` is called.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.num_images = self.num_faces = 0
+        self._file: BinaryIO | None = None
+
+    def resume(self) -> dict[str, dict[str, Any]]:
+        """Continues the file of an earlier run.
+
+        Returns:
+            The name of each image in it, with its record apart from the faces.
+
+        Raises:
+            InputFileError: if a line before the last is not such a record.
+        """
+        if not self.path.is_file():
+            return {}
+        with self.path.open("rb") as file:
+            lines = 0
+            while (line := file.readline()).endswith(b"\n"):
+                lines += 1
+            end = file.tell() - len(line)
+        self._file = self.path.open("r+b", buffering=0)
+        self._file.truncate(end)
+        self._file.seek(end)
+        found = {}
+        for record in self.records():
+            found[record["image"]] = {key: value for key, value in record.items() if key != "faces"}
+            self.num_faces += len(record["faces"])
+        self.num_images = lines
+        return found
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Writes the record of one image, whole or not at all.
+
+        Raises:
+            OSError: if the disk is full or has become read-only.
+        """
+        line = json_line(record).encode() + b"\n"
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: a line that does not fit cannot stay behind in memory.
+            self._file = self.path.open("wb", buffering=0)
+        start = self._file.tell()
+        written = 0
+        try:
+            while written < len(line):
+                written += self._file.write(line[written:])
+        except BaseException:
+            self._file.truncate(start)
+            self._file.seek(start)
+            if not start:
+                self.close()
+                self.path.unlink()
+            raise
+        self.num_images += 1
+        self.num_faces += len(record["faces"])
+
+    def lines(self) -> Iterator[str]:
+        """The lines so far, each with its line break; none if there is no file."""
+        if self._file is not None or self.num_images:
+            with self.path.open(encoding="utf-8") as file:
+                yield from file
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The records so far.
+
+        Raises:
+            InputFileError: naming a line that is not one.
+        """
+        for number, line in enumerate(self.lines(), start=1):
+            try:
+                record = json.loads(line)
+                if isinstance(record["image"], str) and isinstance(record["faces"], list):
+                    yield record
+                    continue
+            except (ValueError, TypeError, KeyError):
+                pass
+            raise InputFileError(
+                f'Expected a record {{"image": ..., "faces": [...]}} in line {number} of \'{self.path}\' '
+                f"(got '{line[:60].rstrip()}'). Repair or remove the line, or choose another folder."
+            )
+
+    def close(self) -> None:
+        """Closes the file; what it holds can still be read."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

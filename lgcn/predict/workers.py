@@ -1,0 +1,138 @@
+"""Prepare images in worker processes, in order and with bounded memory."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from lgcn.checks import InputError
+from lgcn.images import ImageLike
+from lgcn.predict.boxes import BoxesLike
+from lgcn.predict.preparation import ImagePreparer, PreparedImage
+
+MAX_PIXELS_HELD = 2**26
+"""Pixels of images held at a time, about 200 MB."""
+
+_PARENT_POLL = 2.0
+"""Seconds between two looks whether the main process is still there."""
+
+
+class Task(NamedTuple):
+    """An image to prepare: the arguments of :class:`ImagePreparer`."""
+
+    image: ImageLike
+    boxes: BoxesLike | None
+    name: str
+
+
+def prepare_all(
+    preparer: ImagePreparer, tasks: Iterable[Task], *, workers: int = 0, ahead: int = 0
+) -> Iterator[tuple[str, PreparedImage | InputError]]:
+    """Yields the name of each image with the prepared image, or with the error that says why there is none.
+
+    Args:
+        preparer: reads and detects.
+        tasks: consumed as needed.
+        workers: processes; 0 prepares in this one.
+        ahead: images that may wait for the caller in addition to two for each worker, where their pixels permit it.
+
+    Raises:
+        InputError: if a worker process was killed.
+    """
+    if not workers:
+        for task in tasks:
+            yield task.name, _attempt(preparer, task)
+        return
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(preparer, os.getpid()))
+    waiting: deque[tuple[Task, Future[_Outcome]]] = deque()
+    largest = 1
+    try:
+        for task in tasks:
+            waiting.append((task, pool.submit(_attempt_in_worker, task)))
+            while len(waiting) >= max(2 * workers, min(2 * workers + ahead, MAX_PIXELS_HELD // largest)):
+                name, prepared = _receive(*waiting.popleft())
+                if isinstance(prepared, PreparedImage):
+                    largest = max(largest, prepared.image.shape[1] * prepared.image.shape[2])
+                yield name, prepared
+                # It may be the last reference to many megabytes.
+                del prepared
+        while waiting:
+            yield _receive(*waiting.popleft())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Outcome(NamedTuple):
+    """What a worker sends back: arrays, because tensors would need shared memory, of which containers have little."""
+
+    prepared: tuple[Any, ...] | None
+    error: InputError | None
+    warnings: list[tuple[str, type[Warning], str, int]]
+
+
+_preparer: ImagePreparer
+"""The one of this worker process."""
+
+
+def _start_worker(preparer: ImagePreparer, parent: int) -> None:
+    global _preparer
+    _preparer = preparer
+    torch.set_num_threads(1)
+    # Ctrl-C reaches all processes of a terminal; the main process decides what follows from it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process once its parent has been killed, which nothing else would tell it."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL)
+    os._exit(1)
+
+
+def _attempt(preparer: ImagePreparer, task: Task) -> PreparedImage | InputError:
+    try:
+        return preparer(task.image, task.boxes, name=task.name)
+    except InputError as error:
+        return error
+
+
+def _attempt_in_worker(task: Task) -> _Outcome:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepared = _attempt(_preparer, task)
+    told = [(str(each.message), each.category, each.filename, each.lineno) for each in caught]
+    if isinstance(prepared, InputError):
+        # Without the chain of causes, some of which cannot be sent.
+        return _Outcome(None, type(prepared)(*prepared.args), told)
+    fields = (each.numpy() if isinstance(each, torch.Tensor) else each for each in prepared)
+    return _Outcome(tuple(fields), None, told)
+
+
+def _receive(task: Task, future: "Future[_Outcome]") -> tuple[str, PreparedImage | InputError]:
+    try:
+        prepared, error, told = future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            f"Expected worker processes to prepare '{task.name}' and the images after it (one of them was killed, "
+            "perhaps for lack of memory). Use fewer 'workers', or 0."
+        ) from None
+    for each in told:
+        warnings.warn_explicit(*each)
+    if error is not None:
+        return task.name, error
+    assert prepared is not None
+    fields = (torch.from_numpy(each) if isinstance(each, np.ndarray) else each for each in prepared)
+    return task.name, PreparedImage._make(fields)
