@@ -32,7 +32,8 @@ def call_of(candidate: Candidate, case: Case, mode: str) -> Callable[[], tuple[T
 
     def train() -> tuple[Tensor, ...]:
         out = candidate.run(case).view(images, landmarks, -1)
-        return out.detach(), *torch.autograd.grad(out, inputs, grad_outputs=output_gradient(out))
+        gradients = torch.autograd.grad(out, inputs, output_gradient(out), allow_unused=candidate.reference is None)
+        return out.detach(), *(each for each in gradients if each is not None)
 
     return train
 

@@ -26,7 +26,7 @@ if not __package__:
 from benchmarks.backends import compiled
 from benchmarks.measuring import OtherProcesses, environment, time_calls, write_figures
 from lgcn.models import LandmarkDetector, create_detector
-from lgcn.nn import LandmarkRefiner, Refiner
+from lgcn.nn import LandmarkRefiner, Refiner, for_inference
 from lgcn.typing import KeyPoints
 
 TOLERANCE = 1e-5
@@ -121,7 +121,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     calibrate(detector.backbone, torch.randn(2, 3, *size))
     refiner = detector.refiner
     assert refiner is not None
-    inference = refiner.for_inference()
+    inference = for_inference(refiner)
     runs: dict[str, Callable[..., Any]] = {"eager": refiner, "for_inference": inference}
     if args.backend != "none":
         runs["for_inference compiled"] = compiled(inference, args.backend)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.backends import OnnxRuntime, ahead_of_time, compiled, torch_scatter
 from lgcn.graph import landmark_graph
-from lgcn.nn import LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from lgcn.nn import LGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv, for_inference
 from tests.nn.literal import LiteralConnectivity, LiteralLGCN
 
 IN, CHANNELS = 66, (64, 16, 2)
@@ -78,7 +78,7 @@ def networks(
     sparse = LGCN(IN, CHANNELS, LearnableConnectivity(landmarks)).to(dtype)
     sparse.load_state_dict(literal.state_dict())
     dense = sparse.to_dense()
-    inference = dense.for_inference()
+    inference = for_inference(dense)
 
     def run_literal(case: Case) -> Tensor:
         return literal(*case.nodes, case.edge_index, case.landmark_id)
@@ -95,8 +95,8 @@ def networks(
     yield Candidate("LGCN", sparse, run_sparse, **on_edges)
     yield Candidate("LGCN + torch-scatter", sparse, with_torch_scatter(run_sparse), **on_edges, **scattered)
     yield Candidate("DenseLGCN", dense, lambda c: dense(*c.dense), reference=literal)
-    for_inference = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
-    yield Candidate("DenseLGCN for_inference", inference, lambda c: inference(*c.dense), **for_inference)
+    precomputed = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
+    yield Candidate("DenseLGCN for_inference", inference, lambda c: inference(*c.dense), **precomputed)
 
     def example() -> list[Tensor]:
         return [each.detach() for each in Case.draw(landmarks, 2).dense]
@@ -113,7 +113,7 @@ def networks(
             inference,
             lambda c: compiled_inference(*c.dense),
             **by_compiler,
-            **for_inference,
+            **precomputed,
         )
     if backend == "inductor":
         library = cache(lambda: ahead_of_time(inference, example()))
@@ -122,7 +122,7 @@ def networks(
             inference,
             lambda c: library()(*(each.detach() for each in c.dense)),
             numbers_per_edge=60,
-            **for_inference,
+            **precomputed,
         )
     session = cache(lambda: OnnxRuntime(inference, example(), threads))
     # It materialises the hidden units of all pairs several times, and keeps that memory for the next call.
@@ -132,7 +132,7 @@ def networks(
         lambda c: session()(*(each.detach() for each in c.dense)),
         resident_peak=lambda c: session().peak_bytes(*(each.detach() for each in c.dense)),
         numbers_per_edge=128,
-        **for_inference,
+        **precomputed,
     )
 
 
@@ -145,7 +145,7 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
     dense = DenseLGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse = LGCNConv(IN, CHANNELS[0], LearnableConnectivity(landmarks))
     sparse.load_state_dict(dense.state_dict())
-    inference = dense.for_inference()
+    inference = for_inference(dense)
     literal = LiteralLGCN(IN, CHANNELS[:1], LiteralConnectivity(landmarks))
     state = dense.state_dict()
     literal.load_state_dict({f"convs.0.{key}" if key.startswith("lin_") else key: state[key] for key in state})
@@ -155,8 +155,8 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
         return sparse(x, case.edge_index, pos, case.landmark_id, confidence)
 
     yield Candidate("DenseLGCNConv", dense, lambda c: dense(*c.dense), reference=literal)
-    for_inference = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
-    yield Candidate("DenseLGCNConv for_inference", inference, lambda c: inference(*c.dense), **for_inference)
+    precomputed = {"reference": literal, "modes": ("inference",), "kept_bytes": buffer_bytes(inference)}
+    yield Candidate("DenseLGCNConv for_inference", inference, lambda c: inference(*c.dense), **precomputed)
     yield Candidate("LGCNConv", sparse, run_sparse, 400, reference=literal)
     if backend != "none":
         compiled_dense, compiled_inference = compiled(dense, backend), compiled(inference, backend)
@@ -169,7 +169,7 @@ def layers(landmarks: int, backend: str = "none") -> Iterator[Candidate]:
             inference,
             lambda c: compiled_inference(*c.dense),
             **by_compiler,
-            **for_inference,
+            **precomputed,
         )
     attention = nn.MultiheadAttention(CHANNELS[0], num_heads=4, batch_first=True)
     yield Candidate("MultiheadAttention", attention, lambda c: attend(attention, c.x[..., : CHANNELS[0]]))

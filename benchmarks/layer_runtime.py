@@ -25,6 +25,7 @@ if not __package__:
 
 from benchmarks.agreement import LiteralCheck, agreement_in_float64, call_of
 from benchmarks.backends import UnavailableError, graphs_compiled, switch_torch_scatter
+from benchmarks.gaussian_candidates import gaussian_candidates
 from benchmarks.layer_candidates import CHANNELS, IN, MODES, Candidate, Case, layers, networks
 from benchmarks.measuring import (
     SLOW,
@@ -38,7 +39,7 @@ from benchmarks.measuring import (
     time_calls,
     write_figures,
 )
-from benchmarks.targets import COMPILED
+from benchmarks.targets import COMPILED, GAUSSIAN
 
 FULL_LANDMARKS, FULL_IMAGES = (17, 68, 98, 194, 478), (1, 8, 32, 128)
 MOST_NUMBERS = 4e9
@@ -70,9 +71,9 @@ def target_grid() -> list[Cell]:
     """What :func:`benchmarks.targets.compare_with_targets` reads, and the other forms of the same network."""
     eager, inference = ("literal", "LGCN", "DenseLGCN", "DenseLGCN for_inference"), ("inference",)
     return [
-        Cell(98, 1, "network", inference, (*eager, *COMPILED)),
-        Cell(98, 32, "network", MODES, (*eager, *COMPILED)),
-        Cell(478, 8, "network", MODES, ("literal", "DenseLGCN", *COMPILED)),
+        Cell(98, 1, "network", inference, (*eager, *COMPILED, *GAUSSIAN)),
+        Cell(98, 32, "network", MODES, (*eager, *COMPILED, *GAUSSIAN)),
+        Cell(478, 8, "network", MODES, ("literal", "DenseLGCN", *COMPILED, *GAUSSIAN)),
     ]
 
 
@@ -194,7 +195,10 @@ def rows_of(args: argparse.Namespace, cells: list[Cell]) -> Iterator[list[tuple[
     torch.manual_seed(args.seed)
     landmarks = cells[0].landmarks
     groups = {
-        "network": list(networks(landmarks, args.backend, args.threads)),
+        "network": [
+            *networks(landmarks, args.backend, args.threads),
+            *gaussian_candidates(landmarks, args.backend),
+        ],
         "layer": list(layers(landmarks, args.backend)),
     }
     for cell, mode in [(each, mode) for each in cells for mode in each.modes]:

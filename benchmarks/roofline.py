@@ -29,6 +29,7 @@ from benchmarks.agreement import call_of
 from benchmarks.flops import BYTES, Network, Step, backward, forward
 from benchmarks.layer_candidates import CHANNELS, IN, Candidate, Case, networks
 from benchmarks.measuring import OtherProcesses, environment, time_calls, write_figures
+from lgcn.nn import for_inference
 
 PLACES = ((98, 1), (98, 32), (478, 8))
 BLOCKS = (1 << 19, 1 << 23, 1 << 28)
@@ -114,7 +115,7 @@ def parts(candidate: Candidate, case: Case) -> dict[str, Callable[[], object]]:
     with torch.no_grad():
         weight: Tensor = connectivity.dense(case.confidence)
 
-    precomputed = connectivity.for_inference()
+    precomputed = for_inference(connectivity)
     return {
         "table": connectivity.edge_table,
         "pair scores, softmax": lambda: precomputed.dense(case.confidence),

@@ -10,6 +10,8 @@ Figures = dict[str, dict[str, Any]]
 EAGER = ("DenseLGCN", "DenseLGCN for_inference")
 COMPILED = ("DenseLGCN compiled", "DenseLGCN for_inference compiled", "DenseLGCN AOTInductor")
 
+GAUSSIAN = ("DenseFactorAnalysisConv", "DenseFactorAnalysisConv compiled")
+
 
 class Target(NamedTuple):
     """A target and the measurement that is compared with it."""
@@ -76,6 +78,17 @@ def compare_with_targets(runtime: dict[str, Any]) -> list[Target]:
             return Target(title, target, None, "", times)
         return Target(title, target, best["literal_over_this"], best["candidate"], times)
 
+    def against_paper(mode: str, landmarks: int, images: int, target: float) -> Target:
+        at = find(rows, mode=mode, landmarks=landmarks, images=images)
+        ours = [row for row in at if row["candidate"] in (*EAGER, *compiled)]
+        found = [row for row in at if row["candidate"] == GAUSSIAN[0] or (compiled and row["candidate"] == GAUSSIAN[1])]
+        title = f"eq. 4-6 / Gaussian layer, {mode}, K = {landmarks}, B = {images}"
+        if not ours or not found:
+            return Target(title, target, None, "", times)
+        fastest = min(found, key=lambda row: row["median_s"])
+        paper = min(row["median_s"] for row in ours)
+        return Target(title, target, paper / fastest["median_s"], fastest["candidate"], times)
+
     return [
         speedup("literal / eager, inference", "inference", 98, 1, EAGER, 15),
         speedup("literal / eager, inference", "inference", 98, 32, EAGER, 60),
@@ -84,6 +97,11 @@ def compare_with_targets(runtime: dict[str, Any]) -> list[Target]:
         speedup("literal / compiled, forward + backward", "training", 98, 32, compiled, 40),
         speedup("literal / compiled, inference", "inference", 478, 8, compiled, 300),
         speedup("literal / compiled, forward + backward", "training", 478, 8, compiled, 80),
+        against_paper("inference", 98, 1, 1),
+        against_paper("inference", 98, 32, 1),
+        against_paper("training", 98, 32, 1),
+        against_paper("inference", 478, 8, 5),
+        against_paper("training", 478, 8, 5),
         _memory(find(rows, mode="inference", landmarks=98, images=32)),
         _agreement("float32", 1e-5, runtime.get("results", ())),
         _agreement("float64", 1e-10, runtime.get("agreement", ())),

@@ -39,6 +39,7 @@ from lgcn.nn import (
     LGCNConv,
     TopologyConnectivity,
     UniformConnectivity,
+    for_inference,
 )
 
 PAGE = Path(__file__).with_name("cheatsheet.md")
@@ -243,7 +244,7 @@ def compiles(layer: Layer) -> bool:
 
 def exports(layer: Layer) -> bool:
     """``torch.export`` of the module for inference, for any number of images, or of nodes and edges."""
-    module = layer.module().for_inference()  # type: ignore[operator]
+    module = for_inference(layer.module())
     inputs = layer.inputs()
     shapes = {name: {1 if name == "edge_index" else 0: DYNAMIC} for name in inputs}
     program = torch.export.export(module, (), inputs, dynamic_shapes=shapes).module()
@@ -253,7 +254,7 @@ def exports(layer: Layer) -> bool:
 
 def runs_in_onnx_runtime(layer: Layer) -> bool:
     """ONNX Runtime agrees with the module for inference, for any number of images, or of nodes and edges."""
-    module = layer.module().for_inference()  # type: ignore[operator]
+    module = for_inference(layer.module())
     inputs = layer.inputs()
     shapes = {name: {1 if name == "edge_index" else 0: DYNAMIC} for name in inputs}
     with redirect_stdout(None):
@@ -274,10 +275,10 @@ def runs_under_autocast(layer: Layer) -> bool:
     return is_close(out.float(), module(**inputs), atol=0.1) and all(g is not None for g in gradients)
 
 
-def for_inference(layer: Layer) -> bool:
-    """``for_inference()`` gives the same results."""
+def runs_for_inference(layer: Layer) -> bool:
+    """``for_inference(module)`` gives the same results."""
     module, inputs = layer.module(), layer.inputs()
-    return is_close(module.for_inference()(**inputs), module(**inputs))  # type: ignore[operator]
+    return is_close(for_inference(module)(**inputs), module(**inputs))
 
 
 def converts(layer: Layer) -> bool:
@@ -301,10 +302,10 @@ FEATURES: dict[str, Callable[[Layer], bool]] = {
     "transposed sparse matrix of PyTorch": takes_sparse_matrix,
     "`GNNExplainer`": is_explained,
     "`torch.compile(fullgraph=True, dynamic=True)`": compiles,
-    "`torch.export` of `for_inference()`, dynamic sizes": exports,
+    "`torch.export` after `for_inference`, dynamic sizes": exports,
     "ONNX Runtime, dynamic sizes": runs_in_onnx_runtime,
     "autocast to bfloat16": runs_under_autocast,
-    "`for_inference()`": for_inference,
+    "`for_inference`": runs_for_inference,
     "`to_dense()` / `to_sparse()`, shared parameters": converts,
 }
 

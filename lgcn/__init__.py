@@ -19,10 +19,12 @@ _HOME = {
     "refine": "lgcn.models",
 }
 _PARTS = {
+    "adapters",
     "backbones",
     "checks",
     "cli",
     "codecs",
+    "covariance",
     "datasets",
     "evaluation",
     "export",
@@ -39,6 +41,7 @@ _PARTS = {
     "protocols",
     "registry",
     "schemes",
+    "testing",
     "training",
     "transforms",
     "typing",
@@ -58,10 +61,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from lgcn import (  # noqa: F401 - for type checkers, which do not run __getattr__
+        adapters,
         backbones,
         checks,
         cli,
         codecs,
+        covariance,
         datasets,
         evaluation,
         export,
@@ -78,6 +83,7 @@ if TYPE_CHECKING:
         protocols,
         registry,
         schemes,
+        testing,
         training,
         transforms,
         typing,

@@ -321,21 +321,3 @@ def warp_image(image: Tensor, affine: Tensor, output_size: Size, fill: int = 0, 
     if region is not None:
         warped = warped * (grid.abs() <= 1).all(dim=-1)
     return (warped[0] + fill).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def expected_error(covariance: Tensor) -> Tensor:
-    r"""The mean length [...] of Gaussian errors with mean 0 and covariances [..., 2, 2].
-
-    .. math::
-        \mathbb{E} \lVert \mathbf{e} \rVert = \sqrt{\pi / 2} \; P(\sigma_1, \sigma_2) / (2 \pi)
-
-    with the perimeter P of the ellipse whose half-axes are the standard deviations along the principal axes, by
-    Ramanujan's formula. The result is exact for circles and 0.5 % too small at most, for lines.
-    """
-    check_shape("covariance", covariance, "... 2 2")
-    half_trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1) / 2
-    difference = (covariance[..., 0, 0] - covariance[..., 1, 1]) / 2
-    shared = (covariance[..., 0, 1] + covariance[..., 1, 0]) / 2
-    radius = torch.hypot(difference, shared)
-    a, b = (half_trace + radius).clamp_min(0.0).sqrt(), (half_trace - radius).clamp_min(0.0).sqrt()
-    return (3 * (a + b) - ((3 * a + b) * (a + 3 * b)).sqrt()) * math.sqrt(math.pi / 8)

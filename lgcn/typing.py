@@ -22,6 +22,17 @@ class HeatmapOutput(NamedTuple):
     """[B, C, h, w], sampled at the landmarks for the visual features of eq. 2."""
 
 
+class SupervisedHeatmapOutput(NamedTuple):
+    """Output of a backbone in training whose intermediate heatmaps have a loss too, such as stacked hourglasses."""
+
+    heatmaps: Tensor
+    """[B, K, h, w], as in :class:`HeatmapOutput`."""
+    features: Tensor
+    """[B, C, h, w]."""
+    intermediate: tuple[Tensor, ...]
+    """Heatmaps [B, K, h, w] of earlier stages."""
+
+
 class DecodedLandmarks(NamedTuple):
     """Landmarks that a codec has read from heatmaps."""
 
@@ -68,3 +79,5 @@ class DetectorOutput(NamedTuple):
     """[B, K, K], row i holds e_ij, the weights of node i's neighbours; only if requested."""
     covariance: Tensor | None = None
     """[B, K, 2, 2], of the errors of ``pos``, square pixels; None if the refiner does not know it."""
+    intermediate: tuple[Tensor, ...] | None = None
+    """Heatmaps [B, K, h, w] of earlier stages of the backbone, in training, if it supervises them."""

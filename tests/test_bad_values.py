@@ -80,11 +80,11 @@ NN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "LGCNConv without a size": (lambda **given: nn.LGCNConv(-1, 4, CONNECTIVITY)(**given), NODES),
     "LGCN": (nn.LGCN(C, [4, 2], CONNECTIVITY), NODES),
     "LGCN with weights": (nn.LGCN(C, [4, 2], CONNECTIVITY), WEIGHTED),
-    "LGCN for inference": (nn.LGCN(C, [4, 2], CONNECTIVITY).for_inference(), NODES),
+    "LGCN for inference": (nn.for_inference(nn.LGCN(C, [4, 2], CONNECTIVITY)), NODES),
     "DenseLGCNConv": (nn.DenseLGCNConv(C, 4, CONNECTIVITY), FACES),
     "DenseLGCN": (nn.DenseLGCN(C, [4, 2], CONNECTIVITY), FACES),
     "DenseLGCN with weights": (nn.DenseLGCN(C, [4, 2], CONNECTIVITY), WEIGHTED_FACES),
-    "DenseLGCN for inference": (nn.DenseLGCN(C, [4, 2], CONNECTIVITY).for_inference(), FACES),
+    "DenseLGCN for inference": (nn.for_inference(nn.DenseLGCN(C, [4, 2], CONNECTIVITY)), FACES),
     "LearnableConnectivity": (
         CONNECTIVITY,
         {name: NODES[name] for name in ("landmark_id", "confidence", "edge_index", "mask")},
@@ -94,7 +94,7 @@ NN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {name: FACES[name] for name in ("confidence", "mask")},
     ),
     "LandmarkRefiner": (nn.LandmarkRefiner(K, 5, (64, 64)), FEATURES),
-    "LandmarkRefiner for inference": (nn.LandmarkRefiner(K, 5, (64, 64)).for_inference(), FEATURES),
+    "LandmarkRefiner for inference": (nn.for_inference(nn.LandmarkRefiner(K, 5, (64, 64))), FEATURES),
     "LGCNConv()": (nn.LGCNConv, {**LAYER, "aggr": "add", "flow": "source_to_target"}),
     "DenseLGCNConv()": (nn.DenseLGCNConv, LAYER),
     "LGCN()": (nn.LGCN, STACK),
@@ -243,6 +243,7 @@ TRANSFORMS = (
     transforms.FacePatch(0.5),
     transforms.GaussianBlur(2),
     transforms.JPEGCompression(50),
+    transforms.Rotation(45),
 )
 OPTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "CropToInput()": (

@@ -13,7 +13,7 @@ from lgcn.cli.main import main
 from lgcn.training import ScheduleConfig
 from tests.datasets.synthetic import pts_tree, wflw_tree
 
-RECIPES = ["default", "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]
+RECIPES = ["default", "gaussian_end_to_end", "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]
 OF_WFLW = ["lgcn-98"]
 GNNS = ["gnn"]
 OVERLAYS = ["wflw"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from lgcn.checks import InputError, InputFileError
-from lgcn.images import PixelRangeWarning, as_image_tensor, image_to_tensor, list_images, read_image
+from lgcn.images import PixelRangeWarning, as_image_tensor, image_suffixes, image_to_tensor, list_images, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
 SMOOTH = np.stack(np.meshgrid(np.arange(48) * 5, np.arange(32) * 7), -1)[..., [0, 1, 0]].astype(np.uint8)
@@ -140,6 +140,7 @@ def test_an_image_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, mon
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
+    (tmp_path / "locked.png").touch()
     monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(InputFileError, match=r"locked\.png.*Change its permissions"):
         read_image(tmp_path / "locked.png")
@@ -341,7 +342,9 @@ def test_a_pillow_image_that_cannot_be_decoded_is_an_input_error(tmp_path: Path)
         as_image_tensor(Image.open(io.BytesIO(content[: len(content) // 2])))
 
 
-def test_lists_readable_images_and_describes_the_rest(tmp_path: Path) -> None:
+def test_lists_readable_images_and_describes_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lgcn.images.listing.has_heic", lambda: False)
+    image_suffixes.cache_clear()
     deeper = tmp_path / "deeper" / "deepest"
     deeper.mkdir(parents=True)
     for name in ("b.GIF", "a.ppm", "c.jp2", ".hidden.png", "x.heic", "notes.txt", "bare", "deeper/d.avif"):
@@ -354,6 +357,11 @@ def test_lists_readable_images_and_describes_the_rest(tmp_path: Path) -> None:
     rest = "3 files that are not images (1 .heic, 1 .txt, 1 without suffix) and 1 folder"
     assert listing.describe_rest() == rest
     assert list_images(deeper).describe_rest() == ""
+    monkeypatch.setattr("lgcn.images.listing.has_heic", lambda: True)
+    image_suffixes.cache_clear()
+    assert "x.heic" in [path.name for path in list_images(tmp_path).images]
+    monkeypatch.undo()
+    image_suffixes.cache_clear()
 
 
 def test_lists_folders_in_folders_and_follows_links_once(tmp_path: Path) -> None:
@@ -510,3 +518,41 @@ def tiff_of(
         (339, 3, samples, short(sample_format) if one else number(lists + 2 * samples)),
     ]
     return tiff_header(tags, endian) + after + pixels
+
+
+def test_heic_photos_are_read_upright(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    image = Image.fromarray(SMOOTH).resize((96, 64))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # seen after a quarter turn clockwise
+    heif = pillow_heif.from_pillow(image.transpose(Image.Transpose.ROTATE_90))
+    heif.save(tmp_path / "a.heic", quality=100, exif=exif.tobytes())
+    for source in (tmp_path / "a.heic", (tmp_path / "a.heic").read_bytes()):
+        read = pixels(as_image_tensor(source)).astype(int)
+        assert read.shape == (64, 96, 3)
+        assert np.abs(read - np.asarray(image).astype(int)).mean() < 4
+    with pytest.raises(InputFileError, match="at most 100 pixels"):
+        read_image(tmp_path / "a.heic", max_pixels=100)
+
+
+def test_heic_without_its_package_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    monkeypatch.setattr("lgcn.images.read.has_heic", lambda: False)
+    monkeypatch.setattr("lgcn.images.read.register_heic", lambda: False)
+    monkeypatch.setattr(Image, "open", lambda *_: (_ for _ in ()).throw(UnidentifiedImageError()))
+    with pytest.raises(InputFileError, match=r"pillow-heif.*lgcn\[heic\]"):
+        read_image(tmp_path / "a.heic")
+
+
+def test_streams_are_read(tmp_path: Path) -> None:
+    Image.fromarray(SMOOTH).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as file:
+        assert (pixels(as_image_tensor(file)) == SMOOTH).all()
+    with pytest.raises(InputError, match="binary stream .got str.*'rb'"):
+        as_image_tensor(io.StringIO("text"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "s3://bucket/a.jpg"])
+def test_urls_are_refused(url: str) -> None:
+    with pytest.raises(InputFileError, match=r"URLs are not read.*Download it"):
+        read_image(url)

@@ -4,6 +4,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from lgcn.evaluation import condition_transform
 from lgcn.transforms import Darkness, FacePatch, GaussianBlur
 
 
@@ -26,13 +27,16 @@ class OneOf(BaseTransform):
 
 
 CONDITIONS: dict[str, BaseTransform | None] = {
-    "clean": None,
-    "patch 20 %": FacePatch(0.2, 0.2),
-    "patch 40 %": FacePatch(0.4, 0.4),
-    "blur 2 px": GaussianBlur(2.0, 2.0),
-    "blur 4 px": GaussianBlur(4.0, 4.0),
-    "dark 1/4": Darkness(0.25, 0.25),
-    "dark 1/10": Darkness(0.1, 0.1),
+    label: condition_transform(name, seed=None)
+    for label, name in {
+        "clean": "clean",
+        "patch 20 %": "patch20",
+        "patch 40 %": "patch40",
+        "blur 2 px": "blur2",
+        "blur 4 px": "blur4",
+        "dark 1/4": "dark4",
+        "dark 1/10": "dark10",
+    }.items()
 }
 """Degradations of the test faces, in the order of the tables."""
 

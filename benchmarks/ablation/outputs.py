@@ -5,7 +5,7 @@ per crop in half precision instead of 590 kB.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ STARTS = ("softargmax", "argmax")
 """Decodes that refiners start from; features are kept at their landmarks."""
 PARTS = ("test", "held out")
 """Parts that the backbone was not trained on."""
+_ALL_PARTS = (*PARTS, "train", "held out as trained")
+_MOST_DRAWS = 100
 
 
 @dataclass
@@ -135,8 +137,14 @@ def shard_name(part: str, kind: str, number: int) -> str:
     return "_".join(words.split()) + ".safetensors"
 
 
-def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: int = 0) -> None:
-    """Writes all missing shards.
+def extract(
+    settings: Extraction,
+    folder: Path,
+    batch_size: int = 32,
+    workers: int = 0,
+    kinds: Collection[str] = (*CONDITIONS, *REGIMES),
+) -> None:
+    """Writes all missing shards of some conditions and regimes; these do not depend on one another.
 
     Raises:
         InputError: if ``folder`` holds outputs of other settings.
@@ -145,7 +153,9 @@ def extract(settings: Extraction, folder: Path, batch_size: int = 32, workers: i
     check_same(folder / "settings.json", {name: value for name, value in asdict(settings).items() if name != "rounds"})
     # The text of the transforms reveals changes of their parameters.
     check_same(folder / "transforms.json", {"conditions": str(CONDITIONS), "regimes": str(REGIMES)})
-    left = [shard for shard in enumerate(shards(settings)) if not (folder / shard[1][0]).is_file()]
+    names = {shard_name(part, kind, number) for part in _ALL_PARTS for kind in kinds for number in range(_MOST_DRAWS)}
+    wanted = [shard for shard in enumerate(shards(settings)) if shard[1][0] in names]
+    left = [shard for shard in wanted if not (folder / shard[1][0]).is_file()]
     if not left:
         return
     detector = LandmarkDetector.from_pretrained(settings.model).to(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 
 from lgcn.backbones.base import Backbone
+from lgcn.backbones.hourglass import HourglassBackbone
 from lgcn.backbones.timm import TimmBackbone
 from lgcn.checks import InputError, check_options
 from lgcn.registry import Registry
@@ -17,6 +18,7 @@ BACKBONES: Registry[Callable[..., Backbone]] = Registry("backbone")
 
 for _name in ("hrnet_w18", "hrnet_w32", "tf_efficientnet_lite0", "resnet18", "resnet50", "mobilenetv3_large_100"):
     BACKBONES.register(_name, partial(TimmBackbone, _name))
+BACKBONES.register("hourglass", HourglassBackbone)
 
 
 def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:

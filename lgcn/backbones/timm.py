@@ -1,7 +1,8 @@
-"""timm's networks as backbones: their feature maps, and one of two heads on them."""
+"""timm's networks as backbones: their feature maps, and one of three heads on them."""
 
 from collections.abc import Mapping
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,7 @@ class PyramidHead(nn.Module):
 
     def __init__(self, channels: list[int], num_landmarks: int, width: int = 128) -> None:
         super().__init__()
-        if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 4096:
-            raise InputError(f"Expected 'width' to be an integer in 1 to 4096 (got {width!r}).")
-        self.feature_channels = width
+        self.feature_channels = _check_width(width)
         self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.smooth = nn.ModuleList(self._block(width) for _ in channels)
         self.head = nn.Conv2d(width, num_landmarks, 1)
@@ -76,19 +75,55 @@ class PyramidHead(nn.Module):
         return HeatmapOutput(self.head(features), features)
 
 
-HEADS: Registry[type[ConcatHead | PyramidHead]] = Registry("head")
+class DeconvolutionHead(nn.Module):
+    """Transposed convolutions from the coarsest map to stride 4: the head of SimpleBaseline and ViTPose.
+
+    Args:
+        channels: of the maps, of which the last is used.
+        num_landmarks: K.
+        width: channels of the feature map.
+        num_layers: number of transposed convolutions, each of which doubles the size.
+    """
+
+    def __init__(self, channels: list[int], num_landmarks: int, width: int = 256, num_layers: int = 2) -> None:
+        super().__init__()
+        self.feature_channels = _check_width(width)
+        widths = [channels[-1], *num_layers * [width]]
+        layers: list[nn.Module] = []
+        for below, above in pairwise(widths):
+            layers += [nn.ConvTranspose2d(below, above, 4, stride=2, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(above), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Conv2d(width, num_landmarks, 1)
+
+    def forward(self, maps: list[Tensor]) -> HeatmapOutput:
+        features = self.layers(maps[-1])
+        return HeatmapOutput(self.head(features), features)
+
+
+def _check_width(width: int) -> int:
+    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 4096:
+        raise InputError(f"Expected 'width' to be an integer in 1 to 4096 (got {width!r}).")
+    return width
+
+
+HEADS: Registry[type[ConcatHead | PyramidHead | DeconvolutionHead]] = Registry("head")
 HEADS.register("concat", ConcatHead)
+HEADS.register("deconvolution", DeconvolutionHead)
 HEADS.register("pyramid", PyramidHead)
 
 
 class TimmBackbone(Backbone):
-    """A timm network with feature maps of strides 4 to 32, and a head for heatmaps of stride 4.
+    """A timm network with feature maps, and a head for heatmaps of stride 4.
 
     Args:
-        name: any timm model with maps at these strides; HRNets give their four raw branches, so that
-            ``hrnet_w18`` is the paper's network (270 concatenated channels).
+        name: any timm model with maps of strides 4 to 32, or with one of stride 8, 16 or 32, such as vision
+            transformers that take images of any size. HRNets give their four raw branches, so that ``hrnet_w18`` is the
+            paper's network (270 concatenated channels).
         num_landmarks: K.
-        head: ``"concat"`` (HRNetV2) or ``"pyramid"``; None takes concat for HRNets, pyramid for the rest.
+        head: ``"concat"`` (HRNetV2), ``"pyramid"`` or ``"deconvolution"`` (SimpleBaseline, ViTPose), which uses the
+            coarsest map alone; None takes concat for HRNets, pyramid for other networks with maps of strides 4 to 32,
+            deconvolution for the rest.
         pretrained: download timm's ImageNet weights.
         weights: weights to start from: a file, ``.safetensors`` or of :func:`torch.save`, or a state dict. Either
             those of the timm network (ImageNet), or for HRNets any that
@@ -120,19 +155,33 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__()
         self._is_hrnet = is_hrnet = name.startswith("hrnet")
-        build_head = HEADS[head or ("concat" if is_hrnet else "pyramid")]
-        of_head = [option for option in signature(build_head).parameters if option not in ("channels", "num_landmarks")]
+        if head is not None:
+            HEADS[head]  # an unknown head is an error before the network is built
+        self.net = _create_net(name, pretrained, {"feature_location": ""} if is_hrnet else {})
+        strides = _strides(self.net)
+        if head is None:
+            has_pyramid = [each for each in strides if each in STRIDES] == STRIDES
+            head = "concat" if is_hrnet else "pyramid" if has_pyramid else "deconvolution"
+        build_head = HEADS[head]
+        given = ("channels", "num_landmarks", "num_layers")
+        of_head = [option for option in signature(build_head).parameters if option not in given]
         known = ["head", "pretrained", "weights", *(["upsampling"] if is_hrnet else []), *of_head]
         for option in [*options, *([] if upsampling is None else ["upsampling"])]:
             check_choice("backbone option", option, known)
-        self.net = _create_net(name, pretrained, {"feature_location": ""} if is_hrnet else {})
         if is_hrnet:
             _set_upsampling(self.net, check_choice("upsampling", upsampling or UPSAMPLING[0], UPSAMPLING))
+        if head == "deconvolution":
+            self.net, options["num_layers"] = _any_size(name, self.net, pretrained), _num_doublings(name, strides[-1])
+            self._levels, self.size_multiple = [len(strides) - 1], strides[-1]
+        else:
+            self._levels = [i for i, stride in enumerate(strides) if stride in STRIDES]
+            if [strides[i] for i in self._levels] != STRIDES:
+                found = [strides[i] for i in self._levels]
+                raise InputError(
+                    f"Expected timm network '{name}' to have maps of strides 4, 8, 16, 32 for the head '{head}' (got "
+                    f"{found}). Use the head 'deconvolution'."
+                )
         info: Any = self.net.feature_info
-        self._levels = [i for i, stride in enumerate(info.reduction()) if stride in STRIDES]
-        strides = [info.reduction()[i] for i in self._levels]
-        if strides != STRIDES:
-            raise InputError(f"Expected timm network '{name}' to have maps of strides 4, 8, 16, 32 (got {strides}).")
         self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
         self.head = build_head([info.channels()[i] for i in self._levels], num_landmarks, **options)
         self.num_landmarks = num_landmarks
@@ -175,6 +224,34 @@ class TimmBackbone(Backbone):
         maps = self.net(images)
         maps = [maps[i] for i in self._levels]
         return self.head([m.permute(0, 3, 1, 2) for m in maps] if self._channels_last else maps)
+
+
+def _strides(net: nn.Module) -> list[int]:
+    info: Any = net.feature_info
+    return list(info.reduction())
+
+
+def _num_doublings(name: str, stride: int) -> int:
+    """How many layers that double the size lead from a map of this stride to stride 4."""
+    if stride not in STRIDES[1:]:
+        raise InputError(
+            f"Expected timm network '{name}' to have a coarsest map of stride 8, 16 or 32 (got {stride}). Choose a "
+            "variant with patches of 8, 16 or 32 pixels."
+        )
+    return STRIDES.index(stride)
+
+
+def _any_size(name: str, net: nn.Module, pretrained: bool) -> nn.Module:
+    """The network, made to take images of any size where timm can do that."""
+    if not hasattr(getattr(net, "model", None), "patch_embed"):
+        return net
+    try:
+        return _create_net(name, pretrained, {"dynamic_img_size": True})
+    except InputError as error:
+        raise InputError(
+            f"Expected timm network '{name}' to take images of any size (it does not: {error}). Choose one that does, "
+            "such as vit_tiny_patch16_224."
+        ) from error
 
 
 def _set_upsampling(net: nn.Module, mode: str) -> None:

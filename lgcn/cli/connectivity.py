@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lgcn.cli.messages import short_warnings, tell
-from lgcn.cli.predict import add_input_arguments, load_predictor
+from lgcn.cli.predictor_options import add_input_arguments, load_predictor
 from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
 
 if TYPE_CHECKING:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         check_at_least(f"--{option.replace('_', '-')}", getattr(args, option), least)
     if args.output is not None:
         check_writable_folder("--output", args.output)
-    options = parse_dataset_options(args.dataset_option, DATASETS[args.name])
+    options = parse_dataset_options(args.dataset_option, DATASETS[args.name], args.scheme)
     report, checked = check_dataset(args.name, args.root, args.split, options=options, num_workers=args.num_workers)
     written = [] if args.output is None else _write(args, report, checked)
     _print(_summary(report, args.limit))

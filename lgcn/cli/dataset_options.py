@@ -13,7 +13,12 @@ _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, 
 
 
 def add_dataset_option(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--dataset-option``, which may be repeated; :func:`parse_dataset_options` reads what it collects."""
+    """Adds ``--dataset-option``, which may be repeated, and ``--scheme``; see :func:`parse_dataset_options`."""
+    parser.add_argument(
+        "--scheme",
+        metavar="NAME|FILE",
+        help="landmark scheme of a dataset of any landmarks (pts, coco_keypoints): a name, or a .yaml file of your own",
+    )
     parser.add_argument(
         "--dataset-option",
         action="append",
@@ -23,12 +28,13 @@ def add_dataset_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_dataset_options(words: Sequence[str], build: Callable[..., Any]) -> dict[str, Any]:
+def parse_dataset_options(words: Sequence[str], build: Callable[..., Any], scheme: str | None = None) -> dict[str, Any]:
     """Keyword arguments of a dataset from words such as ``one_based=false``.
 
     Args:
         words: each ``NAME=VALUE``; the last value of a name counts.
         build: the dataset class, an entry of :data:`lgcn.datasets.DATASETS`.
+        scheme: a landmark scheme, the argument "scheme" of the dataset.
 
     Returns:
         Name to value, converted to the annotated type of the argument: a boolean, a number, text, or None for
@@ -39,7 +45,10 @@ def parse_dataset_options(words: Sequence[str], build: Callable[..., Any]) -> di
             the option's type.
     """
     from lgcn.checks import InputError, check_options
+    from lgcn.schemes import get_scheme
 
+    if scheme is not None and "scheme" not in signature(build).parameters:
+        raise InputError(f"Expected '--scheme' with a dataset of any landmarks, such as pts (got {build.__name__}).")
     pairs = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -48,7 +57,8 @@ def parse_dataset_options(words: Sequence[str], build: Callable[..., Any]) -> di
         pairs[name.strip().replace("-", "_")] = value.strip()
     check_options("dataset option", pairs, build, given=RESERVED)
     parameters = signature(build, eval_str=True).parameters
-    return {name: _parse(name, value, parameters[name].annotation) for name, value in pairs.items()}
+    options = {name: _parse(name, value, parameters[name].annotation) for name, value in pairs.items()}
+    return options if scheme is None else {**options, "scheme": get_scheme(scheme)}
 
 
 def _parse(name: str, text: str, annotation: Any) -> Any:

@@ -2,8 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lgcn.cli.dataset_options import add_dataset_option, parse_dataset_options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lgcn.evaluation.box_matching import FindFaces
+    from lgcn.models import LandmarkDetector
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="thresholds of FR and AUC, fractions (default: the protocol's)",
     )
     parser.add_argument(
+        "--conditions",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="degrade the faces, in one table over conditions: clean, detector (boxes of the face detector), patchN, "
+        "noiseN, colorN, textureN, copyN (N %% of the face covered), blurN (N pixels), darkN (1/N of the light), jpegN "
+        "(quality N), rotN (turned by N degrees), boxN (box off by up to N %%), for instance: clean patch20 patch40 "
+        "blur4 dark4 (default: clean)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the conditions (default: 0)")
+    parser.add_argument(
         "--published", action="store_true", help="also print published results of other systems, marked as such"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
@@ -48,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="also write results (JSON, CSV, Markdown), CED curves and a sheet of the worst faces to DIR",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --output")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
     parser.add_argument(
         "--num-workers",
@@ -75,8 +94,10 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.cli.writable import check_writable_file, check_writable_folder
     from lgcn.datasets import DATASETS
     from lgcn.evaluation.comparison_table import comparison_tables
+    from lgcn.evaluation.conditions import CLEAN, DETECTOR, check_condition
+    from lgcn.evaluation.conditions_table import conditions_tables
     from lgcn.evaluation.evaluate import check_evaluation, crop_faces, evaluate
-    from lgcn.evaluation.formatting import format_result
+    from lgcn.evaluation.formatting import format_conditions, format_result
     from lgcn.evaluation.literature import published_results, published_results_of_csv
     from lgcn.evaluation.text_tables import PUBLISHED_NOTE
     from lgcn.export import load_detector
@@ -89,8 +110,10 @@ def run(args: argparse.Namespace) -> int:
         check_writable_file("--json", args.json)
     if args.output is not None:
         check_writable_folder("--output", args.output)
+        EvaluationFolder(args.output).check_not_replaced(args.overwrite)
+    conditions = [check_condition(name) for name in dict.fromkeys(args.conditions or [CLEAN])]
     create_dataset = DATASETS[args.dataset]
-    options = parse_dataset_options(args.dataset_option, create_dataset)
+    options = parse_dataset_options(args.dataset_option, create_dataset, args.scheme)
     protocol = None if args.protocol is None else get_protocol(args.protocol)
     models = args.model
     if models is None:
@@ -132,11 +155,11 @@ def run(args: argparse.Namespace) -> int:
 
         find_faces = CascadeFaceDetector()
 
-    results = []
+    results, datasets = [], []
     for name, dataset in jobs:
         missed_faces = crop_faces(dataset, detectors[name], find_faces, args.on_corrupt)
-        results.append(
-            evaluate(
+        for condition in conditions:
+            result = evaluate(
                 detectors[name],
                 dataset,
                 batch_size=args.batch_size,
@@ -146,12 +169,20 @@ def run(args: argparse.Namespace) -> int:
                 model=name,
                 missed_faces=missed_faces,
                 on_corrupt=args.on_corrupt,
+                condition=condition,
+                seed=args.seed,
+                find_faces=_find_faces_as_predict(detectors[name]) if condition == DETECTOR else None,
             )
-        )
+            results.append(result)
+            datasets.append(dataset)
     tables = comparison_tables(results, published)
-    print("\n\n".join(format_result(result) for result in results))
-    if len(results) > 1 or results[0].masks or published:
-        print("", "\n\n".join(table.as_text() for table in tables), sep="\n")
+    degraded = conditions != [CLEAN]
+    print(format_conditions(results) if degraded else "\n\n".join(format_result(result) for result in results))
+    has_subsets = any(dataset.subsets for dataset in datasets)
+    if published or (has_subsets if degraded else has_subsets or len(results) > 1):
+        # FR and AUC of every subset under every condition are in the files.
+        shown = tables[:1] if degraded and not published else tables
+        print("", "\n\n".join(table.as_text() for table in shown), sep="\n")
     if args.published:
         print(
             "", PUBLISHED_NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n"
@@ -166,6 +197,31 @@ def run(args: argparse.Namespace) -> int:
 
         folder = EvaluationFolder(args.output)
         with writing_to(args.output):
-            folder.write(results, [dataset for _, dataset in jobs], tables, published)
+            tables = [*(conditions_tables(results) if degraded else []), *tables]
+            folder.write(results, datasets, tables, published)
         print("", printable(f"wrote {', '.join(path.name for path in folder.written)} to '{args.output}'"), sep="\n")
     return 0
+
+
+def _find_faces_as_predict(detector: "LandmarkDetector") -> "FindFaces":
+    """The boxes that ``lgcn predict`` crops in its second pass: around the landmarks of the first."""
+    import warnings
+
+    import torch
+
+    from lgcn.predict import LandmarkPredictor, NoFaceWarning
+    from lgcn.predict.boxes import tight_boxes
+
+    predictor = LandmarkPredictor(detector, passes=1)
+
+    def find_faces(image: "Tensor") -> "Tensor":
+        with warnings.catch_warnings():
+            # Missed faces are counted.
+            warnings.simplefilter("ignore", NoFaceWarning)
+            faces = predictor(image)
+        if not faces:
+            return torch.zeros(0, 4)
+        boxes = torch.stack([face.box for face in faces])
+        return tight_boxes(torch.stack([face.landmarks for face in faces]), boxes, len(faces) * [image])
+
+    return find_faces

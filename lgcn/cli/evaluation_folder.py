@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lgcn.cli.writable import check_not_replaced
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from lgcn.visualization import Tile
 
 WORST_FACES = 12
+
+_FILES = ("evaluation.json", "evaluation.csv", "faces.csv", "landmarks.csv", "ced.png", "ced.csv", "evaluation.md")
+"""Files of every evaluation."""
 
 
 class EvaluationFolder:
@@ -29,6 +34,14 @@ class EvaluationFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.written: list[Path] = []
+
+    def check_not_replaced(self, overwrite: bool) -> None:
+        """Checks that the folder holds no earlier results, unless they may be replaced.
+
+        Raises:
+            InputFileError: naming one of them.
+        """
+        check_not_replaced([self.folder / name for name in _FILES], overwrite)
 
     def write(
         self,
@@ -55,7 +68,9 @@ class EvaluationFolder:
         self._write_csv("landmarks.csv", [row for result in results for row in landmarks_to_rows(result)])
         images = self._write_curves(results)
         for result, dataset in zip(results, datasets, strict=True):
-            images.append(self._write_worst(result, dataset, self._ending(results, result)))
+            # Under other conditions the images of the dataset are not what the network saw.
+            if result.condition in ("clean", "detector"):
+                images.append(self._write_worst(result, dataset, self._ending(results, result)))
         write_text(self._file("evaluation.md"), report_markdown(results, tables, published, images))
 
     def _file(self, name: str) -> Path:
@@ -67,7 +82,9 @@ class EvaluationFolder:
         """Distinguishes the files of several results: "" for one, else "_1_model_split"."""
         if len(results) == 1:
             return ""
-        words = (re.sub(r"\W+", "-", word, flags=re.ASCII).strip("-")[-40:] for word in (result.model, result.split))
+        names = [result.model, result.split]
+        names += [result.condition] if len({each.condition for each in results}) > 1 else []
+        words = (re.sub(r"\W+", "-", word, flags=re.ASCII).strip("-")[-40:] for word in names)
         number = next(number for number, each in enumerate(results, start=1) if each is result)
         return "_".join(["", str(number), *words])
 
@@ -178,6 +195,7 @@ def _name_of(results: Sequence["EvaluationResult"], result: "EvaluationResult") 
     models, splits, protocols = ({getattr(each, key) for each in results} for key in ("model", "split", "protocol"))
     words = [result.model] if len(models) > 1 else []
     words += [result.split] if len(splits) > 1 else []
+    words += [result.condition] if len({each.condition for each in results}) > 1 else []
     words += [f"protocol {result.protocol.name}"] if len(protocols) > 1 else []
     return [", ".join(words)] if words else []
 
@@ -192,4 +210,6 @@ def _conditions(results: Sequence["EvaluationResult"]) -> str:
             [result.normalizer for result in results],
         )
     )
-    return f"{results[0].dataset} {splits}, protocol {protocols}, {normalizers}"
+    degraded = [condition for condition in dict.fromkeys(each.condition for each in results) if condition != "clean"]
+    under = f", {' '.join(degraded)}" if degraded and len(results) == 1 else ""
+    return f"{results[0].dataset} {splits}{under}, protocol {protocols}, {normalizers}"

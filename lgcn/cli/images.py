@@ -4,7 +4,6 @@ import glob
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from lgcn.images import ImageLike
     from lgcn.predict import BoxTable
 
-OVERLAY_ENDING = "_overlay"
-"""Follows the name of the image in the name of its overlay."""
+OVERLAY_ENDING, ALIGNED_ENDING = "_overlay", "_aligned"
+"""Follow the name of an image in the names of its overlay and of its aligned crops."""
 
 STDIN = Path("-")
 """The name of the image that is read from standard input."""
@@ -59,7 +58,7 @@ def _expanded(path: Path) -> list[Path]:
         return [path]
     matched = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute, too
     # As with the files of a folder: what a pattern matches by accident is not an error.
-    images = [each for each in matched if each.is_dir() or is_image_name(each)]
+    images = [each for each in matched if each.is_dir() or (is_image_name(each) and not _is_own(each))]
     if not images:
         got = f"{counted(len(matched), 'file')}, none of them an image" if matched else "nothing"
         raise InputFileError(f"Expected images at '{path}' (the pattern matches {got}).")
@@ -84,9 +83,9 @@ def _images_of(path: Path, recursive: bool) -> list[Path]:
     if not path.is_dir():
         return [path]
     listing = list_images(path, recursive=recursive)
-    images = [image for image in listing.images if not image.stem.endswith(OVERLAY_ENDING)]
-    overlays = len(listing.images) - len(images)
-    rest = [f"{counted(overlays, 'file')} named *{OVERLAY_ENDING}"] if overlays else []
+    images = [image for image in listing.images if not _is_own(image)]
+    own = len(listing.images) - len(images)
+    rest = [f"{counted(own, 'file')} named *{OVERLAY_ENDING} or *{ALIGNED_ENDING}"] if own else []
     rest += [each for each in [listing.describe_rest()] if each]
     search = " Search folders with '--recursive'." if listing.folders else ""
     if not images:
@@ -97,16 +96,26 @@ def _images_of(path: Path, recursive: bool) -> list[Path]:
     return images
 
 
+def _is_own(path: Path) -> bool:
+    """Whether an image has the name of one that this command wrote."""
+    return path.stem.endswith((OVERLAY_ENDING, ALIGNED_ENDING))
+
+
 def read_boxes_of(path: Path, images: Sequence[Path]) -> "BoxTable":
     """The boxes in a file, which must name each of the images at most once."""
     from lgcn.checks import InputFileError
     from lgcn.predict import read_boxes
 
     table = read_boxes(path)
-    names = {image: table.name_of(image) for image in images}
-    for name, count in Counter(names.values()).items():
-        if name is not None and count > 1:
-            several = ", ".join(f"'{image}'" for image in images if names[image] == name)
+    named: dict[str, dict[str, Path]] = {}
+    for image in images:
+        name = table.name_of(image)
+        if name is not None:
+            # A link has the boxes of its target.
+            named.setdefault(name, {})[os.path.realpath(image)] = image
+    for name, files in named.items():
+        if len(files) > 1:
+            several = ", ".join(f"'{image}'" for image in files.values())
             raise InputFileError(
                 f"Expected one image for the name '{name}' in '{path}' (got {several}). Write its folder too."
             )

@@ -19,6 +19,8 @@ COMMANDS = {
     "evaluate": "measure a detector on a dataset",
     "export": "write a detector as an ONNX or compiled file",
     "dataset": "check the files of a dataset",
+    "refine": "improve the landmarks of any detector",
+    "fit-refiner": "fit a refiner to predictions of any detector",
     "protocols": "list the evaluation protocols",
     "connectivity": "draw the learned graph of faces in images",
 }
@@ -42,7 +44,7 @@ def create_parser(command: str | None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if name == command:
-            import_module(f"lgcn.cli.{name}").add_arguments(subparser)
+            import_module(_module_of(name)).add_arguments(subparser)
     return parser
 
 
@@ -54,7 +56,11 @@ def run(argv: Sequence[str]) -> int:
         # jsonargparse generates its options and help from the signatures.
         return import_module("lgcn.cli.fit").run(list(argv[1:]))
     arguments = create_parser(command).parse_args(argv)
-    return import_module(f"lgcn.cli.{arguments.command}").run(arguments) or 0
+    return import_module(_module_of(arguments.command)).run(arguments) or 0
+
+
+def _module_of(command: str) -> str:
+    return f"lgcn.cli.{command.replace('-', '_')}"
 
 
 def import_modules(argv: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from lgcn.cli.images import ALIGNED_ENDING
 from lgcn.cli.messages import counted
 from lgcn.cli.result_names import ResultNames
 from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from lgcn.predict import Face, PreparedImage
     from lgcn.schemes import LandmarkScheme
 
-RECORD, SETTINGS, UNREADABLE = "landmarks.jsonl", "settings.json", "unreadable.csv"
+RECORD, SETTINGS, UNREADABLE, REPORT = "landmarks.jsonl", "settings.json", "unreadable.csv", "report.html"
 
 
 class OutputFolder:
@@ -30,8 +31,9 @@ class OutputFolder:
         settings: what the results depend on, to be the same if an earlier run is continued.
         file_format: ``"jsonl"``, which is written in any case, a key of :data:`lgcn.predict.exports.EXPORTS`, or
             ``"pts"``.
-        overlay: whether overlays are written.
-        edges: how many learned edges they show.
+        overlay: arguments of :func:`lgcn.visualization.draw_landmarks` if overlays are written.
+        aligned: side of the aligned crops if they are written.
+        report: whether an HTML report is written.
         overwrite: whether earlier results may be replaced.
         resume: whether an earlier run in the folder is continued; ``done`` then holds the names of its images.
 
@@ -47,8 +49,9 @@ class OutputFolder:
         settings: dict[str, Any],
         *,
         file_format: str,
-        overlay: bool = False,
-        edges: int = 0,
+        overlay: dict[str, Any] | None = None,
+        aligned: int | None = None,
+        report: bool = False,
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
@@ -56,7 +59,8 @@ class OutputFolder:
         from lgcn.predict.record_file import RecordFile
 
         check_writable_folder("--output", folder)
-        self.folder, self.pts, self.overlay, self.edges = folder, file_format == "pts", overlay, edges
+        self.folder, self.pts, self.overlay, self.aligned = folder, file_format == "pts", overlay, aligned
+        self._report = folder / REPORT if report else None
         self._settings = settings
         self._record = RecordFile(folder / RECORD)
         self._export = (folder / EXPORTS[file_format][0], EXPORTS[file_format][1]) if file_format in EXPORTS else None
@@ -67,11 +71,13 @@ class OutputFolder:
         self.done = set(earlier)
         self.num_before = self._record.num_images
         self._names = ResultNames(folder, images, {name: each.get("files") for name, each in earlier.items()})
-        self._names.check_inputs(images, overlay, self.pts)
+        self._names.check_inputs(images, overlay is not None, self.pts)
         if not self.done:
             results = [self._record.path, *([self._export[0]] if self._export else [])]
-            results += [self._names.overlay(str(path)) for path in images] if overlay else []
-            results += self._names.earlier_pts_files() if self.pts else []
+            results += [self._report] if self._report else []
+            results += [self._names.overlay(str(path)) for path in images] if overlay is not None else []
+            results += self._names.earlier_files(".pts") if self.pts else []
+            results += self._names.earlier_files(f"{ALIGNED_ENDING}.png") if aligned else []
             check_not_replaced(results, overwrite)
         self._scheme: LandmarkScheme | None = None
         self._unreadable: TextIO | None = None
@@ -104,12 +110,14 @@ class OutputFolder:
                 write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
             if self.pts:
                 self._write_pts(image.name, faces)
-            if self.overlay and faces:
+            if self.overlay is not None and faces:
                 from lgcn.visualization import save_overlay
 
-                save_overlay(self._names.overlay(image.name), image.image, faces, self._scheme, edges=self.edges)
+                save_overlay(self._names.overlay(image.name), image.image, faces, self._scheme, **self.overlay)
                 self._num_files += 1
             record = to_record(image.name, faces)
+            if self.aligned is not None:
+                self._write_aligned(image, faces, record)
             if self._names.is_renamed(image.name):
                 record = {"image": image.name, "files": self._names.stem(image.name), "faces": record["faces"]}
             self._record.append(record)
@@ -143,6 +151,9 @@ class OutputFolder:
             with writing_to(self.folder):
                 write(path, self._record.records(), self._scheme.num_landmarks)
             self._finished.append(path)
+        if self._scheme is not None and self._report is not None and self.num_images:
+            with writing_to(self.folder):
+                self._write_report()
 
     def describe(self) -> str:
         """What was written, as in ``2 faces in 3 images; written: out/landmarks.jsonl, out/landmarks.json``."""
@@ -161,6 +172,36 @@ class OutputFolder:
         for number, face in enumerate(faces):
             save_pts(self._names.of_face(name, number, ".pts"), face.landmarks)
             self._num_files += 1
+
+    def _write_aligned(self, image: "PreparedImage", faces: Sequence["Face"], record: dict[str, Any]) -> None:
+        """Writes the aligned crops, and adds their transforms to the record."""
+        from PIL import Image
+
+        from lgcn.files import write_from_memory
+        from lgcn.predict import align_face
+
+        assert self._scheme is not None
+        assert self.aligned is not None
+        for number, face in enumerate(faces):
+            crop, affine = align_face(image.image, face, self._scheme, self.aligned)
+            with write_from_memory(self._names.of_face(image.name, number, f"{ALIGNED_ENDING}.png")) as buffer:
+                Image.fromarray(crop.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
+            record["faces"][number]["aligned"] = [[round(value, 6) for value in row] for row in affine.tolist()]
+            self._num_files += 1
+
+    def _write_report(self) -> None:
+        from lgcn.visualization import save_html_report
+
+        assert self._scheme is not None
+        assert self._report is not None
+        reasons: dict[str, str] = {}
+        path = self.folder / UNREADABLE
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                reasons = {row["image"]: row["reason"] for row in csv.DictReader(file)}
+        title = f"Landmarks in {counted(self.num_images, 'image')}"
+        save_html_report(self._report, self._record.records(), self._scheme, unreadable=reasons, title=title)
+        self._finished.append(self._report)
 
     def _check_settings(self) -> None:
         """Checks that the earlier run had the settings of this one: the results would not belong together."""

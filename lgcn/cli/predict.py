@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from lgcn.cli.images import find_images, load_input, read_boxes_of
 from lgcn.cli.messages import counted, short_warnings, tell
 from lgcn.cli.output_folder import OutputFolder
+from lgcn.cli.predictor_options import add_input_arguments, load_predictor
 from lgcn.cli.standard_output import StandardOutput
 from lgcn.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     from lgcn.predict import BoxTable, LandmarkPredictor
+
+MARKS = ("ellipses", "confidence", "initial", "indices", "boxes")
+"""What ``--draw`` takes: names of arguments of :func:`lgcn.visualization.draw_landmarks`."""
 
 _ENOUGH_FOR_WORKERS = 16
 _MOST_WORKERS = 8
@@ -44,75 +48,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
+    parser.usage = "lgcn predict IMAGE [IMAGE ...] [--output DIR] [options]"
     add_input_arguments(parser)
-    parser.add_argument(
+    results = parser.add_argument_group("results")
+    results.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print JSON or CSV)")
+    results.add_argument(
+        "--format",
+        choices=("json", "jsonl", "csv", "npz", "coco", "pts"),
+        default="json",
+        metavar="NAME",
+        help="json, jsonl (a line per image), csv (a row per face), npz (NumPy arrays), coco (COCO's results) or pts "
+        "(a 1-based file per face: NAME.pts, NAME_1.pts, ...); default: json",
+    )
+    results.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
+    results.add_argument(
+        "--draw",
+        type=_marks,
+        default=(),
+        metavar="MARK,...",
+        help="draw more over the image: ellipses (90 %% of errors), confidence (as colour), initial (before the "
+        "graph), indices, boxes (needs --overlay)",
+    )
+    results.add_argument(
+        "--edges", type=int, default=0, metavar="N", help="also draw the N strongest learned edges (needs --overlay)"
+    )
+    results.add_argument(
+        "--aligned",
+        type=int,
+        metavar="SIZE",
+        help="also cut each face out, upright and SIZE pixels wide: NAME_aligned.png, with the transform in "
+        "landmarks.jsonl",
+    )
+    results.add_argument(
+        "--report", action="store_true", help="also write report.html: scores, and thumbnails of the worst faces first"
+    )
+    long_runs = parser.add_argument_group("long runs")
+    long_runs.add_argument(
         "--workers",
         type=int,
         metavar="N",
         help="processes that read images and detect faces while the network runs (default: one a core, 8 at most, for "
         f"{_ENOUGH_FOR_WORKERS} images or more, else 0)",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print JSON or CSV)")
-    earlier = parser.add_mutually_exclusive_group()
-    earlier.add_argument(
-        "--resume", action="store_true", help="go on with the run in the folder; starts one if none is"
-    )
+    earlier = long_runs.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help="go on with the run in the folder, if there is one")
     earlier.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
-    parser.add_argument(
-        "--format",
-        choices=("json", "jsonl", "csv", "npz", "coco", "pts"),
-        default="json",
-        help="json, jsonl (a line per image), csv (a row per face), npz (NumPy arrays), coco (COCO's results) or pts "
-        "(a 1-based file per face: NAME.pts, NAME_1.pts, ...); default: json",
-    )
-    parser.add_argument("--overlay", action="store_true", help="also draw the landmarks over each image with a face")
-    parser.add_argument(
-        "--edges", type=int, default=0, metavar="N", help="also draw the N strongest learned edges (needs --overlay)"
+    long_runs.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="predict on a Ray cluster (auto, ray://host:10001 or local) and write Parquet to --output; images and "
+        "output may lie in an object store (s3://...)",
     )
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what commands share that predict landmarks: images, their boxes, and the model."""
-    parser.add_argument(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="IMAGE|DIR|PATTERN",
-        help="image files, folders, patterns such as 'photos/*.jpg', or - for standard input",
-    )
-    parser.add_argument("-r", "--recursive", action="store_true", help="also search subfolders (links are followed)")
-    parser.add_argument(
-        "--model",
-        default="lgcn-68",
-        help="shipped name, folder, .ckpt of lgcn fit, .onnx of lgcn export or hub id (default: lgcn-68)",
-    )
-    parser.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="FILE",
-        help="face boxes in pixels, instead of detecting faces: CSV with image,x0,y0,x1,y1, "
-        "JSON {image: [[x0, y0, x1, y1], ...]}, or what lgcn predict writes",
-    )
-    parser.add_argument(
-        "--min-confidence",
-        type=float,
-        metavar="C",
-        help="drop a detected face if the mean confidence of its landmarks is below C; lower it if faces are missed, "
-        "raise it if there are false positives (default: the model's own value)",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=int,
-        metavar="N",
-        help="refuse images of more pixels, each of which takes about 8 bytes of memory (default: 134217728)",
-    )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
+def _marks(text: str) -> tuple[str, ...]:
+    marks = tuple(text.split(","))
+    for mark in marks:
+        if mark not in MARKS:
+            raise argparse.ArgumentTypeError(f"choose from {','.join(MARKS)} (got '{mark}')")
+    return marks
 
 
 def run(args: argparse.Namespace) -> int:
     """Predicts and writes; 2 if an input could not be used, else 0."""
     _check_options(args)
+    if args.ray is not None:
+        from lgcn.cli import predict_on_ray
+
+        predict_on_ray.run(args)
+        return 0
     images, problems = find_images(args.images, recursive=args.recursive)
     if len(args.images) == 1 and problems:
         raise problems[0]
@@ -135,14 +139,20 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
         "model": args.model,
         "boxes": None if args.boxes is None else str(args.boxes),
         "min_confidence": args.min_confidence,
+        "faces": args.faces,
+        "min_face": args.min_face,
+        "max_side": args.max_side,
+        "upright_only": args.upright_only,
+        "aligned": args.aligned,
     }
     return OutputFolder(
         args.output,
         images,
         settings,
         file_format=args.format,
-        overlay=args.overlay,
-        edges=args.edges,
+        overlay={"edges": args.edges, **dict.fromkeys(args.draw, True)} if args.overlay else None,
+        aligned=args.aligned,
+        report=args.report,
         overwrite=args.overwrite,
         resume=args.resume,
     )
@@ -218,16 +228,6 @@ def _default_workers(images: int) -> int:
     return min(os.cpu_count() or 1, _MOST_WORKERS) if images >= _ENOUGH_FOR_WORKERS else 0
 
 
-def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
-    """The predictor that the options of :func:`add_input_arguments` ask for."""
-    from lgcn.predict import LandmarkPredictor
-
-    limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
-    return LandmarkPredictor.from_pretrained(
-        args.model, device=args.device, batch_size=args.batch_size, min_confidence=args.min_confidence, **limit
-    )
-
-
 def _check_graph(predictor: "LandmarkPredictor", model: str) -> None:
     from lgcn.checks import InputError
 
@@ -239,10 +239,15 @@ def _check_options(args: argparse.Namespace) -> None:
     from lgcn.checks import InputError
 
     whole = args.format in ("npz", "coco", "pts")
-    needs_folder = {"--overlay": args.overlay, f"--format {args.format}": whole, "--resume": args.resume}
+    needs_folder = {f"--{name}": getattr(args, name) for name in ("overlay", "aligned", "report", "resume")}
+    needs_folder[f"--format {args.format}"] = whole
     option = next((name for name, given in needs_folder.items() if given), None)
     if args.output is None and option:
         raise InputError(f"Expected '--output' with the folder to write to, which '{option}' needs (got none).")
+    if args.aligned is not None and args.aligned < 8:
+        raise InputError(f"Expected '--aligned' to be 8 pixels or more (got {args.aligned}).")
+    if args.draw and not args.overlay:
+        raise InputError("Expected '--overlay', which '--draw' adds to (got none).")
     if args.edges < 0 or (args.edges and not args.overlay):
         raise InputError(
             f"Expected '--edges' to be 0 or more, and '--overlay' to draw them on (got --edges {args.edges}"

@@ -78,11 +78,12 @@ class ResultNames:
                     "next to its image and may be its annotation)."
                 )
 
-    def earlier_pts_files(self) -> list[Path]:
-        """The ``.pts`` files in the folder that have the names of results."""
+    def earlier_files(self, ending: str) -> list[Path]:
+        """The files of faces in the folder that have the names of results."""
         stems = set(self._stems.values())
-        files = sorted(self.folder.glob("*.pts")) if self.folder.is_dir() else []
-        return [path for path in files if {path.stem, _FACE_NUMBER.sub("", path.stem, count=1)} & stems]
+        files = sorted(self.folder.glob(f"*{ending}")) if self.folder.is_dir() else []
+        names = {path: path.name.removesuffix(ending) for path in files}
+        return [path for path, name in names.items() if {name, _FACE_NUMBER.sub("", name, count=1)} & stems]
 
 
 def unique_stems(images: Sequence[Path], taken: set[str] | None = None) -> list[str]:

@@ -1,5 +1,6 @@
 """Base class of the landmark datasets: annotations in memory, images read on access."""
 
+import copy
 import stat
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +148,13 @@ class LandmarkDataset(Dataset):
         """
         chosen = torch.tensor(list(self.indices()), dtype=torch.long)
         return {name: mask[chosen] for name, mask in self._subsets.items()}
+
+    def with_subset(self, name: str, mask: Tensor) -> "LandmarkDataset":
+        """A copy with one more subset; ``mask`` [N] counts all faces, as ``bbox`` does, also of a selection."""
+        check_shape("mask", mask, "N", N=len(self.image_ids))
+        changed = copy.copy(self)
+        changed._subsets = {**self._subsets, name: mask.bool()}
+        return changed
 
     @property
     def published_subset_sizes(self) -> dict[str, int]:

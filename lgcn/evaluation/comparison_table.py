@@ -41,6 +41,8 @@ class ComparisonTable:
     """Titles of the subsets."""
     rows: list[tuple[str, str, list[str]]]
     """Name, protocol, and a cell for each column; "-" where there is no value."""
+    rows_are: str = "landmarks"
+    """What the names of the rows are, for the header of Markdown."""
 
     def as_text(self) -> str:
         """Aligned columns."""
@@ -52,7 +54,7 @@ class ComparisonTable:
 
     def as_markdown(self) -> str:
         """A Markdown table with the title above it."""
-        header = ["landmarks", "protocol", *self.columns]
+        header = [self.rows_are, "protocol", *self.columns]
         rows = [[name, protocol, *row] for name, protocol, row in self.rows]
         return f"**{self.title}**\n\n{markdown_table(header, rows, left=2)}"
 
@@ -71,9 +73,10 @@ def comparison_tables(
     """
     columns = _columns_of(results)
     titles = tuple(printable(COLUMN_TITLES.get(name, name)) for name in columns)
-    by_model: dict[str, list[EvaluationResult]] = {}
+    by_model: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in results:
-        by_model.setdefault(result.model, []).append(result)
+        by_model.setdefault((result.model, result.condition), []).append(result)
+    several = [len({key[part] for key in by_model}) > 1 for part in (0, 1)]
     normalizers = sorted({result.normalizer for result in results})
 
     counts = [_face_count(results, split, subset) for split, subset in columns.values()]
@@ -86,10 +89,11 @@ def comparison_tables(
         metrics += [("fr_percent", threshold), ("auc", threshold)]
 
     for table, (metric, threshold) in zip(tables, metrics, strict=True):
-        for model, of_model in by_model.items():
+        for key, of_model in by_model.items():
+            words = ", ".join(word for word, differs in zip(key, several, strict=True) if differs)
             for kind in of_model[0].rows:
                 label = ROW_TITLES.get(kind, kind)
-                name = label if len(by_model) == 1 else printable(f"{model}: {label}")
+                name = printable(f"{words}: {label}") if words else label
                 cells = [_cell(of_model, split, subset, kind, metric, threshold) for split, subset in columns.values()]
                 protocol = of_model[0].protocol.name
                 protocol += "" if len(normalizers) == 1 else f", {of_model[0].normalizer}"
@@ -123,7 +127,7 @@ def _columns_of(results: Sequence[EvaluationResult]) -> dict[str, tuple[str, str
 
 def _face_count(results: Sequence[EvaluationResult], split: str, subset: str | None) -> str:
     """Measured faces, and the published number if it differs."""
-    result = next(result for result in results if result.split == split)
+    result = next(result for result in results if result.split == split and subset in (None, *result.masks))
     measured = result.num_measured(subset)
     expected = result.expected_faces if subset is None else result.expected_subset_faces.get(subset)
     return str(measured) if expected in (None, measured) else f"{measured}/{expected}"
@@ -133,7 +137,7 @@ def _cell(
     results: Sequence[EvaluationResult], split: str, subset: str | None, kind: str, metric: str, threshold: float
 ) -> str:
     result = next((result for result in results if result.split == split), None)
-    if result is None:
+    if result is None or subset not in (None, *result.masks):
         return "-"
     row = (result.rows if subset is None else result.subsets[subset])[kind]
     value = row.nme_percent if metric == "nme_percent" else getattr(row, metric).get(threshold, math.nan)

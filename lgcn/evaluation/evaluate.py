@@ -14,10 +14,12 @@ from lgcn.checks import InputError, check_at_least, check_choice, check_device, 
 from lgcn.datasets import DATASETS, LandmarkDataset
 from lgcn.datasets.corrupt_images import ReadableFaces, short_worker_errors
 from lgcn.evaluation.box_matching import ON_CORRUPT, FindFaces, match_found_boxes
+from lgcn.evaluation.conditions import CLEAN, DETECTOR, FOUND, check_condition, degrade_faces
 from lgcn.evaluation.formatting import some_names
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 from lgcn.metrics import ProtocolErrors, check_threshold, compute_errors
 from lgcn.protocols import EvaluationProtocol
+from lgcn.schemes import BOX_NORMALIZER
 from lgcn.transforms import CropToInput
 
 if TYPE_CHECKING:
@@ -85,6 +87,9 @@ def evaluate(
     model: str | None = None,
     missed_faces: int | None = None,
     on_corrupt: str = "stop",
+    condition: str = CLEAN,
+    seed: int = 0,
+    find_faces: FindFaces | None = None,
 ) -> EvaluationResult:
     """Runs a detector on a dataset and measures its landmarks as the protocol of the dataset says.
 
@@ -101,22 +106,39 @@ def evaluate(
         missed_faces: result of :func:`crop_faces`.
         on_corrupt: what to do if an image cannot be read. "stop" raises the :class:`~lgcn.checks.InputFileError` that
             names it; "skip" continues without it, and names it in :attr:`EvaluationResult.unreadable` and the warning.
+        condition: degradation of the faces by name, see :data:`lgcn.evaluation.CONDITIONS`; "detector" crops by the
+            boxes of ``find_faces`` and adds the subset "found".
+        seed: of the degradation, whose draws depend on the seed and the face alone.
+        find_faces: face detector for the condition "detector", see :func:`crop_faces`.
 
     Raises:
-        InputError: if the schemes differ, the dataset is empty or does not crop its faces to the detector's input, no
-            face has a normalising distance, or a number or the device cannot be used.
+        InputError: for an unknown condition, if the schemes differ, the dataset is empty or does not crop its faces to
+            the detector's input, no face has a normalising distance, or a number or the device cannot be used.
     """
     check_evaluation(detector, dataset, batch_size, num_workers, device, thresholds)
     thresholds = tuple(thresholds or dataset.protocol.thresholds)
     skips = check_choice("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+    check_condition(condition)
+    if condition == DETECTOR and dataset.protocol.box != "detector":
+        dataset, missed_faces = _with_found_boxes(dataset, detector, find_faces, on_corrupt)
+    elif condition not in (CLEAN, DETECTOR):
+        dataset = degrade_faces(dataset, condition, seed)
     faces: Any = ReadableFaces(dataset) if skips else dataset
     _check_faces(detector, faces)
     if device is not None:
         detector.to(check_device(device))
-    measured, reasons = _measure(detector, dataset, faces, batch_size, num_workers, progress)
+    measured, covered, reasons = _measure(detector, dataset, faces, batch_size, num_workers, progress)
     rows = {
-        name: EvaluationRow.from_errors(errors.nanmean(dim=1), thresholds, errors, landmarks)
-        for name, (errors, landmarks) in measured.items()
+        name: EvaluationRow.from_errors(
+            found.errors.nanmean(dim=1),
+            thresholds,
+            found.errors,
+            found.landmarks,
+            covered=covered,
+            expected_errors=found.expected,
+            mahalanobis=found.mahalanobis,
+        )
+        for name, found in measured.items()
     }
     image_ids = tuple(dataset.image_ids[index] for index in dataset.indices())
     unreadable = {image_id: reason for image_id, reason in zip(image_ids, reasons, strict=True) if reason}
@@ -150,6 +172,11 @@ def evaluate(
         landmark_names=dataset.scheme.names,
         missed_faces=missed_faces,
         unreadable=unreadable,
+        sigmas=dataset.scheme.sigmas
+        if dataset.normalizer_name == dataset.scheme.default_normalizer == BOX_NORMALIZER
+        else None,
+        condition=condition,
+        seed=seed,
     )
 
 
@@ -188,8 +215,8 @@ def _measure(
     batch_size: int,
     num_workers: int,
     progress: bool,
-) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
-    """Errors [N, K] and landmarks [N, K, 2] in pixels of the image by row, and the reason why an image is unreadable.
+) -> tuple[dict[str, ProtocolErrors], Tensor | None, list[str]]:
+    """Errors by row, landmarks that the condition covers [N, K], and the reason why an image is unreadable.
 
     ``faces`` are those of ``dataset``, or of a wrapper around it. The reason is "" for images that can be read.
     """
@@ -197,6 +224,7 @@ def _measure(
     device = next((tensor.device for tensor in detector.parameters()), torch.device("cpu"))
     kinds = {"initial": "initial"} if detector.refiner is None else {"initial": "initial", "refined": "pos"}
     measured: dict[str, list[ProtocolErrors]] = {kind: [] for kind in kinds}
+    covered: list[Tensor] = []
     reasons: list[str] = []
     # The decode of the public HRNet code ends in whole pixels of the image.
     whole_pixels = getattr(getattr(detector, "codec", None), "decode_name", None) == "hrnet"
@@ -208,6 +236,7 @@ def _measure(
             B = batch.num_graphs
             output = network(batch.image.to(device))
             reasons += batch.get("unreadable", B * [""])
+            covered += [batch.covered.view(B, K)] if "covered" in batch else []
             for kind, name in kinds.items():
                 found = compute_errors(
                     getattr(output, name),
@@ -220,18 +249,47 @@ def _measure(
                     input_size=detector.input_size,
                     normalizer_name=dataset.normalizer_name,
                     whole_pixels=whole_pixels and kind == "initial",
+                    covariance=getattr(output, "covariance", None) if kind == "refined" else None,
                 )
                 measured[kind].append(found)
             bar.update(B)
     # The replacement for an unreadable image is another face.
     skipped = torch.tensor([bool(reason) for reason in reasons])
-    return {
-        kind: (
-            torch.cat([each.errors for each in batches]),
-            torch.cat([each.landmarks for each in batches]).masked_fill(skipped[:, None, None], torch.nan),
+    joined = {kind: _join(batches) for kind, batches in measured.items()}
+    return (
+        {
+            kind: found._replace(landmarks=found.landmarks.masked_fill(skipped[:, None, None], torch.nan))
+            for kind, found in joined.items()
+        },
+        torch.cat(covered) if covered else None,
+        reasons,
+    )
+
+
+def _join(batches: list[ProtocolErrors]) -> ProtocolErrors:
+    """Concatenates the errors of batches; what they do not have stays None."""
+    columns = zip(*batches, strict=True)
+    joined = {
+        name: None if column[0] is None else torch.cat(column)
+        for name, column in zip(ProtocolErrors._fields, columns, strict=True)
+    }
+    return batches[0]._replace(**joined)
+
+
+def _with_found_boxes(
+    dataset: LandmarkDataset, detector: "LandmarkDetector", find_faces: FindFaces | None, on_corrupt: str
+) -> tuple[LandmarkDataset, int]:
+    """A copy of the dataset that crops by detected boxes, with the subset "found", and the number of missed faces."""
+    if find_faces is None:
+        raise InputError(
+            f"Expected 'find_faces' for the condition '{DETECTOR}' (got none). Give a face detector, for instance "
+            "lgcn.predict.CascadeFaceDetector()."
         )
-        for kind, batches in measured.items()
-    }, reasons
+    boxes, missed = match_found_boxes(dataset, find_faces, on_corrupt=on_corrupt)
+    found = dataset.with_subset(FOUND, ~missed)
+    found.bbox = boxes
+    found.transform = evaluation_transform(detector, dataset.protocol)
+    return found, int(missed.sum())
 
 
 def _for_inference(detector: "LandmarkDetector") -> Any:

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from lgcn import __version__
 from lgcn.evaluation.comparison_table import ComparisonTable
+from lgcn.evaluation.conditions import CLEAN, FOUND
+from lgcn.evaluation.conditions_table import conditions_tables
+from lgcn.evaluation.keypoint_metrics import keypoint_metrics, metric_title
 from lgcn.evaluation.literature import PublishedResult
 from lgcn.evaluation.results import PERCENTS, EvaluationResult
 from lgcn.evaluation.text_tables import PUBLISHED_NOTE, ROW_TITLES, align, markdown_table, threshold_title
@@ -20,20 +23,50 @@ NORMALIZER_TITLES = {
 def format_result(result: EvaluationResult) -> str:
     """The result as text: conditions, a table of metrics, and a warning if faces are missing.
 
-    NME and FR are in per cent, AUC is a fraction.
+    NME, FR and PCK are in per cent, AUC and OKS are fractions. PCK and OKS are reported for schemes whose errors are
+    measured by the size of the landmark box.
     """
     table = [["landmarks", "NME %"]]
     for threshold in result.thresholds:
         table[0] += [f"FR@{threshold_title(threshold)} %", f"AUC@{threshold_title(threshold)}"]
+    further = {name: keypoint_metrics(row.landmark_errors, result.sigmas) for name, row in result.rows.items()}
+    table[0] += map(metric_title, next(iter(further.values())))
     for name, row in result.rows.items():
         cells = [ROW_TITLES.get(name, name), f"{row.nme_percent:.3f}"]
         for threshold in result.thresholds:
             cells += [f"{row.fr_percent[threshold]:.2f}", f"{row.auc[threshold]:.4f}"]
+        cells += [f"{value:.2f}" if "_percent" in metric else f"{value:.4f}" for metric, value in further[name].items()]
         table.append(cells)
-    lines = [f"{name + ':':<12}{value}" for name, value in facts_of(result).items()]
-    lines += ["", *align(table, left=1)]
+    return "\n".join([*_fact_lines(facts_of(result)), "", *align(table, left=1), *_warning_lines(result)])
+
+
+def format_conditions(results: Sequence[EvaluationResult]) -> str:
+    """Results under several conditions as text: the facts of each model and split, and one table over conditions."""
+    groups: dict[tuple[str, str], list[EvaluationResult]] = {}
+    for result in results:
+        groups.setdefault((result.model, result.split), []).append(result)
+    parts = []
+    for group, table in zip(groups.values(), conditions_tables(results), strict=True):
+        # The conditions share all facts but these.
+        facts = {name: value for result in group for name, value in facts_of(result).items() if name != "condition"}
+        found = next((result for result in group if FOUND in result.masks), None)
+        if found is not None:
+            del facts["boxes"]
+            facts["detector"] = (
+                f"missed {found.missed_faces} of {len(found.image_ids)} faces, which are cropped by their landmarks"
+            )
+        facts["seed"] = str(group[0].seed)
+        parts.append("\n".join([*_fact_lines(facts), "", table.as_text(), *_warning_lines(group[0])]))
+    return "\n\n".join(parts)
+
+
+def _fact_lines(facts: dict[str, str]) -> list[str]:
+    return [f"{name + ':':<12}{value}" for name, value in facts.items()]
+
+
+def _warning_lines(result: EvaluationResult) -> list[str]:
     warning = warning_of(result)
-    return "\n".join(lines if warning is None else [*lines, "", warning])
+    return [] if warning is None else ["", warning]
 
 
 def facts_of(result: EvaluationResult) -> dict[str, str]:
@@ -47,6 +80,8 @@ def facts_of(result: EvaluationResult) -> dict[str, str]:
         "protocol": f"{result.protocol.name} ({result.protocol.description})",
         "normalizer": f"{result.normalizer} ({normalizer})",
     }
+    if result.condition != CLEAN:
+        facts["condition"] = f"{result.condition}, seed {result.seed}"
     if result.missed_faces is not None:
         facts["boxes"] = (
             f"from a face detector, which missed {result.missed_faces} of {len(result.image_ids)} faces; these are "
@@ -81,7 +116,7 @@ def report_markdown(
 
     Args:
         results: each gets a list of its facts.
-        tables: tables of :func:`lgcn.evaluation.comparison_tables`.
+        tables: tables of :func:`lgcn.evaluation.conditions_tables` and :func:`lgcn.evaluation.comparison_tables`.
         published: the published results in the tables, whose sources are listed.
         images: pairs of a title and the name of a file in the folder of the page.
     """
@@ -103,11 +138,16 @@ def report_markdown(
 
 
 def _percentiles(results: Sequence[EvaluationResult]) -> str:
-    header = ["model", "split", "protocol", "landmarks", *(f"{percent} %" for percent in PERCENTS)]
+    degraded = any(result.condition != CLEAN for result in results)
+    header = ["model", "split", *(["condition"] if degraded else []), "protocol", "landmarks"]
+    left = len(header)
+    header += [f"{percent} %" for percent in PERCENTS]
     rows = []
     for result in results:
-        names = [printable(result.model), printable(result.split), result.protocol.name]
+        names = [printable(result.model), printable(result.split)]
+        names += [printable(result.condition)] if degraded else []
+        names.append(result.protocol.name)
         for kind, row in result.rows.items():
             values = [f"{value:.3f}" for value in row.nme_percent_percentiles.values()]
             rows.append([*names, ROW_TITLES.get(kind, kind), *values])
-    return f"**Percentiles of the NME in % over faces**\n\n{markdown_table(header, rows, left=4)}"
+    return f"**Percentiles of the NME in % over faces**\n\n{markdown_table(header, rows, left=left)}"

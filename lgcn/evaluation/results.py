@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
+from lgcn.covariance import region_limit
 from lgcn.metrics import auc_ced, error_percentiles, failure_rate
 from lgcn.protocols import EvaluationProtocol
 
 PERCENTS = (90, 95, 99)
 """Percentiles of the NME that are reported."""
+
+REGION_PERCENT = 90
+"""Nominal probability, in per cent, of the regions whose coverage is reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,12 @@ class EvaluationRow:
     """[N, K], error of each landmark as a fraction; NaN where it is not annotated."""
     landmarks: Tensor | None = None
     """[N, K, 2], pixels of the image."""
+    covered: Tensor | None = None
+    """bool [N, K], landmarks that the condition covers; None if it covers none."""
+    expected_errors: Tensor | None = None
+    """[N, K], errors that the predicted covariances expect, fractions; None if the detector predicts none."""
+    mahalanobis: Tensor | None = None
+    """[N, K], squared Mahalanobis distances of the errors under the predicted covariances."""
 
     @classmethod
     def from_errors(
@@ -39,8 +50,9 @@ class EvaluationRow:
         thresholds: Sequence[float],
         landmark_errors: Tensor | None = None,
         landmarks: Tensor | None = None,
+        **others: Tensor | None,
     ) -> "EvaluationRow":
-        """Metrics of per-face errors [N]; ``landmark_errors`` and ``landmarks`` are stored unchanged."""
+        """Metrics of per-face errors [N]; the other tensors are stored unchanged."""
         percentiles = 100 * error_percentiles(errors, PERCENTS)
         return cls(
             nme_percent=100 * errors.nanmean().item(),
@@ -50,6 +62,7 @@ class EvaluationRow:
             nme_percent_percentiles=dict(zip(PERCENTS, percentiles.tolist(), strict=True)),
             landmark_errors=landmark_errors,
             landmarks=landmarks,
+            **others,
         )
 
     @property
@@ -58,15 +71,45 @@ class EvaluationRow:
         assert self.landmark_errors is not None
         return 100 * self.landmark_errors.nanmean(dim=0)
 
+    @property
+    def covered_nme_percent(self) -> float | None:
+        """Mean error of covered landmarks, each counted once; NaN without any, None if the condition covers none."""
+        return self._nme_percent_where(True)
+
+    @property
+    def visible_nme_percent(self) -> float | None:
+        """Mean error of the other landmarks, like :attr:`covered_nme_percent`."""
+        return self._nme_percent_where(False)
+
+    @property
+    def coverage_percent(self) -> float | None:
+        """Share of the landmarks that lie in their 90 % regions; None without covariances."""
+        if self.mahalanobis is None:
+            return None
+        inside = (self.mahalanobis <= region_limit(REGION_PERCENT / 100)).double()
+        return 100 * inside.masked_fill(self.mahalanobis.isnan(), torch.nan).nanmean().item()
+
+    @property
+    def expected_nme_percent(self) -> float | None:
+        """Mean of the errors that the covariances expect, to be compared with ``nme_percent``; None without them."""
+        return None if self.expected_errors is None else 100 * self.expected_errors.nanmean(dim=1).nanmean().item()
+
+    def _nme_percent_where(self, covered: bool) -> float | None:
+        if self.covered is None or self.landmark_errors is None:
+            return None
+        return 100 * self.landmark_errors[self.covered == covered].nanmean().item()
+
     def select(self, faces: Tensor) -> "EvaluationRow":
         """The row of the faces in a mask [N]."""
-        parts = (None if part is None else part[faces] for part in (self.landmark_errors, self.landmarks))
-        return self.from_errors(self.errors[faces], tuple(self.fr_percent), *parts)
+        names = ("landmark_errors", "landmarks", "covered", "expected_errors", "mahalanobis")
+        parts = {name: getattr(self, name) for name in names}
+        chosen = {name: None if part is None else part[faces] for name, part in parts.items()}
+        return self.from_errors(self.errors[faces], tuple(self.fr_percent), **chosen)
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationResult:
-    """Metrics of a model on a split, with all conditions needed to compare them."""
+    """Metrics of a model on a split under one condition, with all settings needed to compare them."""
 
     model: str
     dataset: str
@@ -94,6 +137,12 @@ class EvaluationResult:
     """Faces without a detected box, cropped by their landmarks; None if boxes are not those of a face detector."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Image that was left out, as in ``image_ids``, to the reason why it cannot be read."""
+    sigmas: tuple[float, ...] | None = None
+    """Those of the scheme, for OKS; None where neither PCK nor OKS is reported, since errors are not by the box."""
+    condition: str = "clean"
+    """Degradation of the faces, see :data:`lgcn.evaluation.CONDITIONS`."""
+    seed: int = 0
+    """Seed of the degradation."""
 
     @cached_property
     def subsets(self) -> dict[str, dict[str, EvaluationRow]]:

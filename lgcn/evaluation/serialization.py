@@ -8,7 +8,8 @@ import torch
 import torch_geometric
 
 from lgcn import __version__
-from lgcn.evaluation.results import EvaluationResult, EvaluationRow
+from lgcn.evaluation.keypoint_metrics import keypoint_metrics
+from lgcn.evaluation.results import REGION_PERCENT, EvaluationResult, EvaluationRow
 from lgcn.evaluation.text_tables import threshold_title
 from lgcn.metrics import cumulative_error_distribution
 
@@ -19,6 +20,8 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
         "model": result.model,
         "dataset": result.dataset,
         "split": result.split,
+        "condition": result.condition,
+        "seed": result.seed,
         "num_faces": result.num_faces,
         "expected_faces": result.expected_faces,
         "missed_faces": result.missed_faces,
@@ -29,12 +32,12 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
         "protocol_facts": result.protocol.facts(),
         "normalizer": result.normalizer,
         "thresholds": list(result.thresholds),
-        **_rows_to_dict(result.rows),
+        **_rows_to_dict(result.rows, result.sigmas),
         "subsets": {
             name: {
                 "num_faces": result.num_measured(name),
                 "expected_faces": result.expected_subset_faces.get(name),
-                **_rows_to_dict(rows),
+                **_rows_to_dict(rows, result.sigmas),
             }
             for name, rows in result.subsets.items()
         },
@@ -52,7 +55,7 @@ def result_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
     parts = {"": result.rows, **result.subsets}
     return [
         {**_conditions(result), "subset": name, "num_faces": result.num_measured(name or None), "landmarks": kind}
-        | {metric: _digits(value) for metric, value in _metrics(row).items()}
+        | {metric: _digits(value) for metric, value in _metrics(row, result.sigmas).items()}
         | {f"nme_percent_p{percent}": _digits(value) for percent, value in row.nme_percent_percentiles.items()}
         for name, rows in parts.items()
         for kind, row in rows.items()
@@ -108,14 +111,15 @@ def _conditions(result: EvaluationResult) -> dict[str, object]:
         "model": result.model,
         "dataset": result.dataset,
         "split": result.split,
+        "condition": result.condition,
         "protocol": result.protocol.name,
         "normalizer": result.normalizer,
     }
 
 
-def _rows_to_dict(rows: dict[str, EvaluationRow]) -> dict[str, Any]:
+def _rows_to_dict(rows: dict[str, EvaluationRow], sigmas: tuple[float, ...] | None) -> dict[str, Any]:
     return {
-        "results": {kind: _finite(_metrics(row)) for kind, row in rows.items()},
+        "results": {kind: _finite(_metrics(row, sigmas)) for kind, row in rows.items()},
         "nme_percent_percentiles": {
             kind: _finite({str(percent): value for percent, value in row.nme_percent_percentiles.items()})
             for kind, row in rows.items()
@@ -123,12 +127,19 @@ def _rows_to_dict(rows: dict[str, EvaluationRow]) -> dict[str, Any]:
     }
 
 
-def _metrics(row: EvaluationRow) -> dict[str, float]:
+def _metrics(row: EvaluationRow, sigmas: tuple[float, ...] | None) -> dict[str, float]:
     metrics = {"nme_percent": row.nme_percent}
     for threshold in row.fr_percent:
         metrics[f"fr_percent@{threshold_title(threshold)}"] = row.fr_percent[threshold]
         metrics[f"auc@{threshold_title(threshold)}"] = row.auc[threshold]
-    return metrics
+    others = {
+        "covered_nme_percent": row.covered_nme_percent,
+        "visible_nme_percent": row.visible_nme_percent,
+        "expected_nme_percent": row.expected_nme_percent,
+        f"coverage_percent@{REGION_PERCENT}": row.coverage_percent,
+    }
+    metrics |= keypoint_metrics(row.landmark_errors, sigmas)
+    return metrics | {name: value for name, value in others.items() if value is not None}
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

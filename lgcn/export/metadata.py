@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from lgcn import __version__
 from lgcn.checks import InputError
+from lgcn.schemes import LandmarkScheme, define_scheme, get_scheme, scheme_from_dict, scheme_to_dict
+from lgcn.schemes.registry import is_shipped
 from lgcn.typing import Size
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ class ExportMetadata:
     """Properties of an exported detector, which are stored in its file.
 
     Args:
-        scheme: name of the landmark scheme.
+        scheme: name of the landmark scheme if it is one of this package, else its definition.
         landmarks: name of each landmark, for readers without this package.
         protocol: name of the evaluation protocol whose crop the network was made for.
         crop: that crop, as options of :func:`lgcn.geometry.crop_image`, for readers without this package.
@@ -33,7 +35,7 @@ class ExportMetadata:
         version: of this package at export.
     """
 
-    scheme: str
+    scheme: str | dict[str, Any]
     landmarks: tuple[str, ...]
     protocol: str
     crop: dict[str, Any]
@@ -48,7 +50,7 @@ class ExportMetadata:
         """The properties of a detector whose input will have this type."""
         scheme, protocol = detector.scheme, detector.protocol
         return cls(
-            scheme=scheme.name,
+            scheme=scheme.name if is_shipped(scheme) else scheme_to_dict(scheme),
             landmarks=scheme.names,
             protocol=detector.config.protocol,
             crop=dict(protocol.crop_options),
@@ -57,6 +59,14 @@ class ExportMetadata:
             refiner=None if detector.refiner is None else detector.config.refiner.name,
             min_confidence=detector.min_confidence,
         )
+
+    def read_scheme(self) -> LandmarkScheme:
+        """The landmark scheme; one that the file defines is registered, so that its name is known from then on.
+
+        Raises:
+            InputError: for an unknown name, or a definition that contradicts a registered one.
+        """
+        return get_scheme(self.scheme) if isinstance(self.scheme, str) else define_scheme(scheme_from_dict(self.scheme))
 
     def to_strings(self) -> dict[str, str]:
         """Each property as JSON, its name with :data:`PREFIX`: the only form that ONNX knows."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from lgcn.checks import InputError, InputFileError, check_shape
 from lgcn.export.metadata import ExportMetadata
 from lgcn.protocols import get_protocol
-from lgcn.schemes import get_scheme
 from lgcn.typing import DetectorOutput
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class OnnxDetector(nn.Module):
         self._session = _open(self.path, torch.device(device), threads)
         try:
             self.metadata = ExportMetadata.from_strings(self._session.get_modelmeta().custom_metadata_map)
-            self.scheme, self.protocol = get_scheme(self.metadata.scheme), get_protocol(self.metadata.protocol)
+            self.scheme, self.protocol = self.metadata.read_scheme(), get_protocol(self.metadata.protocol)
         except InputError as error:
             raise InputFileError(
                 f"Expected '{path}' to be a detector exported by 'lgcn export' ({str(error).rstrip('.')})."

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from lgcn.images.pixels import to_rgb
 from lgcn.images.read import MAX_PIXELS, read_as
 from lgcn.images.sixteen_bit import is_16_bit_colour, load_low_bytes, stored_mode
 
-ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Tensor
+ImageLike = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | Tensor
 """What :func:`as_image_tensor` takes."""
 
 
@@ -23,8 +24,9 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) ->
     """Converts a path, file content, Pillow image, array or tensor to uint8 [3, H, W] in RGB.
 
     Args:
-        image: path of an image file, its content as bytes, Pillow image, uint8 array [H, W, 3] or uint8 tensor
-            [3, H, W]; arrays and tensors hold RGB (reverse the channels of OpenCV's BGR first).
+        image: path of an image file, its content as bytes or a binary stream (read to its end), Pillow image, uint8
+            array [H, W, 3] or uint8 tensor [3, H, W]; arrays and tensors hold RGB (reverse the channels of OpenCV's BGR
+            first).
         max_pixels: of files, as for :func:`read_image`.
 
     Raises:
@@ -37,6 +39,11 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) ->
         return read_as(image, "the bytes given as 'image'", max_pixels)
     if isinstance(image, Image.Image):
         return image_to_tensor(image)
+    if hasattr(image, "read"):
+        content = image.read()
+        if not isinstance(content, bytes):
+            raise InputError(f"Expected 'image' to be a binary stream (got {type(content).__name__}). Open it as 'rb'.")
+        return as_image_tensor(content, max_pixels=max_pixels)
     if isinstance(image, np.ndarray):
         _check_pixels(
             "an array", "[H, W, 3]", image.shape, -1, str(image.dtype), "(255 * image).round().astype('uint8')"
@@ -49,7 +56,8 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) ->
         _check_pixels("a tensor", "[3, H, W]", tuple(image.shape), 0, dtype, "(255 * image).round().to(torch.uint8)")
         return image
     raise InputError(
-        "Expected 'image' to be a path, bytes, a Pillow image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W] "
+        "Expected 'image' to be a path, bytes, a binary stream, a Pillow image, a uint8 array [H, W, 3] or a uint8 "
+        "tensor [3, H, W] "
         f"(got {type(image).__name__})."
     )
 

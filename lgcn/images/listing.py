@@ -11,6 +11,7 @@ from typing import TypeVar
 from PIL import Image, ImageFile
 
 from lgcn.checks import InputFileError
+from lgcn.images.heic import SUFFIXES, has_heic
 
 # The first would run Ghostscript; Pillow has no decoder for the second.
 _NOT_DECODED = {"EPS", "MPEG"}
@@ -22,7 +23,7 @@ Result = TypeVar("Result")
 def image_suffixes() -> frozenset[str]:
     """The suffixes, in lower case and with their dot, of the formats that Pillow can read here."""
     Image.init()
-    return frozenset(
+    return (SUFFIXES if has_heic() else frozenset()) | frozenset(
         suffix
         for suffix, name in Image.registered_extensions().items()
         if name in Image.OPEN and name not in _NOT_DECODED and not _is_stub(Image.OPEN[name][0])

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lgcn.checks import InputError, InputFileError
+from lgcn.images.heic import has_heic, is_heic, register_heic
 from lgcn.images.metadata import load, pillow_state, quiet_pillow, turn_upright, without_metadata
 from lgcn.images.pixels import to_rgb
 from lgcn.images.sixteen_bit import load_low_bytes, stored_mode
@@ -28,7 +30,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIX
     damaged or too long is ignored.
 
     Args:
-        path: any file that Pillow decodes.
+        path: any file that Pillow decodes; HEIC photos need the package pillow-heif.
         max_pixels: images of more pixels are refused before they are decoded; None reads any. Replaces Pillow's own
             ``Image.MAX_IMAGE_PIXELS``.
 
@@ -47,12 +49,22 @@ def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
         rgb, orientation = _read(source, name, max_pixels)
         return turn_upright(rgb, orientation)
     except FileNotFoundError:
+        # A path object has made one slash of two.
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(source), re.IGNORECASE):
+            raise InputFileError(
+                f"Expected an image at {name} (URLs are not read). Download it first, and give its path or its bytes."
+            ) from None
         raise InputFileError(f"Expected an image at {name} (there is no such file).") from None
     except IsADirectoryError:
         raise InputFileError(f"Expected an image at {name} (it is a folder). Name a file in it.") from None
     except PermissionError:
         raise InputFileError(f"Expected an image at {name} (you may not read it). Change its permissions.") from None
     except UnidentifiedImageError:
+        if is_heic(source) and not has_heic():
+            raise InputFileError(
+                f"Expected pillow-heif, which reads HEIC photos such as {name} (it is not installed). "
+                "pip install 'lgcn[heic]'"
+            ) from None
         reason = reason_not_opened(source)
         if reason is not None:
             raise InputFileError(
@@ -105,6 +117,8 @@ def _read(source: Path | bytes, name: str, max_pixels: int | None) -> tuple[Tens
 
 
 def _open(source: Path | bytes, max_pixels: int | None) -> Image.Image:
+    if is_heic(source):
+        register_heic()
     with _pillow_takes(None), quiet_pillow():
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     width, height = image.size

@@ -112,7 +112,8 @@ class DetectionLoss(nn.Module):
     Errors and options of a coordinate loss are in pixels of the input. Its result is divided by the input's (W, H), so
     that eq. 7 is in the paper's unit, the side of the crop, and a weight means about the same for every coordinate
     loss. Landmarks outside the crop have no heatmap and enter the coordinate terms only. Landmarks of visibility 0
-    enter no term. ``likelihood`` is :func:`gaussian_nll_loss` of the covariances that a Gaussian refiner predicts, in
+    enter no term. Of a backbone with intermediate supervision, ``heatmap`` is the sum over all stages.
+    ``likelihood`` is :func:`gaussian_nll_loss` of the covariances that a Gaussian refiner predicts, in
     pixels of the input. Its gradient reaches covariances only: positions are trained by the other terms.
 
     Args:
@@ -201,7 +202,8 @@ class DetectionLoss(nn.Module):
 
         def heatmaps() -> Tensor:
             target, weight = codec.encode(target_pos, visibility)
-            return self.heatmap_loss(output.heatmaps, target, weight, codec)
+            stages = (output.heatmaps, *(output.intermediate or ()))
+            return torch.stack([self.heatmap_loss(each, target, weight, codec) for each in stages]).sum()
 
         compute: dict[str, Callable[[], Tensor]] = {
             "heatmap": heatmaps,

@@ -3,13 +3,21 @@
 All errors and rates are fractions: an error of 0.034 is an NME of 3.4 %.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 
 import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_floating, check_number, check_shape, check_values, shown
+from lgcn.registry import Registry
+
+METRICS: Registry[Callable[[Tensor], Tensor | float]] = Registry("metric")
+"""Name to a function of the errors of landmarks [N, K] that returns one number; ``lgcn evaluate`` reports them all.
+
+Errors are fractions, and NaN where a landmark is not annotated; a name says its unit (``"worst_percent"``). NME, FR and
+AUC, which are always reported, have options and are not in here.
+"""
 
 
 def landmark_errors(preds: Tensor, target: Tensor, normalizer: Tensor, visibility: Tensor | None = None) -> Tensor:

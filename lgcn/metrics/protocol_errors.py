@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lgcn.checks import check_flag, check_shape, check_size, check_values
 from lgcn.codecs import truncate_to_image
+from lgcn.covariance import expected_error, squared_mahalanobis
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics.functional import landmark_errors
 from lgcn.protocols import EvaluationProtocol, get_protocol
@@ -21,6 +22,10 @@ class ProtocolErrors(NamedTuple):
     """[B, K], fractions of the normalising distance; NaN where a landmark is not annotated or a face not measurable."""
     landmarks: Tensor
     """[B, K, 2], the predictions in pixels of the image."""
+    expected: Tensor | None = None
+    """[B, K], the errors that the covariances predict, fractions like ``errors``; None without covariances."""
+    mahalanobis: Tensor | None = None
+    """[B, K], :func:`~lgcn.covariance.squared_mahalanobis` of the errors; None without covariances."""
 
 
 def compute_errors(
@@ -35,6 +40,7 @@ def compute_errors(
     input_size: Size,
     normalizer_name: str | None = None,
     whole_pixels: bool = False,
+    covariance: Tensor | None = None,
 ) -> ProtocolErrors:
     r"""Errors of predicted landmarks in the frame of a protocol, :math:`\lVert \hat v_k - v_k \rVert_2 / d`.
 
@@ -53,6 +59,7 @@ def compute_errors(
         input_size: (H, W) of the network's input.
         normalizer_name: normaliser that is measured in the crop; the scheme's own if None.
         whole_pixels: round predictions to whole pixels of the image, as the public HRNet code does.
+        covariance: [B, K, 2, 2], predicted for the errors of ``preds``, square pixels of the input.
 
     Raises:
         InputError: if shapes do not fit each other, or a visible ``target`` is not finite.
@@ -64,6 +71,9 @@ def compute_errors(
     check_shape("normalizer", normalizer, "B", B=B)
     check_shape("visibility", visibility, "B K", B=B, K=K)
     check_values(preds=preds, target=target, affine=affine, normalizer=normalizer, visibility=visibility)
+    if covariance is not None:
+        check_shape("covariance", covariance, "B K 2 2", B=B, K=K)
+        check_values(covariance=covariance)
     height, width = check_size("input_size", input_size)
     check_flag("whole_pixels", whole_pixels)
     scheme, protocol = get_scheme(scheme), get_protocol(protocol)
@@ -74,9 +84,20 @@ def compute_errors(
     landmarks = truncate_to_image(preds, affine) if whole_pixels else transform_points(preds, to_image)
     if protocol.frame == "crop":
         side = torch.tensor([width, height], dtype=torch.float64)
-        found, target = preds / side, target / side
+        found, target, linear = preds / side, target / side, torch.diag(1 / side).expand(B, 2, 2)
         distance = normalizing_distance(target, scheme, normalizer_name, visibility)
     else:
+        linear = to_image[:, :, :2]
         found, target = landmarks, transform_points(target, to_image)
     measurable = distance.isfinite() & (distance > 0)
-    return ProtocolErrors(landmark_errors(found, target, distance, visibility * measurable[:, None]), landmarks)
+    errors = landmark_errors(found, target, distance, visibility * measurable[:, None])
+    if covariance is None:
+        return ProtocolErrors(errors, landmarks)
+    in_frame = linear[:, None] @ covariance.detach().cpu().double() @ linear[:, None].transpose(-1, -2)
+    missing = errors.isnan()
+    return ProtocolErrors(
+        errors,
+        landmarks,
+        (expected_error(in_frame) / distance[:, None]).masked_fill(missing, torch.nan),
+        squared_mahalanobis(found - target, in_frame).masked_fill(missing, torch.nan),
+    )

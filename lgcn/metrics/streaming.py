@@ -83,10 +83,14 @@ class LandmarkMetric(_NormalizedMetric):
         """The values [N] that are averaged, from ``errors`` [N] without NaN."""
         return errors
 
+    def reduce_landmarks(self, errors: Tensor) -> Tensor:
+        """One value for each image [B], from errors [B, K] that are NaN where there is no landmark; their mean."""
+        return errors.nanmean(dim=1)
+
     def update(
         self, preds: Tensor, target: Tensor, normalizer: Tensor | None = None, visibility: Tensor | None = None
     ) -> None:
-        errors = self._landmark_errors(preds, target, normalizer, visibility).nanmean(dim=1)
+        errors = self.reduce_landmarks(self._landmark_errors(preds, target, normalizer, visibility))
         errors = _like(errors[~errors.isnan()], self.total)
         self.total += self.per_image(errors).sum()
         self.count += errors.numel()

@@ -16,7 +16,8 @@ from lgcn.models.refiner_config import (
 )
 from lgcn.models.released import load_released_checkpoint, load_released_refiner
 from lgcn.models.saved_config import read_config
-from lgcn.models.shape_refiner import Refinement, ShapeRefiner, ShapeRefinerConfig, refine
+from lgcn.models.shape_config import Refinement, ShapeRefinerConfig
+from lgcn.models.shape_refiner import ShapeRefiner, refine
 
 __all__ = [
     "CONNECTIVITIES",

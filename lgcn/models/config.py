@@ -8,7 +8,8 @@ from pydantic.dataclasses import dataclass
 from lgcn.codecs import HeatmapCodec
 from lgcn.models.refiner_config import RefinerConfig, contour_edges
 from lgcn.options import STRICT_KEYS, Bounds, input_errors, update
-from lgcn.schemes import get_scheme
+from lgcn.schemes import get_scheme, scheme_to_dict
+from lgcn.schemes.registry import is_shipped
 from lgcn.typing import Size
 
 Side = Annotated[int, Bounds(1, 2048)]
@@ -49,7 +50,7 @@ class DetectorConfig:
     """Options of a :class:`lgcn.models.LandmarkDetector`; the defaults are those of the preset "paper".
 
     Args:
-        scheme: Name of the landmark scheme.
+        scheme: Name of the landmark scheme, or a .yaml file that defines it.
         backbone: Name of a registered backbone or of any timm network.
         input_size: Height and width of the network input in pixels; multiples of 32 for timm's networks.
         backbone_options: Arguments of the backbone, such as head or width.
@@ -87,14 +88,16 @@ class DetectorConfig:
     def saved(self) -> dict[str, Any]:
         """Return the configuration of a finished model as plain types, without its starting weights.
 
-        All values are written out, so saved models do not depend on later changes of presets and defaults.
+        All values are written out, so saved models do not depend on later changes of presets and defaults. A scheme
+        that is not part of the package is written as its definition, which :func:`lgcn.models.read_config` registers.
         """
         config = self
+        scheme = get_scheme(self.scheme)
         topology = self.refiner.connectivity.topology
         if self.refiner.connectivity.name == "topology" and not topology.has_edges:
-            edges = contour_edges(get_scheme(self.scheme))
+            edges = contour_edges(scheme)
             config = update(self, {"refiner": {"connectivity": {"topology": {"edges": edges}}}})
-        return asdict(without_start(config))
+        return asdict(without_start(config)) | {"scheme": scheme.name if is_shipped(scheme) else scheme_to_dict(scheme)}
 
 
 def without_start(config: DetectorConfig) -> DetectorConfig:

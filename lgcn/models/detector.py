@@ -1,6 +1,5 @@
 """Landmark detector: backbone, codec and refiner."""
 
-import copy
 import json
 import math
 from dataclasses import replace
@@ -22,9 +21,8 @@ from lgcn.models.landmark_graphs import build_landmark_graphs
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
 from lgcn.models.presets import PRESETS
 from lgcn.models.refiner_config import OWN_REFINER
-from lgcn.nn import Refiner
+from lgcn.nn import Refiner, for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
-from lgcn.nn.inference import for_inference
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.typing import DetectorOutput, KeyPoints
@@ -61,8 +59,9 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                     "class, or wrap a PyG model in lgcn.nn.GNNRefiner."
                 )
             config = replace(config, refiner=replace(config.refiner, name=OWN_REFINER))
-        self.config = config
         self.scheme = get_scheme(config.scheme)
+        config = replace(config, scheme=self.scheme.name)
+        self.config = config
         self.protocol = get_protocol(config.protocol)
         self.input_size = config.input_size
         self.min_confidence = config.min_confidence
@@ -103,24 +102,31 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 ``pos`` is the initial one, or what the others predict (Gaussian refiner).
             return_connectivity: return the edge weights [B, K, K] too.
         """
-        found = self.propose(images, mask)
+        found, intermediate = self._run_backbone(images, mask)
         initial, confidence, heatmaps = found.pos, cast(Tensor, found.confidence), cast(Tensor, found.heatmaps)
         if self.refiner is None:
-            return DetectorOutput(initial, initial, confidence, heatmaps)
+            return DetectorOutput(initial, initial, confidence, heatmaps, intermediate=intermediate)
         with autocast_disabled(initial.device.type):
             refined = self.refiner.refine(found, return_connectivity)
-        return DetectorOutput(refined.pos, initial, confidence, heatmaps, refined.connectivity, refined.covariance)
+        further = (refined.connectivity, refined.covariance, intermediate)
+        return DetectorOutput(refined.pos, initial, confidence, heatmaps, *further)
 
     def propose(self, images: Tensor, mask: Tensor | None = None) -> KeyPoints:
         """Decode landmarks from heatmaps, without the refiner; arguments as :meth:`forward`."""
+        return self._run_backbone(images, mask)[0]
+
+    def _run_backbone(self, images: Tensor, mask: Tensor | None) -> tuple[KeyPoints, tuple[Tensor, ...] | None]:
+        """Landmarks, and the heatmaps of earlier stages of the backbone where it returns them."""
         height, width = self.input_size
         check_shape("images", images, "B 3 H W", H=height, W=width)
         scaled = images.to(self.mean.dtype)
         if not images.is_floating_point():
             scaled = scaled / 255
-        heatmaps, features = self.backbone((scaled - self.mean) / self.std)
+        output = self.backbone((scaled - self.mean) / self.std)
+        heatmaps, features = output[0], output[1]
         initial, confidence = self.codec.decode(heatmaps)
-        return KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
+        found = KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
+        return found, getattr(output, "intermediate", None)
 
     def landmark_graphs(self, images: Tensor, y: Tensor | None = None) -> Batch:
         """Initial landmarks of images as PyG graphs, one fully connected ``Data`` a face.
@@ -146,10 +152,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         1e-5 pixels. The copy cannot be trained or saved. Batch normalisation of the backbone is left to a compiler,
         which folds it into the convolutions (:mod:`torch._inductor` freezing, ONNX Runtime).
         """
-        detector = copy.deepcopy(self)
-        if self.refiner is not None:
-            detector.refiner = for_inference(self.refiner)
-        return detector.eval().requires_grad_(False)
+        return for_inference(self)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -173,6 +176,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
             _check_backbone(source, config, weights)
         detector = cls(config, backbone, refiner)
+        # Refiners that were saved before they could be calibrated.
+        weights = {key: value for key, value in detector.state_dict().items() if ".calibration." in key} | weights
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
         return detector.eval()

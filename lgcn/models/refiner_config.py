@@ -161,6 +161,7 @@ class GaussianConfig:
         offset: Whether each landmark is moved by its own features before all are combined.
         landmark_channels: Width of the embedding of a landmark type.
         hidden_channels: Widths of the hidden layers of the MLPs for noise and offset; none leaves both out.
+        decoder_channels: Width of the hidden layer of a decoder that makes the shape prior nonlinear; 0 leaves it out.
         sampling: How the feature map is read at a landmark.
         detach_alignment: Whether gradients stop at the alignment and at the places where features are read.
     """
@@ -172,6 +173,7 @@ class GaussianConfig:
     offset: bool = True
     landmark_channels: Width = 16
     hidden_channels: Annotated[tuple[Width, ...], Length(0, 64)] = (128, 64)
+    decoder_channels: Annotated[int, Bounds(0, 4096)] = 0
     sampling: Literal["bilinear", "nearest"] = "bilinear"
     detach_alignment: bool = True
 

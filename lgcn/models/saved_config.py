@@ -9,10 +9,13 @@ from lgcn.models.config import DetectorConfig, without_start
 from lgcn.models.presets import PRESETS
 from lgcn.models.refiner_config import NO_REFINER, LearnableConfig, TopologyConfig
 from lgcn.options import update
+from lgcn.schemes import SCHEMES, define_scheme, scheme_from_dict
 
 
 def read_config(saved: Any) -> DetectorConfig:
     """Read the output of :meth:`DetectorConfig.saved`, or an untrusted ``config.json``.
+
+    A scheme that the configuration defines is registered, so that its name is known from then on.
 
     Args:
         saved: a mapping of plain types.
@@ -30,9 +33,20 @@ def read_config(saved: Any) -> DetectorConfig:
         raise InputError(
             f"Expected the configuration of a LandmarkDetector (got one with 'model': {saved['model']!r})."
         )
+    scheme = saved.get("scheme")
+    if isinstance(scheme, Mapping):
+        saved = {**saved, "scheme": define_scheme(scheme_from_dict(scheme)).name}
+    elif isinstance(scheme, str):
+        check_choice("scheme", scheme, SCHEMES.names())  # a file is not read
     if "preset" in saved or "use_refiner" in saved:
         return without_start(_read_first_form(saved))
     return without_start(update(DetectorConfig(), saved))
+
+
+def saved_scheme(saved: Mapping[str, Any]) -> str:
+    """Name of the scheme in the output of :meth:`DetectorConfig.saved`."""
+    scheme = saved["scheme"]
+    return str(scheme["name"] if isinstance(scheme, Mapping) else scheme)
 
 
 def _read_first_form(saved: Mapping[str, Any]) -> DetectorConfig:

@@ -1,115 +1,46 @@
 """Saved refiner of points alone: improves the landmarks of any detector by statistics of shapes and errors."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, field
+import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
-from pydantic.dataclasses import dataclass
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lgcn.checks import InputError, check_floating, check_mask, check_shape
+from lgcn.checks import InputError, check_at_least, check_floating, check_mask, check_shape
+from lgcn.covariance import expected_error
 from lgcn.files import replace_when_done, write_text
-from lgcn.geometry import expected_error
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
-from lgcn.models.refiner_config import GaussianConfig
+from lgcn.models.shape_config import KIND, Refinement, ShapeRefinerConfig, read_shape_config
+from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, spatial_median
 from lgcn.nn import GaussianRefiner, Refiner
-from lgcn.nn.functional.gaussian import solve_2x2
 from lgcn.nn.functional.similarity import Similarity, fit_similarity
-from lgcn.options import STRICT_KEYS, Bounds, input_errors, update
-from lgcn.schemes import SCHEMES
+from lgcn.options import update
 from lgcn.typing import KeyPoints
-
-KIND = "shape_refiner"
-"""Value of ``model`` in the ``config.json`` of a saved :class:`ShapeRefiner`."""
 
 LEAST_OBSERVED = 2
 """Landmarks without which position, scale and rotation of a shape are open."""
 
 NUM_LEVELS = 1001
 
+BIAS_SHARES = (0.0, 0.5, 0.7, 1.0)
+"""Shares of the mean error that are tried in :meth:`ShapeRefiner.fit`."""
 
-@input_errors
-@dataclass(frozen=True, config=STRICT_KEYS)
-class ShapeRefinerConfig:
-    """Options of a :class:`ShapeRefiner`.
+NOISE_SCALES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Factors of the noise that are tried: errors that look like shapes do not shrink, however large they are."""
 
-    Args:
-        num_landmarks: K.
-        scheme: Name of the landmark scheme, or null; only a reminder of what the landmarks are.
-        gaussian: Options of the shape prior and of the noise.
-    """
+TOLERANCE = 0.004
+"""The smallest change of landmarks wins whose mean error is within this share of the best."""
 
-    num_landmarks: Annotated[int, Bounds(3, 100_000)]
-    scheme: str | None = None
-    gaussian: GaussianConfig = field(
-        default_factory=lambda: GaussianConfig(
-            noise="full", use_confidence=False, noise_inputs=("confidence",), offset=False, hidden_channels=()
-        )
-    )
+HELD_OUT = 5
+"""Every fifth image is held out from the fit that decides between these."""
 
-    def __post_init__(self) -> None:
-        if self.scheme in SCHEMES.names() and SCHEMES[self.scheme].num_landmarks != self.num_landmarks:
-            raise InputError(
-                f"Expected 'num_landmarks' to be {SCHEMES[self.scheme].num_landmarks}, as in the scheme "
-                f"'{self.scheme}' (got {self.num_landmarks})."
-            )
-
-
-class Refinement(NamedTuple):
-    """Refined landmarks and what is known of each; pixels of the image that the points were given in."""
-
-    pos: Tensor
-    """[N, K, 2], refined; missing landmarks are predicted from the others. NaN where fewer than two were given."""
-    covariance: Tensor
-    """[N, K, 2, 2], of the errors of ``pos``, square pixels."""
-    expected_error: Tensor
-    """[N, K], expected distance of ``pos`` from the truth."""
-    deviation: Tensor
-    """[N, K], distance of the given landmark from where the others predict it, in units of the expected deviation; 0
-    where it was missing."""
-    outlier_p: Tensor
-    """[N, K], share of the landmarks that the refiner was fitted to with a ``deviation`` as large: small for outliers.
-    """
-    observed: Tensor
-    """[N, K], False where a landmark was missing and has been filled in."""
-
-    def outliers(self, p: float = 0.002) -> Tensor:
-        """[N, K], whether a landmark contradicts the others more than all but a share ``p`` of those in the fit."""
-        return self.outlier_p <= p
-
-
-class Frame(NamedTuple):
-    """Centre and size of each shape; coordinates relative to them do not depend on the size of images."""
-
-    centre: Tensor
-    """[N, 1, 2], mean of the observed points."""
-    radius: Tensor
-    """[N, 1, 1], their root-mean-square distance from it."""
-
-    @classmethod
-    def of(cls, pos: Tensor, observed: Tensor | None = None) -> "Frame":
-        """The frame of shapes [N, K, 2], of whose landmarks only the ``observed`` [N, K] are read."""
-        if observed is None:
-            observed = torch.ones_like(pos[..., 0], dtype=torch.bool)
-        weight = observed.unsqueeze(-1).to(pos.dtype)
-        weight = weight / weight.sum(1, keepdim=True).clamp_min(1.0)
-        pos = pos.masked_fill(~observed.unsqueeze(-1), 0.0)
-        centre = (weight * pos).sum(1, keepdim=True)
-        radius = (weight * (pos - centre).square()).sum((1, 2), keepdim=True).sqrt()
-        return cls(centre, torch.where(radius > 0, radius, 1.0))
-
-    def apply(self, pos: Tensor) -> Tensor:
-        """Points [N, K, 2] of the image, in this frame."""
-        return (pos - self.centre) / self.radius
-
-    def invert(self, pos: Tensor) -> Tensor:
-        """Points [N, K, 2] of this frame, in the image."""
-        return pos * self.radius + self.centre
+LEAST_IMAGES = 100
+"""Images without which nothing is held out."""
 
 
 class ShapeRefiner(Refiner, PyTorchModelHubMixin):
@@ -128,6 +59,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
 
     levels: Tensor
     bias: Tensor
+    error_scale: Tensor
 
     def __init__(
         self,
@@ -146,9 +78,12 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         elif num_landmarks is not None or use_confidence:
             raise InputError("Expected 'num_landmarks' and 'use_confidence' in 'config' (got them besides it).")
         self.config = config
+        self.chosen: dict[str, float] = {}
+        """What the last :meth:`fit` decided: ``bias_share``, ``noise_scale``; empty in a loaded refiner."""
         self.gaussian = GaussianRefiner(config.num_landmarks, 0, (1, 1), **asdict(config.gaussian))
         self.register_buffer("bias", torch.zeros(config.num_landmarks, 2))
         self.register_buffer("levels", torch.zeros(NUM_LEVELS))
+        self.register_buffer("error_scale", torch.ones(2))
 
     @property
     def num_landmarks(self) -> int:
@@ -171,7 +106,9 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
     ) -> "ShapeRefiner":
         """Learns shapes and errors in closed form: in seconds, without images and without gradients.
 
-        Each image counts the same, whatever its size in pixels.
+        Each image counts the same, whatever its size in pixels. A fifth of the images, if there are 100 or more,
+        decides how much of the mean error is removed and how far landmarks follow the others (a detector whose errors
+        are plausible shapes gains nothing from a shape prior), and calibrates expected errors and outliers.
 
         Args:
             shapes: [N, K, 2], true landmarks of N images, pixels; NaN where not annotated.
@@ -198,58 +135,126 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         frame = Frame.of(shapes, annotated)
         shapes = self._complete(frame.apply(shapes), annotated)
         self.bias.zero_()
+        self.error_scale.fill_(1.0)
         self.gaussian.fit(shapes)
+        # The lengths of standard normal errors in the plane, until held-out images say otherwise.
+        share = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
+        self.levels.copy_((-2 * torch.log1p(-share)).sqrt())
         if predictions is None:
-            # The lengths of standard normal errors in the plane.
-            share = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
-            self.levels.copy_((-2 * torch.log1p(-share)).sqrt())
             return self.eval()
         predictions = frame.apply(predictions.cpu().double()[known])
         confidences = None if confidences is None else confidences.cpu().double()[known]
         pairs = annotated & predictions.isfinite().all(-1)
-        similarity = self._to_frame(shapes)
-        errors = (predictions - shapes) @ similarity.matrix.mT
-        donor = _donors(pairs)
-        errors = errors.gather(0, donor.unsqueeze(-1).expand_as(errors))
+        errors = predictions - shapes
+        donor = find_donors(pairs)
+        matrix = self._to_frame(shapes).matrix
+        errors = (errors @ matrix.mT).gather(0, donor.unsqueeze(-1).expand_as(errors)) @ matrix.inverse().mT
         if confidences is not None:
             check_shape("confidences", confidences, "N K", N=len(shapes), K=self.num_landmarks)
             confidences = confidences.gather(0, donor)
-        predictions = shapes + errors @ similarity.inverse_matrix().mT
-        self.bias.copy_(errors.mean(0))
-        self.gaussian.fit(shapes, self._without_bias(predictions), confidences)
-        found = self(KeyPoints(predictions.to(self.bias), confidences))
-        deviation = found.deviation[pairs].sort().values
-        self.levels.copy_(deviation[torch.linspace(0, len(deviation) - 1, NUM_LEVELS).long()])
+        predictions = shapes + errors
+        held = torch.arange(len(shapes)) % HELD_OUT == 0
+        share, noise = 1.0, 1.0
+        if len(shapes) >= LEAST_IMAGES:
+            share, noise = self._choose(shapes, predictions, confidences, held, pairs)
+        self._fit_errors(shapes, predictions, confidences, share, noise)
+        self.chosen = {"bias_share": share, "noise_scale": noise}
         return self.eval()
 
-    def forward(self, keypoints: KeyPoints) -> Refinement:
+    def _fit_errors(
+        self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, share: float, noise: float
+    ) -> None:
+        """Sets the bias to a share of its estimate, and the noise to a multiple of its."""
+        similarity = self._to_frame(predictions)
+        bias = spatial_median(similarity.apply(predictions) - similarity.apply(shapes))
+        self.bias.copy_(bias)
+        self.gaussian.fit(shapes, self._without_bias(predictions), confidences)
+        self.bias.copy_(share * bias)
+        self.gaussian.noise.log_variance[:, :2] += math.log(noise)
+
+    def _choose(
+        self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, held: Tensor, pairs: Tensor
+    ) -> tuple[float, float]:
+        """The share of the bias and the factor of the noise that suit held-out images; calibrates to them."""
+        rest = ~held
+        known = None if confidences is None else confidences[rest]
+        truth, pairs = shapes[held].to(self.bias), pairs[held]
+        given = KeyPoints(
+            predictions[held].to(self.bias), None if confidences is None else confidences[held].to(self.bias)
+        )
+        self.gaussian.fit(shapes[rest])
+        found: dict[tuple[float, float], float] = {}
+        for share in BIAS_SHARES:
+            self._fit_errors(shapes[rest], predictions[rest], known, share, 1.0)
+            start = self.gaussian.noise.log_variance[:, :2].clone()
+            for noise in NOISE_SCALES:
+                self.gaussian.noise.log_variance[:, :2] = start + math.log(noise)
+                found[share, noise] = (self(given).pos - truth).norm(dim=-1)[pairs].mean().item()
+        limit = min(found.values()) * (1 + TOLERANCE)
+        share, noise = min((choice for choice, error in found.items() if error <= limit), key=lambda each: each[::-1])
+        self._fit_errors(shapes[rest], predictions[rest], known, share, noise)
+        refined = self(given)
+        deviation = refined.deviation[pairs].sort().values
+        self.levels.copy_(deviation[torch.linspace(0, len(deviation) - 1, NUM_LEVELS).long()])
+        # Missing ones are measured by hiding a quarter of the landmarks.
+        generator = torch.Generator().manual_seed(0)
+        hidden = torch.rand(pairs.shape, generator=generator) < 0.25
+        hidden &= (pairs & ~hidden).sum(1, keepdim=True) >= LEAST_OBSERVED
+        partial = self(given._replace(mask=~hidden))
+        for place, (result, chosen) in enumerate(((refined, pairs), (partial, hidden & pairs))):
+            actual = (result.pos - truth).norm(dim=-1)[chosen].mean()
+            self.error_scale[place] = actual / result.expected_error[chosen].mean().clamp_min(1e-12)
+        return share, noise
+
+    def forward(self, keypoints: KeyPoints, drop_outliers: int = 0) -> Refinement:
         """Refines landmarks; says how large the error of each is expected to be, and which contradict the others.
 
         Args:
             keypoints: landmarks in pixels of any image. Those whose ``mask`` is False or whose position is not finite
                 are missing. Heatmaps and features are not read.
+            drop_outliers: up to so many landmarks of each image, the worst first, are replaced by what the others
+                predict if they contradict them more than any did in the fit; otherwise they pull the others along.
 
         Raises:
             InputError: if the refiner is not fitted, or lacks confidences, or shapes and types do not fit.
         """
         if not self.is_fitted:
             raise InputError("Expected a refiner that is fitted (got one that is not). Call fit, or load a saved one.")
+        check_at_least("drop_outliers", drop_outliers, 0)
         self.check_needs(keypoints)
-        pos, observed = keypoints.pos, _observed(keypoints, self.num_landmarks)
+        observed = used = _observed(keypoints, self.num_landmarks)
+        refined = self._refine(keypoints, used)
+        deviation = refined.deviation
+        for _ in range(drop_outliers):
+            worst, place = refined.deviation.max(dim=1, keepdim=True)
+            dropped = torch.zeros_like(used).scatter(1, place, worst > self.levels[-1])
+            if not dropped.any():
+                break
+            used = used & ~dropped
+            refined = self._refine(keypoints, used)
+            deviation = torch.where(used, refined.deviation, deviation.where(~dropped, worst))
+        below = torch.searchsorted(self.levels, deviation.detach().contiguous())
+        share = (1 - below / (NUM_LEVELS - 1)).clamp_min(0.0).masked_fill(~observed, 1.0)
+        return refined._replace(deviation=deviation.masked_fill(~observed, 0.0), outlier_p=share, observed=observed)
+
+    def _refine(self, keypoints: KeyPoints, observed: Tensor) -> Refinement:
+        """Refines landmarks, of which some are read; without shares of outliers."""
+        pos = keypoints.pos
         frame = Frame.of(pos, observed)
         moved = frame.apply(pos.masked_fill(~observed.unsqueeze(-1), 0.0)).to(self.bias)
         result = self.gaussian.posterior(None, self._without_bias(moved, observed), keypoints.confidence, observed)
         area = frame.radius.square().unsqueeze(-1)
         unknown = (observed.sum(-1) < LEAST_OBSERVED)[:, None, None]
-        covariance = (result.covariance.to(pos) * area).masked_fill(unknown.unsqueeze(-1), torch.nan)
-        deviation = _mahalanobis(result.residual, result.residual_covariance)
-        below = torch.searchsorted(self.levels, deviation.detach().contiguous())
+        scale = torch.where(observed, self.error_scale[0], self.error_scale[1]).to(pos)[..., None, None]
+        covariance = result.covariance.to(pos) * area * scale.square()
+        covariance = covariance.masked_fill(unknown.unsqueeze(-1), torch.nan)
+        deviation = mahalanobis(result.residual, result.residual_covariance)
         return Refinement(
             frame.invert(result.mean.to(pos)).masked_fill(unknown, torch.nan),
             covariance,
             expected_error(covariance),
             deviation,
-            (1 - below / (NUM_LEVELS - 1)).clamp_min(0.0).masked_fill(~observed, 1.0),
+            deviation,
             observed,
         )
 
@@ -274,7 +279,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             f"Expected 'model' to be a folder with {CONFIG_NAME} and {WEIGHTS_NAME} of a ShapeRefiner, or a hub id "
             f"'owner/name' (got '{source}')."
         )
-        config, weights = load_saved(source, _read_config, otherwise, **download)
+        config, weights = load_saved(source, read_shape_config, otherwise, **download)
         refiner = cls(config)
         check_weights(source, refiner.state_dict(), weights)
         refiner.load_state_dict(weights)
@@ -322,12 +327,15 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         return pos - self.bias.to(pos) @ self._to_frame(pos, observed).inverse_matrix().mT
 
 
-def refine(keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, **download: Any) -> Refinement:
+def refine(
+    keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, drop_outliers: int = 0, **download: Any
+) -> Refinement:
     """Improves the points of any detector: the errors of all landmarks together, missing ones filled in, outliers.
 
     Args:
         keypoints: landmarks [N, K, 2] in pixels of any image, NaN where missing, or :class:`lgcn.typing.KeyPoints`.
         model: folder or hub id of a saved :class:`ShapeRefiner`, or one that is loaded already.
+        drop_outliers: see :meth:`ShapeRefiner.forward`.
         **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
     Raises:
@@ -337,14 +345,7 @@ def refine(keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, **do
     refiner = model if isinstance(model, ShapeRefiner) else ShapeRefiner.from_pretrained(model, **download)
     given = keypoints if isinstance(keypoints, KeyPoints) else KeyPoints(keypoints)
     with torch.no_grad():
-        return refiner(given)
-
-
-def _read_config(saved: Any) -> ShapeRefinerConfig:
-    if not isinstance(saved, Mapping) or saved.get("model") != KIND:
-        raise InputError(f"Expected the configuration of a ShapeRefiner, with 'model': '{KIND}'.")
-    options = {key: value for key, value in saved.items() if key != "model"}
-    return update(ShapeRefinerConfig(options.get("num_landmarks", 0)), options)
+        return refiner(given, drop_outliers)
 
 
 def _observed(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
@@ -357,22 +358,3 @@ def _observed(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
         return observed
     check_mask("mask", mask, "N K", N=len(pos), K=num_landmarks)
     return observed & mask
-
-
-def _donors(pairs: Tensor) -> Tensor:
-    """Indices [N, K] of images whose error of a landmark is known: the own one [N, K], else that of a random other."""
-    if not pairs.any(0).all():
-        raise InputError(
-            f"Expected each landmark predicted in at least one image where it is annotated (got none of landmark "
-            f"{int(pairs.any(0).long().argmin())}). Leave that landmark out, or fit to shapes alone."
-        )
-    generator = torch.Generator().manual_seed(0)
-    own = torch.arange(len(pairs)).unsqueeze(-1).expand_as(pairs)
-    drawn = torch.multinomial(pairs.mT.float(), len(pairs), replacement=True, generator=generator).mT
-    return torch.where(pairs, own, drawn)
-
-
-def _mahalanobis(residual: Tensor, covariance: Tensor) -> Tensor:
-    """Lengths [...] of residuals [..., 2] in units of their covariances [..., 2, 2]."""
-    solved = solve_2x2(covariance, residual.unsqueeze(-1)).squeeze(-1)
-    return (residual * solved).sum(-1).clamp_min(0.0).sqrt()

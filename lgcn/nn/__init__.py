@@ -17,6 +17,7 @@ from lgcn.nn.conv import (
     FactorAnalysisPrior,
     LGCNConv,
 )
+from lgcn.nn.inference import for_inference
 from lgcn.nn.models import (
     LGCN,
     ConvStack,
@@ -47,4 +48,5 @@ __all__ = [
     "RefinerChain",
     "TopologyConnectivity",
     "UniformConnectivity",
+    "for_inference",
 ]

@@ -84,20 +84,27 @@ def tight_boxes(pos: Tensor, before: Tensor, images: Sequence[Tensor], rotation:
         images: [3, H, W] each, the image of each face.
         rotation: [F], degrees by which each crop is turned clockwise about its box, which is then tight in the crop.
     """
-    if rotation is None or not rotation.any():
-        tight = _whole(landmark_box(pos))
-    else:
-        centre = pos.mean(dim=1, keepdim=True)
-        turn = rotation_matrix(rotation)
-        turned = _whole(landmark_box(centre + (pos - centre) @ turn.mT))
-        middle, half = (turned[:, :2] + turned[:, 2:]) / 2, (turned[:, 2:] - turned[:, :2]) / 2
-        middle = (centre + (middle[:, None] - centre) @ turn)[:, 0]
-        tight = torch.cat([middle - half, middle + half], dim=1)
+    tight = rotated_box(pos, pos.new_zeros(len(pos)) if rotation is None else rotation, whole=True)
     size = (tight[:, 2:] - tight[:, :2]).amin(dim=1)
     border = tight.new_tensor([[image.shape[2], image.shape[1]] for image in images])
     on_image = ((tight[:, 2:] > 0) & (tight[:, :2] < border - 1)).all(dim=1)
     shared = (torch.minimum(tight[:, 2:], before[:, 2:]) - torch.maximum(tight[:, :2], before[:, :2])).amin(dim=1)
     return torch.where(((size >= 2) & on_image & (shared > 0))[:, None], tight, before)
+
+
+def rotated_box(pos: Tensor, rotation: Tensor, *, whole: bool = False) -> Tensor:
+    """Boxes [F, 4] whose crops, turned by rotations [F], are tight around landmarks [F, K, 2].
+
+    With ``whole`` their corners are rounded outwards to whole pixels, as protocols do, after the turn.
+    """
+    centre = pos.mean(dim=1, keepdim=True) * (rotation != 0)[:, None, None]
+    turn = rotation_matrix(rotation)
+    box = landmark_box(centre + (pos - centre) @ turn.mT)
+    if whole:
+        box = torch.cat([box[:, :2].floor(), box[:, 2:].ceil()], dim=1)
+    middle, half = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]) / 2
+    middle = (centre + (middle[:, None] - centre) @ turn)[:, 0]
+    return torch.cat([middle - half, middle + half], dim=1)
 
 
 def rotation_matrix(degrees: Tensor) -> Tensor:
@@ -117,8 +124,3 @@ def landmark_roll(pos: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
     across = pos[:, second] - pos[:, first]
     across = across.where(across[..., :1] >= 0, -across).sum(dim=1)
     return torch.atan2(across[:, 1], across[:, 0]).rad2deg()
-
-
-def _whole(box: Tensor) -> Tensor:
-    """Boxes [F, 4] with their corners rounded outwards."""
-    return torch.cat([box[:, :2].floor(), box[:, 2:].ceil()], dim=1)

@@ -1,11 +1,12 @@
 """The prediction for one face of an image."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lgcn.covariance import expected_error
 
 
 class NoFaceWarning(UserWarning):
@@ -86,31 +87,6 @@ class Face:
             None if covariance is None else torch.tensor(covariance)[:, [0, 1, 1, 2]].unflatten(1, (2, 2)),
             distance,
         )
-
-
-def expected_error(covariance: Tensor) -> Tensor:
-    r"""The mean length of normal errors with covariances [..., 2, 2] and mean 0.
-
-    .. math:: \mathbb{E}\lVert e \rVert = \sqrt{\tfrac{2}{\pi}} \, \tfrac{1}{4} \, L(\sigma_1, \sigma_2)
-
-    with L the perimeter of the ellipse whose semi-axes are the standard deviations along the axes of the covariance, by
-    Ramanujan's second approximation, 0.04 % too low at most. Equal deviations give
-    :math:`\sigma \sqrt{\pi / 2}`, a single one :math:`\sigma \sqrt{2 / \pi}`.
-
-    Returns:
-        [...], in the unit of length of the covariances.
-    """
-    a, b = ellipse_axes(covariance)[0].unbind(-1)
-    h = ((a - b) / (a + b).clamp_min(torch.finfo(a.dtype).tiny)).square()
-    perimeter = math.pi * (a + b) * (1 + 3 * h / (10 + (4 - 3 * h).sqrt()))
-    return math.sqrt(2 / math.pi) / 4 * perimeter
-
-
-def ellipse_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Standard deviations along the axes [..., 2], larger first, and the angle [...] of the first, from x towards y."""
-    xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
-    mean, half = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
-    return torch.stack([mean + half, mean - half], dim=-1).clamp_min(0).sqrt(), torch.atan2(2 * xy, xx - yy) / 2
 
 
 def _rounded(values: Tensor | None, digits: int) -> Any:

@@ -1,5 +1,6 @@
 """Face detection: the interface, and scikit-image's cascade, which needs no weights."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -66,6 +67,12 @@ class CascadeFaceDetector:
         centre = (squares[:, :2] + squares[:, 2:]) / 2 + side * squares.new_tensor(self.CENTRE_SHIFT)
         half = side * squares.new_tensor(self.SIZE) / 2
         return torch.cat([centre - half, centre + half], dim=1)
+
+    def smallest_face(self, size: Sequence[int]) -> int:
+        """The side of the smallest square that is looked for in an image of (H, W), in its pixels."""
+        longer = max(size)
+        zoom = min(1.0, self.max_side / longer)
+        return round(max(_SMALLEST_WINDOW, self.min_face * zoom * longer) / zoom)
 
     def find_squares(self, image: Tensor) -> Tensor:
         """The cascade's own squares [F, 4], in pixels of the image, large to small."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -15,7 +15,7 @@ from lgcn.geometry import crop_image, invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike
 from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
-from lgcn.predict.face_detector import FaceDetector
+from lgcn.predict.face_detector import CascadeFaceDetector, FaceDetector
 from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
 from lgcn.schemes import normalizing_distance
@@ -24,7 +24,7 @@ from lgcn.typing import DetectorOutput
 if TYPE_CHECKING:
     from lgcn.models import LandmarkDetector
 
-_ROLL_CORRECTED = 20.0
+_ROLL_CORRECTED = 5.0
 """Degrees: a face that the first pass finds turned by more is cropped upright in the next."""
 
 
@@ -57,6 +57,7 @@ class LandmarkPredictor:
             below this; a face whose box is given never is. None takes the value of ``detector``, which
             is chosen for its weights; 0 keeps all.
         max_pixels: image files of more pixels are refused before they are decoded; None reads any.
+        turned: whether faces are also looked for in the image turned by 90, 180 and 270 degrees if none is found.
 
     Raises:
         InputError: for a number out of range.
@@ -70,6 +71,7 @@ class LandmarkPredictor:
         batch_size: int = 32,
         min_confidence: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
+        turned: bool = True,
     ) -> None:
         if isinstance(detector, str | Path):
             raise InputError(
@@ -87,6 +89,7 @@ class LandmarkPredictor:
         self.passes = passes
         self.batch_size = batch_size
         self.min_confidence = min_confidence
+        self.turned = turned
         self.prepare = ImagePreparer(face_detector, max_pixels)
         """Reads an image and finds its faces: ``predict([prepare(image)])`` is the same as a call."""
 
@@ -101,6 +104,7 @@ class LandmarkPredictor:
         batch_size: int = 32,
         min_confidence: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
+        turned: bool = True,
     ) -> "LandmarkPredictor":
         """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does, or an exported one.
 
@@ -113,13 +117,15 @@ class LandmarkPredictor:
             batch_size: faces in a batch.
             min_confidence: below which a detected face is a false positive; the model's own if None.
             max_pixels: of the largest image file that is read.
+            turned: whether turned faces are looked for if none is found.
 
         Raises:
             InputError: for an unknown model or a device that torch cannot use here.
         """
         # Check the device before a model is loaded or downloaded.
         device = check_device(device)
-        return cls(load_detector(source, device), face_detector, passes, batch_size, min_confidence, max_pixels)
+        detector = load_detector(source, device)
+        return cls(detector, face_detector, passes, batch_size, min_confidence, max_pixels, turned)
 
     @overload
     def __call__(
@@ -202,8 +208,8 @@ class LandmarkPredictor:
             Task(image, own, image_name(image, f"images[{number}]") if name is None else name)
             for number, (image, own, name) in enumerate(zip(images, *given, strict=False))
         )
-        prepared = prepare_all(self.prepare, tasks, workers=workers, ahead=self.batch_size)
-        for group in self.grouped(_usable(prepared, on_error)):
+        prepared = prepare_all(self.prepare, tasks, workers=workers, ahead=self.batch_size, on_error=on_error)
+        for group in self.grouped(prepared):
             yield from zip(group, self.predict(group, return_connectivity=return_connectivity), strict=True)
 
     def grouped(self, images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:
@@ -226,28 +232,42 @@ class LandmarkPredictor:
         Detected faces of low confidence are dropped as false positives. Warns of an image in which no face is left.
         """
         self._network.eval()
+        results = self._predict_all(images, return_connectivity)
+        for number, image in enumerate(images):
+            if image.detected and not results[number]:
+                if self.turned:
+                    turned = self._predict_all(self.prepare.turned(image), return_connectivity)
+                    results[number] = max(turned, key=lambda faces: max((face.score for face in faces), default=0.0))
+                if not results[number]:
+                    warnings.warn(self._no_face(image), NoFaceWarning, stacklevel=3)
+        return results
+
+    def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool) -> list[list[Face]]:
+        """The faces of each image, without detected ones of low confidence."""
         crops = [_Crop(image.image, box, image.rotation) for image in images for box in image.boxes]
         faces: list[Face] = []
         for start in range(0, len(crops), self.batch_size):
             faces += self._predict_batch(crops[start : start + self.batch_size], return_connectivity)
         remaining = iter(faces)
-        return [self._drop_false_positives(image, [next(remaining) for _ in image.boxes]) for image in images]
+        least = [self.min_confidence if image.detected else 0.0 for image in images]
+        return [
+            [face for face in islice(remaining, len(image.boxes)) if face.score >= limit]
+            for image, limit in zip(images, least, strict=True)
+        ]
 
-    def _drop_false_positives(self, image: PreparedImage, faces: list[Face]) -> list[Face]:
-        """The faces that were given, or are confident; warns if none of several candidates is."""
-        if not image.detected:
-            return faces
-        confident = [face for face in faces if face.score >= self.min_confidence]
-        if not confident:
-            least = f"below min_confidence = {self.min_confidence:g}"
-            dropped = f" ({len(faces)} candidate{'s' * (len(faces) > 1)} {least})" if faces else ""
-            warnings.warn(
-                f"No face was detected in '{image.name}'{dropped}. If there is one, give its box: "
-                "the default face detector detects frontal faces only.",
-                NoFaceWarning,
-                stacklevel=4,
+    def _no_face(self, image: PreparedImage) -> str:
+        """The warning of an image in which no face is left."""
+        count = len(image.boxes)
+        dropped = f" ({count} candidate{'s' * (count > 1)} below min_confidence = {self.min_confidence:g})"
+        detector = self.prepare.face_detector
+        sizes = ""
+        if isinstance(detector, CascadeFaceDetector):
+            smallest = detector.smallest_face(image.image.shape[1:])
+            sizes = (
+                f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
+                "raise 'max_side' (--min-face, --max-side) for smaller ones."
             )
-        return confident
+        return f"No face was detected in '{image.name}'{dropped if count else ''}.{sizes} Or give boxes."
 
     def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool) -> list[Face]:
         """One face for each crop, predicted in all passes."""
@@ -310,18 +330,6 @@ class LandmarkPredictor:
             f"{type(self).__name__}({self.detector.scheme.name}, input_size={self.detector.input_size}, "
             f"passes={self.passes}, batch_size={self.batch_size})"
         )
-
-
-def _usable(
-    prepared: Iterable[tuple[str, PreparedImage | InputError]], on_error: Callable[[str, InputError], None] | None
-) -> Iterator[PreparedImage]:
-    for name, each in prepared:
-        if isinstance(each, PreparedImage):
-            yield each
-        elif on_error is None:
-            raise each
-        else:
-            on_error(name, each)
 
 
 def _channels_last(network: Any) -> Any:

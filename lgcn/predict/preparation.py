@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lgcn.checks import check_at_least
@@ -62,6 +63,25 @@ class ImagePreparer:
         if self.face_detector is None:
             self.face_detector = CascadeFaceDetector()
         return PreparedImage(name, pixels, check_boxes(self.face_detector(pixels), pixels, name), detected=True)
+
+    def turned(self, image: PreparedImage) -> list[PreparedImage]:
+        """The image with the faces that are detected once it is turned by 90, 180 and 270 degrees.
+
+        Their boxes are in pixels of the image as it is.
+        """
+        assert self.face_detector is not None
+        found = []
+        for quarters in (1, 2, 3):
+            pixels = torch.rot90(image.image, quarters, (1, 2)).contiguous()
+            boxes = check_boxes(self.face_detector(pixels), pixels, image.name)
+            height, width = pixels.shape[1:]
+            for _ in range(quarters):
+                # The inverse of a quarter turn counter-clockwise.
+                x0, y0, x1, y1 = boxes.unbind(1)
+                boxes = torch.stack([height - 1 - y1, x0, height - 1 - y0, x1], dim=1)
+                height, width = width, height
+            found.append(image._replace(boxes=boxes, rotation=-90.0 * quarters))
+        return found
 
 
 def image_name(image: object, otherwise: str) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
@@ -35,23 +35,43 @@ class Task(NamedTuple):
 
 
 def prepare_all(
-    preparer: ImagePreparer, tasks: Iterable[Task], *, workers: int = 0, ahead: int = 0
-) -> Iterator[tuple[str, PreparedImage | InputError]]:
-    """Yields the name of each image with the prepared image, or with the error that says why there is none.
+    preparer: ImagePreparer,
+    tasks: Iterable[Task],
+    *,
+    workers: int = 0,
+    ahead: int = 0,
+    on_error: Callable[[str, InputError], None] | None = None,
+) -> Iterator[PreparedImage]:
+    """Yields the prepared images, without those that cannot be used.
 
     Args:
         preparer: reads and detects.
         tasks: consumed as needed.
         workers: processes; 0 prepares in this one.
         ahead: images that may wait for the caller in addition to two for each worker, where their pixels permit it.
+        on_error: called with the name of an image that cannot be used, and the error, which is raised if None.
 
     Raises:
-        InputError: if a worker process was killed.
+        InputError: if a worker process was killed, and for an image if ``on_error`` is None.
     """
-    if not workers:
-        for task in tasks:
-            yield task.name, _attempt(preparer, task)
-        return
+    attempts = _in_workers(preparer, tasks, workers, ahead) if workers else _here(preparer, tasks)
+    for name, prepared in attempts:
+        if isinstance(prepared, PreparedImage):
+            yield prepared
+        elif on_error is None:
+            raise prepared
+        else:
+            on_error(name, prepared)
+
+
+def _here(preparer: ImagePreparer, tasks: Iterable[Task]) -> Iterator[tuple[str, PreparedImage | InputError]]:
+    for task in tasks:
+        yield task.name, _attempt(preparer, task)
+
+
+def _in_workers(
+    preparer: ImagePreparer, tasks: Iterable[Task], workers: int, ahead: int
+) -> Iterator[tuple[str, PreparedImage | InputError]]:
     pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(preparer, os.getpid()))
     waiting: deque[tuple[Task, Future[_Outcome]]] = deque()
     largest = 1

@@ -24,4 +24,9 @@ COCO17 = LandmarkScheme(
         "shoulders": ((5,), (6,)),
     },
     default_normalizer="box",
+    # Of the COCO evaluation code.
+    sigmas=(
+        *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
+        *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    ),
 )

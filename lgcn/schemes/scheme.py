@@ -45,10 +45,12 @@ class LandmarkScheme:
         normalizers: name -> the two groups of landmarks whose means' distance normalises errors
             (``"inter_ocular"``, ``"inter_pupil"``); ``"box"`` exists in every scheme and is not listed.
         default_normalizer: one of ``normalizers`` or ``"box"``.
+        sigmas: tolerance of each landmark in object keypoint similarity, as COCO defines it: the deviation of its
+            annotators as a fraction of the square root of the object's area; empty if it is not known.
 
     Raises:
-        InputError: if a landmark is out of range or in two pairs, a name is used twice, or the
-            default normaliser is unknown.
+        InputError: if a landmark is out of range or in two pairs, a name is used twice, the default normaliser is
+            unknown, or there is not one positive sigma for each landmark.
     """
 
     name: str
@@ -57,6 +59,7 @@ class LandmarkScheme:
     contours: tuple[Contour, ...] = ()
     normalizers: dict[str, tuple[LandmarkGroup, LandmarkGroup]] = field(default_factory=dict, hash=False)
     default_normalizer: str = BOX_NORMALIZER
+    sigmas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -79,6 +82,11 @@ class LandmarkScheme:
             for group in groups:
                 self._check_range(f"normalizers: {normalizer}", group)
         check_choice("default_normalizer", self.default_normalizer, self.normalizer_names)
+        if self.sigmas and (len(self.sigmas) != len(self.names) or not all(sigma > 0 for sigma in self.sigmas)):
+            raise InputError(
+                f"Expected 'sigmas' of scheme '{self.name}' to hold a positive number for each of {len(self.names)} "
+                f"landmarks (got {len(self.sigmas)}: {self.sigmas[:5]}...)."
+            )
 
     @property
     def num_landmarks(self) -> int:

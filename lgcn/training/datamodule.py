@@ -1,6 +1,7 @@
 """LightningDataModule: batches of training, validation and test faces."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -207,7 +208,9 @@ class LandmarkDataModule(LightningDataModule):
         fixed = ("root", "split", "transform", "protocol", "normalizer")
         check_options("dataset option", self.dataset_options, build, given=fixed)
         names = {"protocol": self.protocol.name, "normalizer": self.protocol.normalizer_of(self.scheme.name)}
-        faces = build(self.root, split=split, **names, **self.dataset_options)
+        # A dataset of any landmarks is read with the scheme of the detector.
+        of_detector = {"scheme": self.scheme} if "scheme" in signature(build).parameters else {}
+        faces = build(self.root, split=split, **names, **{**of_detector, **self.dataset_options})
         if faces.scheme.name != self.scheme.name:
             raise InputError(
                 f"Expected a dataset of the scheme '{self.scheme.name}', the detector's "

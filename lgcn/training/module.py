@@ -13,6 +13,7 @@ from lgcn.checks import InputError, check_choice
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import auc_ced, compute_errors, failure_rate
 from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
+from lgcn.models.saved_config import saved_scheme
 from lgcn.training.closed_form import fit_refiners, unfitted_refiners
 from lgcn.training.config import LossConfig, ScheduleConfig
 from lgcn.training.optim import create_optimizer, statistics_of
@@ -244,7 +245,7 @@ class LandmarkModule(LightningModule):
         checkpoint["detector_config"] = self.detector.config.saved()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_same_scheme("the checkpoint", checkpoint["detector_config"]["scheme"], self.detector.scheme.name)
+        check_same_scheme("the checkpoint", saved_scheme(checkpoint["detector_config"]), self.detector.scheme.name)
         own, saved = self.state_dict(), checkpoint["state_dict"]
         differing = [name for name in own.keys() | saved.keys() if _shape(own, name) != _shape(saved, name)]
         if differing:
@@ -274,7 +275,9 @@ def all_errors(metric: CatMetric) -> Tensor:
     return torch.as_tensor(errors, device="cpu").reshape(-1).double()
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
+def _at_least_float32(tensor: Any) -> Any:
+    if isinstance(tensor, tuple):
+        return tuple(map(_at_least_float32, tensor))
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 

@@ -1,7 +1,7 @@
 """Transforms from annotated images to inputs of a network."""
 
 from lgcn.transforms.crop import CropToInput, RandomAffineCrop
-from lgcn.transforms.degradations import BoxJitter, Darkness, GaussianBlur, JPEGCompression
+from lgcn.transforms.degradations import BoxJitter, Darkness, GaussianBlur, JPEGCompression, Rotation
 from lgcn.transforms.patch import FacePatch
 from lgcn.transforms.photometric import ColorJitter
 
@@ -14,4 +14,5 @@ __all__ = [
     "GaussianBlur",
     "JPEGCompression",
     "RandomAffineCrop",
+    "Rotation",
 ]

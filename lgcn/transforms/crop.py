@@ -17,9 +17,9 @@ class CropToInput(BaseTransform):
     """Crops ``image`` around ``bbox``: the deterministic crop of evaluation.
 
     Reads ``image`` uint8 [1, 3, H, W], ``bbox`` [1, 4] and, if present, ``y`` [K, 2], both in pixels
-    of the image, and ``rotation``, degrees by which the crop is turned clockwise about the centre of the box. Sets
-    ``image`` to uint8 [1, 3, h, w], ``y`` to pixels of the input, and ``affine`` [1, 2, 3] to the map from image to
-    input.
+    of the image, and ``crop_rotation`` [1], degrees by which the crop is turned clockwise about the centre of the box.
+    Sets ``image`` to uint8 [1, 3, h, w], ``y`` to pixels of the input, and ``affine`` [1, 2, 3] to the map from image
+    to input.
 
     ``CropToInput(input_size, **protocol.crop_options)`` is the crop of a protocol.
 
@@ -57,14 +57,16 @@ class CropToInput(BaseTransform):
         self.fill = fill
 
     def forward(self, data: Data) -> Data:
-        rotation = data.get("rotation")
-        return self._crop(data) if rotation is None else self._crop(data, rotation=float(rotation))
+        return self._crop(data)
 
     def _crop(self, data: Data, **augmentation: Any) -> Data:
         check_image(data)
         check_field(data, "bbox", "1 4")
         if data.get("y") is not None:
             check_field(data, "y", "K 2")
+        if data.get("crop_rotation") is not None:
+            check_field(data, "crop_rotation", "1")
+            augmentation["rotation"] = augmentation.get("rotation", 0.0) + data.crop_rotation.item()
         rule: dict[str, Any] = {"aspect": self.aspect, "side": self.side, "clip": self.clip, "fill": self.fill}
         image, affine = crop_image(
             data.image[0], data.bbox[0], self.input_size, self.enlargement, **rule, **augmentation

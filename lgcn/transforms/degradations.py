@@ -11,6 +11,7 @@ from torch_geometric.transforms import BaseTransform
 from torchvision.transforms import v2
 
 from lgcn.checks import InputError, check_number, shown
+from lgcn.geometry import landmark_box
 from lgcn.transforms.fields import check_field, check_image, check_probability
 
 
@@ -30,6 +31,7 @@ class Degradation(BaseTransform):
 
     limits: tuple[float, float] = (0.0, math.inf)
     field = "image"
+    """What changes: ``"image"``, after the crop, or ``"bbox"``, before it."""
 
     def __init__(
         self, low: float, high: float | None = None, *, probability: float = 1.0, seed: int | None = None
@@ -152,4 +154,32 @@ class BoxJitter(Degradation):
         side = high - low
         centre = (low + high) / 2 + side * side.new_tensor([dx, dy])
         data.bbox = torch.cat([centre - side * (1 + scale) / 2, centre + side * (1 + scale) / 2], dim=1)
+        return data
+
+
+class Rotation(Degradation):
+    """Turns the face in the image plane, as if the whole photo were turned; apply it before the crop, which does it.
+
+    The strength is the angle in degrees, to either side with probability 1/2. Sets ``crop_rotation`` [1], degrees,
+    clockwise in the displayed image. ``bbox`` [1, 4] becomes the box that the turned photo would have: tight around the
+    turned landmarks ``y``. If there are none, or the box is the annotation's own ``rect``, its centre and sides stay.
+    """
+
+    limits = (0.0, 180.0)
+    field = "bbox"
+
+    def degrade(self, data: Data, strength: float, generator: torch.Generator | None) -> Data:
+        angle = strength if torch.rand((), generator=generator).item() < 0.5 else -strength
+        box = data.bbox if data.bbox.is_floating_point() else data.bbox.float()
+        rect = data.get("rect")
+        if data.get("y") is not None and (rect is None or not torch.equal(rect, data.bbox)):
+            check_field(data, "y", "K 2")
+            cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+            turn = box.new_tensor([[cos, -sin], [sin, cos]])
+            centre = (box[0, :2] + box[0, 2:]) / 2
+            turned = landmark_box((data.y.to(box.dtype) - centre) @ turn.T, data.get("visibility"))
+            if turned.isfinite().all():
+                middle, half = (turned[:2] + turned[2:]) / 2 @ turn + centre, (turned[2:] - turned[:2]) / 2
+                box = torch.cat([middle - half, middle + half])[None]
+        data.bbox, data.crop_rotation = box, box.new_tensor([angle])
         return data

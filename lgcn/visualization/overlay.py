@@ -1,16 +1,18 @@
-"""Draw landmarks and learned edges over the image."""
+"""Draw landmarks, their certainty and learned edges over the image."""
 
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from lgcn.files import write_from_memory
 from lgcn.geometry import landmark_box
 from lgcn.images import ImageLike, as_image_tensor
 from lgcn.predict import Face
+from lgcn.predict.face import ellipse_axes
 from lgcn.schemes import LandmarkScheme, get_scheme
 
 # Distinguishable with any of the common colour blindnesses, and against skin (Okabe and Ito 2008).
@@ -26,6 +29,11 @@ _REFINED = "#56d9ff"
 _INITIAL = "#ff8c1a"
 _CONTOUR = "#ffffff"
 _EDGE = "#ffe14d"
+_BY_CONFIDENCE = "cool_r"
+"""From magenta for confidence 0 to cyan, near the usual colour, for 1."""
+
+_CHI2_90 = 4.605
+"""The squared Mahalanobis distance that 90 % of normal errors in two dimensions stay below."""
 
 _LEGIBLE_FACE = 320
 """Pixels: images are enlarged until the shorter side of their smallest face has this many, up to a maximum size."""
@@ -36,12 +44,28 @@ _TILE = 1024
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 
 
+class _Marks(NamedTuple):
+    """What is drawn of a face; the arguments of :func:`draw_landmarks`."""
+
+    contours: bool
+    initial: bool
+    ellipses: bool
+    indices: bool
+    confidence: bool
+    edges: int
+    boxes: bool
+
+
 def draw_landmarks(
     image: ImageLike,
     faces: Sequence[Face],
     scheme: str | LandmarkScheme,
     *,
+    contours: bool = True,
     initial: bool = False,
+    ellipses: bool = False,
+    indices: bool = False,
+    confidence: bool = False,
     edges: int = 0,
     boxes: bool = False,
     upscale: int | None = None,
@@ -55,7 +79,12 @@ def draw_landmarks(
         image: path, bytes of a file, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W], RGB.
         faces: as :class:`lgcn.predict.LandmarkPredictor` returns them.
         scheme: of the landmarks, for the contours.
+        contours: draw the lines of the scheme.
         initial: draw the landmarks before refinement too, as larger orange dots underneath.
+        ellipses: draw around each landmark the ellipse that holds the true one with 90 % probability; needs faces with
+            a covariance, which models with a Gaussian refiner predict.
+        indices: write the number of each landmark, from 0, next to it.
+        confidence: colour landmarks by their confidence, from magenta (0) to cyan (1).
         edges: draw this many of the strongest edges e_ij, each as opaque as it is strong; needs faces that were
             predicted with ``return_connectivity=True``.
         boxes: draw the box of each face, too.
@@ -65,7 +94,8 @@ def draw_landmarks(
         A Pillow image in RGB, ``upscale`` times as wide and high as ``image``.
 
     Raises:
-        InputError: for edges without connectivity, faces of another scheme, or a number out of range.
+        InputError: for edges without connectivity, ellipses without covariance, faces of another scheme, or a number
+            out of range.
     """
     scheme = get_scheme(scheme)
     check_at_least("edges", edges, 0)
@@ -78,19 +108,25 @@ def draw_landmarks(
                 "Expected faces with their connectivity, whose strongest edges are to be drawn (got a face without). "
                 "Predict with return_connectivity=True, with a detector that has a graph."
             )
+        if ellipses and face.covariance is None:
+            raise InputError(
+                "Expected faces with their covariance, for the ellipses (got a face without). "
+                "Predict with a model that has a Gaussian refiner."
+            )
+    marks = _Marks(contours, initial, ellipses, indices, confidence, edges, boxes)
     pixels = as_image_tensor(image)
     factor = _legible_scale(pixels, faces) if upscale is None else upscale
     drawn = _pillow_image(pixels)
     if factor > 1:
         drawn = drawn.resize((drawn.width * factor, drawn.height * factor), Image.Resampling.BICUBIC)
     for face in faces:
-        for left, top, right, bottom in _tiles(face, drawn.width, drawn.height, factor, initial, boxes):
+        for left, top, right, bottom in _tiles(face, drawn.width, drawn.height, factor, marks):
             figure, axes = _transparent_figure(left, top, right, bottom, factor)
-            _add_face(axes, face, scheme, factor, initial, edges, boxes)
+            _add_face(axes, face, scheme, factor, marks)
             canvas = FigureCanvasAgg(figure)
             canvas.draw()
-            marks = Image.fromarray(np.asarray(canvas.buffer_rgba()))
-            drawn.paste(marks, (left, top), mask=marks)
+            layer = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+            drawn.paste(layer, (left, top), mask=layer)
     return drawn
 
 
@@ -144,11 +180,18 @@ def _pillow_image(pixels: Tensor) -> Image.Image:
     return image
 
 
-def _tiles(
-    face: Face, width: int, height: int, factor: int, initial: bool, boxes: bool
-) -> Iterator[tuple[int, int, int, int]]:
+def _tiles(face: Face, width: int, height: int, factor: int, marks: _Marks) -> Iterator[tuple[int, int, int, int]]:
     """The parts (left, top, right, bottom) of the drawn image in which marks of a face may lie."""
-    points = [face.landmarks, *([face.initial] if initial else []), *([face.box.reshape(2, 2)] if boxes else [])]
+    points = [face.landmarks]
+    if marks.initial:
+        points.append(face.initial)
+    if marks.boxes:
+        points.append(face.box.reshape(2, 2))
+    if marks.ellipses and face.covariance is not None:
+        reach = _CHI2_90**0.5 * ellipse_axes(face.covariance)[0][:, :1]
+        points += [face.landmarks - reach, face.landmarks + reach]
+    if marks.indices:
+        points.append(face.landmarks + 4 * _text_size(max(_face_size(face), 1.0), factor) / factor)
     extent = landmark_box(torch.cat(points))
     margin = 2 + 0.05 * max(_face_size(face), 1.0) + 3 / factor
     low, high = ((extent[:2] - margin + 0.5) * factor).floor(), ((extent[2:] + margin + 0.5) * factor).ceil()
@@ -171,21 +214,28 @@ def _transparent_figure(left: int, top: int, right: int, bottom: int, factor: in
     return figure, axes
 
 
-def _add_face(
-    axes: Axes, face: Face, scheme: LandmarkScheme, factor: int, initial: bool, edges: int, boxes: bool
-) -> None:
+def _add_face(axes: Axes, face: Face, scheme: LandmarkScheme, factor: int, marks: _Marks) -> None:
     size = max(_face_size(face), 1.0)
-    if boxes:
+    if marks.boxes:
         x0, y0, x1, y1 = face.box.tolist()
         outline = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]]
         axes.add_collection(_lines(outline, _EDGE, _width(size, factor, 0.004)))
-    if edges:
-        axes.add_collection(_edge_lines(face, edges, _width(size, factor, 0.007)))
-    contours = [face.landmarks[list(edge)].tolist() for contour in scheme.contours for edge in contour.edges]
-    axes.add_collection(_lines(contours, _CONTOUR, _width(size, factor, 0.004), alpha=0.7))
-    if initial:
-        axes.add_collection(_dots(axes, face.initial, _INITIAL, 1.5 * size, factor))
-    axes.add_collection(_dots(axes, face.landmarks, _REFINED, size, factor))
+    if marks.edges:
+        axes.add_collection(_edge_lines(face, marks.edges, _width(size, factor, 0.007)))
+    if marks.contours:
+        contours = [face.landmarks[list(edge)].tolist() for contour in scheme.contours for edge in contour.edges]
+        axes.add_collection(_lines(contours, _CONTOUR, _width(size, factor, 0.004), alpha=0.7))
+    count = len(face.landmarks)
+    colours: list[Any] = [_REFINED] * count
+    if marks.confidence:
+        colours = [tuple(each) for each in colormaps[_BY_CONFIDENCE](face.confidence.numpy())]
+    if marks.ellipses:
+        axes.add_collection(_ellipses(axes, face, colours, _width(size, factor, 0.005)))
+    if marks.initial:
+        axes.add_collection(_dots(axes, face.initial, [_INITIAL] * count, 1.5 * size, factor))
+    axes.add_collection(_dots(axes, face.landmarks, colours, size, factor))
+    if marks.indices:
+        _add_indices(axes, face.landmarks, size, factor)
 
 
 def _lines(lines: list[Any], colour: str, width: float, alpha: float | list[float] | None = None) -> LineCollection:
@@ -195,7 +245,38 @@ def _lines(lines: list[Any], colour: str, width: float, alpha: float | list[floa
     return collection
 
 
-def _dots(axes: Axes, pos: Tensor, colour: str, size: float, factor: int) -> EllipseCollection:
+def _ellipses(axes: Axes, face: Face, colours: list[Any], width: float) -> EllipseCollection:
+    assert face.covariance is not None
+    deviation, angle = ellipse_axes(face.covariance)
+    diameters = 2 * _CHI2_90**0.5 * deviation
+    ellipses = EllipseCollection(
+        diameters[:, 0].tolist(),
+        diameters[:, 1].tolist(),
+        angle.rad2deg().tolist(),
+        units="xy",
+        offsets=face.landmarks.tolist(),
+        offset_transform=axes.transData,
+        facecolors="none",
+        edgecolors=colours,
+        linewidths=width,
+    )
+    ellipses.set_snap(False)
+    return ellipses
+
+
+def _add_indices(axes: Axes, pos: Tensor, size: float, factor: int) -> None:
+    height = _text_size(size, factor)
+    outline = [withStroke(linewidth=max(1.0, height / 5), foreground="black")]
+    for number, (x, y) in enumerate((pos + 0.012 * size).tolist()):
+        axes.text(x, y, str(number), color="white", fontsize=height, va="top", path_effects=outline, clip_on=True)
+
+
+def _text_size(size: float, factor: int) -> float:
+    """Height of numbers, in pixels of what is drawn."""
+    return max(6.0, 0.028 * size * factor)
+
+
+def _dots(axes: Axes, pos: Tensor, colours: list[Any], size: float, factor: int) -> EllipseCollection:
     # The diameter in pixels of the image; at least 3 pixels of what is drawn.
     diameter = max(0.018 * size, 3 / factor)
     dots = EllipseCollection(
@@ -206,7 +287,7 @@ def _dots(axes: Axes, pos: Tensor, colour: str, size: float, factor: int) -> Ell
         offsets=pos.tolist(),
         offset_transform=axes.transData,
         # With a single colour matplotlib would copy one dot to whole pixels, up to a pixel off.
-        facecolors=[colour] * len(pos),
+        facecolors=colours,
         edgecolors="black",
         linewidths=0.15 * diameter * factor,
     )

@@ -17,7 +17,7 @@ from lgcn.backbones import (
 )
 from lgcn.checks import InputError, InputFileError
 from lgcn.models import create_detector
-from tests.backbones.base import calibrate
+from lgcn.testing.backbones import calibrate
 from tests.backbones.public_hrnet import PublicHRNet
 
 State = dict[str, Tensor]

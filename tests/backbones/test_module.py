@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from lgcn.backbones import Backbone, ModuleBackbone
 from lgcn.checks import InputError
-from tests.backbones.base import BaseBackboneTester
+from lgcn.testing import BackboneTester
 from tests.bad_values import raw_errors
 
 
@@ -28,27 +28,21 @@ class Alone(Pair):
         return super().forward(images)[0]
 
 
-class TestPair(BaseBackboneTester):
-    feature_channels = 6
-
+class TestPair(BackboneTester):
     def build(self) -> Backbone:
         return ModuleBackbone(Pair(), num_landmarks=5, feature_channels=6, stride=4)
 
 
-class TestHeatmapsAlone(BaseBackboneTester):
-    feature_channels = 5
-
+class TestHeatmapsAlone(BackboneTester):
     def build(self) -> Backbone:
         return ModuleBackbone(Alone(), num_landmarks=5, feature_channels=5, stride=4)
 
-    def test_heatmaps_serve_as_features(self, backbone: Backbone) -> None:
-        heatmaps, features = backbone(self.images(1))
+    def test_heatmaps_serve_as_features(self) -> None:
+        heatmaps, features = self.backbone(self.images(1))
         assert features is heatmaps
 
 
-class TestAnyOutputBehindAFunction(BaseBackboneTester):
-    feature_channels = 6
-
+class TestAnyOutputBehindAFunction(BackboneTester):
     def build(self) -> Backbone:
         class Dictionary(Pair):
             def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -8,24 +8,24 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lgcn.backbones import Backbone, TimmBackbone
-from lgcn.backbones.timm import ConcatHead, PyramidHead
+from lgcn.backbones.timm import ConcatHead, DeconvolutionHead, PyramidHead
 from lgcn.checks import InputError, InputFileError
-from tests.backbones.base import BaseBackboneTester, calibrate
+from lgcn.testing import BackboneTester
+from lgcn.testing.backbones import calibrate
 
 TINY = "test_resnet"
 
 
-class TestHRNetW18(BaseBackboneTester):
+class TestHRNetW18(BackboneTester):
     """The paper's network."""
 
     num_landmarks = 68
-    input_size = (64, 64)
-    feature_channels = 270
 
     def build(self) -> Backbone:
         return TimmBackbone("hrnet_w18", 68)
 
-    def test_it_is_the_network_of_the_paper(self, backbone: Backbone) -> None:
+    def test_it_is_the_network_of_the_paper(self) -> None:
+        backbone = self.backbone
         assert sum(parameter.numel() for parameter in backbone.parameters()) == 9_654_398
         assert isinstance(backbone.head, ConcatHead)
         with torch.inference_mode():
@@ -33,7 +33,8 @@ class TestHRNetW18(BaseBackboneTester):
         assert heatmaps.shape == (1, 68, 64, 64)
         assert features.shape == (1, 270, 64, 64)
 
-    def test_its_features_start_with_the_finest_branch(self, backbone: Backbone) -> None:
+    def test_its_features_start_with_the_finest_branch(self) -> None:
+        backbone = self.backbone
         images = self.images(1)
         with torch.inference_mode():
             branches = [branch for branch in backbone.net(images) if branch.shape[1] != 64]
@@ -41,36 +42,28 @@ class TestHRNetW18(BaseBackboneTester):
             assert torch.equal(backbone(images).features[:, :18], branches[0])
 
 
-class TestEfficientNetLite0(BaseBackboneTester):
-    input_size = (64, 64)
-    feature_channels = 128
-
+class TestEfficientNetLite0(BackboneTester):
     def build(self) -> Backbone:
         return TimmBackbone("tf_efficientnet_lite0", 5)
 
-    def test_its_own_normalisation(self, backbone: Backbone) -> None:
+    def test_its_own_normalisation(self) -> None:
+        backbone = self.backbone
         assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
 
 
-class TestResNet18(BaseBackboneTester):
-    feature_channels = 32
-
+class TestResNet18(BackboneTester):
     def build(self) -> Backbone:
         return TimmBackbone("resnet18", 5, width=32)
 
 
-class TestConcatOnAnyNetwork(BaseBackboneTester):
-    feature_channels = 32 + 48 + 192 + 96
-
+class TestConcatOnAnyNetwork(BackboneTester):
     def build(self) -> Backbone:
         return TimmBackbone(TINY, 5, head="concat")
 
 
 @pytest.mark.skipif(not timm.is_model("test_mambaout"), reason="this timm has no small network with channels last")
-class TestChannelsLast(BaseBackboneTester):
+class TestChannelsLast(BackboneTester):
     """timm hands on the maps of some networks as [B, h, w, C]."""
-
-    feature_channels = 16
 
     def build(self) -> Backbone:
         return TimmBackbone("test_mambaout", 5, width=16)
@@ -112,7 +105,7 @@ def test_maps_lie_over_the_whole_input(name: str) -> None:
 
 
 def test_unknown_heads_list_the_choices() -> None:
-    with pytest.raises(InputError, match="'head' to be one of concat, pyramid .got 'hourglass'"):
+    with pytest.raises(InputError, match="'head' to be one of concat, deconvolution, pyramid .got 'hourglass'"):
         TimmBackbone(TINY, 5, head="hourglass")
 
 
@@ -130,11 +123,30 @@ def test_upsampling_is_an_option_of_hrnets_alone(upsampling: str) -> None:
         TimmBackbone(TINY, 5, upsampling=upsampling)
 
 
-def test_a_network_without_maps_of_these_strides_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"timm network 'test_vit' to have maps of strides 4, 8, 16, 32 \(got \[16, 16"
-    ):
-        TimmBackbone("test_vit", 5)
+class TestVisionTransformer(BackboneTester):
+    """One map of stride 16, and the head of ViTPose."""
+
+    def build(self) -> Backbone:
+        return TimmBackbone("test_vit", 5, width=16)
+
+    def test_its_head(self) -> None:
+        assert isinstance(self.backbone.head, DeconvolutionHead)
+        assert (self.backbone.size_multiple, self.backbone.feature_channels) == (16, 16)
+
+
+class TestDeconvolutionOnAConvolutionalNetwork(BackboneTester):
+    def build(self) -> Backbone:
+        return TimmBackbone(TINY, 5, head="deconvolution", width=16)
+
+
+def test_networks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match=r"maps of strides 4, 8, 16, 32 for the head 'pyramid' \(got \[16, 16, 16\]\)"):
+        TimmBackbone("test_vit", 5, head="pyramid")
+    with torch.device("meta"):
+        with pytest.raises(InputError, match=r"coarsest map of stride 8, 16 or 32 \(got 14\)"):
+            TimmBackbone("vit_small_patch14_dinov2", 5)
+        with pytest.raises(InputError, match="'beit_base_patch16_224' to take images of any size"):
+            TimmBackbone("beit_base_patch16_224", 5)
 
 
 class TestWeights:

@@ -16,6 +16,7 @@ import lgcn
 from lgcn.backbones import TimmBackbone
 from lgcn.cli.main import main
 from lgcn.datasets import read_pts, write_pts
+from lgcn.evaluation import CONDITIONS
 from lgcn.files import unescape_name
 from lgcn.models import SHIPPED_MODELS, LandmarkDetector, create_detector
 
@@ -103,9 +104,56 @@ def test_evaluate_of_a_network_alone_has_no_refined_row(
     assert "refined" not in printed
 
 
+def test_conditions_share_one_table(model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    names = ["clean", "patch60", "texture30", "box10", "rot45", "jpeg10"]
+    assert evaluate(model, root, "--conditions", *names, "--seed", "3", "--output", str(out)) == 0
+    printed = capsys.readouterr().out
+    table = printed[printed.index("NME %") :].splitlines()
+    assert table[0].split("  ")[0] == "NME %" and "refined covered" in table[0]
+    assert [line.split()[0] for line in table[1:7]] == names
+    evaluations = json.loads((out / "evaluation.json").read_text())["evaluations"]
+    assert [each["condition"] for each in evaluations] == names
+    assert {each["seed"] for each in evaluations} == {3}
+    assert evaluations[1]["results"]["refined"]["covered_nme_percent"] > 0
+    assert "covered_nme_percent" not in evaluations[0]["results"]["refined"]
+    with (out / "faces.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["condition"] for row in rows[::NUM_FACES]] == names
+    assert "patch60" in (out / "evaluation.md").read_text()
+    (worst,) = out.glob("worst*.png")
+    assert worst.stem.endswith("_common_clean")
+
+    assert evaluate(model, root, "--conditions", "patch60", "--seed", "3", "--json", str(tmp_path / "one.json")) == 0
+    alone = json.loads((tmp_path / "one.json").read_text())
+    assert alone["results"] == evaluations[1]["results"]
+
+
+def test_the_conditions_of_the_help_are_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name}N" in words for name in CONDITIONS)
+
+
+def test_earlier_output_is_replaced_only_on_request(
+    model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(model, root, "--output", str(tmp_path)) == 0
+    first = (tmp_path / "evaluation.json").read_bytes()
+    assert evaluate(model, root, "--output", str(tmp_path), "--protocol", "hrnet") == 2
+    error = capsys.readouterr().err
+    assert "Expected not to replace earlier results" in error and "--overwrite" in error
+    assert (tmp_path / "evaluation.json").read_bytes() == first
+    assert evaluate(model, root, "--output", str(tmp_path), "--protocol", "hrnet", "--overwrite") == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["protocol"] == "hrnet"
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        ({"--conditions": "patch"}, "Choose among clean, detector"),
+        ({"--conditions": "patch400"}, "patch400"),
         ({"--model": "lgcn-86"}, "lgcn-86"),
         ({"--dataset": "ibug"}, "ibug300w"),
         ({"--split": "tset"}, "common"),

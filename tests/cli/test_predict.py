@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,6 +246,13 @@ def test_faces_are_detected_in_a_photo(predict, tmp_path: Path, capsys: pytest.C
         (["a.png", "--overlay"], "--output"),
         (["a.png", "--format", "pts"], "--output"),
         (["a.png", "--edges", "5", "--output", "out"], "--overlay"),
+        (["a.png", "--draw", "indices", "--output", "out"], "--overlay"),
+        (["a.png", "--aligned", "0", "--output", "out"], "--aligned"),
+        (["a.png", "--report"], "--output"),
+        (["a.png", "--resume"], "--output"),
+        (["a.png", "--faces", "yunet"], "--face-weights"),
+        (["https://example.org/a.jpg"], "URLs are not read"),
+        (["*.gif"], "matches nothing"),
         (["a.png", "--edges", "-5", "--output", "out", "--overlay"], "--edges"),
         (["a.png", "--output", "text.jpg"], "is a file"),
         (["a.png", "--output", ".", "--format", "pts"], "a.pts"),
@@ -287,6 +295,39 @@ def test_edges_need_a_model_with_a_graph(photos: Path, tmp_path: Path, capsys: p
     words = ["--model", tmp_path / "model", "--output", tmp_path / "out", "--overlay", "--edges", "5"]
     assert main(["predict", *map(str, [photos / "a.png", *words])]) == 2
     assert "graph for '--edges'" in capsys.readouterr().err
+
+
+def test_patterns_links_and_standard_input(
+    predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "link.png").symlink_to("a.png")
+    boxes = {name: [[10, 10, 60, 60]] for name in ("a.png", "b.JPG", "c.png", "link.png", "-")}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((photos / "a.png").read_bytes())))
+    inputs = [photos / "**" / "[!.]*.png", photos / "a.png", "-"]
+    assert predict(*inputs, "--boxes", tmp_path / "boxes.json", "--format", "jsonl") == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {record["image"]: record["faces"] for record in printed}
+    files = [photos / name for name in ("a.png", "a_overlay.png", "deeper/c.png", "link.png")]
+    assert list(found) == [str(path) for path in files if path.name != "a_overlay.png"] + ["-"]
+    assert found[str(photos / "link.png")] == found[str(photos / "a.png")] == found["-"]
+    assert predict(photos / "*.txt") == 2
+    assert "pattern matches 1 file, none of them an image" in capsys.readouterr().err
+
+
+def test_aligned_crops_and_the_report(predict, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [photos, "--boxes", tmp_path / "boxes.json", "--output", out]
+    assert predict(*words, "--aligned", "32", "--report", "--format", "npz") == 0
+    assert names(out) == [
+        *("a_1_aligned.png", "a_aligned.png", "b_aligned.png"),
+        *("landmarks.jsonl", "landmarks.npz", "report.html", "settings.json"),
+    ]
+    assert Image.open(out / "a_1_aligned.png").size == (32, 32)
+    face = json.loads((out / "landmarks.jsonl").read_text().splitlines()[0])["faces"][1]
+    points = np.array(face["landmarks"]) @ np.array(face["aligned"])[:, :2].T + np.array(face["aligned"])[:, 2]
+    assert np.abs((points.min(axis=0) + points.max(axis=0)) / 2 - 15.5).max() < 0.1
+    assert np.load(out / "landmarks.npz")["landmarks"].shape == (3, 68, 2)
 
 
 def test_help_does_not_load_torch() -> None:

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from lgcn.checks import InputError
 from lgcn.datasets import DATASETS
 from lgcn.datasets.hrnet_csv import PUBLISHED as HRNET_CSV
 from lgcn.datasets.hrnet_csv import SUBSET_NAMES
-from lgcn.evaluation import PublishedResult, comparison_tables, published_results, report_markdown
+from lgcn.evaluation import PublishedResult, comparison_tables, keypoint_metrics, published_results, report_markdown
+from lgcn.evaluation.formatting import format_result
 from lgcn.evaluation.literature import all_published_results, published_results_of_csv
 from lgcn.evaluation.results import EvaluationResult, EvaluationRow
 from lgcn.evaluation.serialization import (
@@ -22,6 +24,7 @@ from lgcn.evaluation.serialization import (
 )
 from lgcn.evaluation.text_tables import PUBLISHED_NOTE
 from lgcn.protocols import PROTOCOLS, get_protocol
+from lgcn.registry import Registry
 
 WFLW_COLUMNS = ("test", "pose", "expression", "illumination", "make-up", "occlusion", "blur")
 THRESHOLDS = (0.08, 0.10)
@@ -270,3 +273,18 @@ def test_published_results_are_plain_values() -> None:
         json.loads(json.dumps(asdict(all_published_results()[0]), allow_nan=False))["system"]
         == all_published_results()[0].system
     )
+
+
+def test_a_registered_metric_is_in_the_table_the_json_and_the_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics: Registry = Registry("metric")
+    monkeypatch.setattr(keypoint_metrics, "METRICS", metrics)
+    metrics.register("worst_percent", lambda errors: 100 * errors.nan_to_num(nan=0).amax())
+    result = make_result()
+    assert "worst %" in format_result(result)
+    assert "30.00" in format_result(result)
+    results = result_to_dict(result)["results"]
+    assert (results["initial"]["worst_percent"], results["refined"]["worst_percent"]) == pytest.approx((30, 15))
+    assert [row["worst_percent"] for row in result_to_rows(result)] == ["30", "15"]
+    metrics.register("each", lambda errors: errors)
+    with pytest.raises(InputError, match="metric 'each' to return one number"):
+        format_result(result)

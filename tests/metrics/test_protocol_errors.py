@@ -122,3 +122,24 @@ def test_metrics_need_no_float64_on_the_device() -> None:
         metric.reset()
         metric.update(preds, target, normalizer)
         torch.testing.assert_close(found, metric.compute())
+
+
+@pytest.mark.parametrize("protocol", ["zero_based", IN_CROP])
+def test_covariances_are_compared_with_the_errors(protocol: object) -> None:
+    """A deviation of 2 pixels of the image expects an error of 2 sqrt(pi / 2) pixels, in any frame."""
+    parts = case()
+    parts["visibility"][1, 2] = 0
+    linear = parts["affine"][:, None, :, :2]
+    covariance = 4 * (linear @ linear.transpose(-1, -2)).expand(2, 3, 2, 2)
+    options = {"scheme": SCHEME, "protocol": protocol, "input_size": SIZE}
+    found = compute_errors(**parts, **options, covariance=covariance)
+    plain = compute_errors(**parts, **options)
+    assert plain.expected is None and plain.mahalanobis is None
+    torch.testing.assert_close(found.errors, plain.errors, equal_nan=True)
+    squared = torch.tensor([[9.0 / 4] * 3, [25.0 / 4] * 3]).double()
+    squared[1, 2] = torch.nan
+    torch.testing.assert_close(found.mahalanobis, squared, rtol=1e-4, atol=0, equal_nan=True)
+    if protocol == "zero_based":
+        expected = (2 * np.sqrt(np.pi / 2) / parts["normalizer"].double())[:, None].repeat(1, 3)
+        expected[1, 2] = torch.nan
+        torch.testing.assert_close(found.expected, expected, rtol=1e-4, atol=0, equal_nan=True)

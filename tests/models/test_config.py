@@ -59,7 +59,7 @@ def through_json(config: DetectorConfig) -> DetectorConfig:
             RefinerConfig,
             LandmarkRefiner,
             {"num_landmarks", "feature_channels", "input_size"},
-            {"name", "options", "gaussian"},
+            {"name", "options", "gaussian", "gnn"},
         ),
         (GaussianConfig, GaussianRefiner, {"num_landmarks", "feature_channels", "input_size"}, set()),
     ],

@@ -7,7 +7,7 @@ from torch import Tensor
 
 import lgcn
 from lgcn.checks import InputError, InputFileError
-from lgcn.geometry import expected_error
+from lgcn.covariance import expected_error
 from lgcn.models import LandmarkDetector, ShapeRefiner, ShapeRefinerConfig, refine
 from lgcn.typing import KeyPoints
 
@@ -114,8 +114,12 @@ def test_outliers_are_named(refiner: ShapeRefiner) -> None:
     size = (shapes - shapes.mean(1, keepdim=True)).square().sum(-1).mean(-1).sqrt()
     assert refine(predictions, refiner).outliers(0.01).float().mean() == pytest.approx(0.01, abs=0.02)
     predictions[:, 7, 0] += 2 * size
-    named = refine(predictions, refiner).outliers()
+    plain = refine(predictions, refiner)
+    named = plain.outliers()
     assert named[:, 7].float().mean() > 0.95
+    dropped = refine(predictions, refiner, drop_outliers=1)
+    assert dropped.outliers()[:, 7].float().mean() > 0.95 and dropped.observed.all()
+    assert relative_error(dropped.pos, shapes) < 0.8 * relative_error(plain.pos, shapes)
     assert named[:, :7].float().mean() < 0.1
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.graph import complete_edge_index, landmark_graph
-from lgcn.nn import LGCN, Connectivity, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from lgcn.nn import LGCN, Connectivity, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv, for_inference
 from tests.nn.inputs import Landmarks, random_landmarks, randomize
 from tests.nn.literal import LiteralConnectivity, LiteralLGCN
 
@@ -39,7 +39,9 @@ class Form(ABC):
         return module
 
     @abstractmethod
-    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, **options: Any) -> Any:
+    def call(
+        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
+    ) -> Any:
         """Runs the module in this form on [B, K, ...]."""
 
     def run(self, module: nn.Module, landmarks: Landmarks, mask: Tensor | None = None) -> Tensor:
@@ -51,11 +53,16 @@ class Batched(Form):
 
     dense = False
 
-    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, **options: Any) -> Any:
+    def call(
+        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
+    ) -> Any:
         batch = landmark_graph(landmarks.pos, landmarks.confidence, landmarks.x)
         mask = None if mask is None else mask.flatten()
         nodes = (batch.x, batch.edge_index, batch.pos, batch.landmark_id, batch.confidence)
-        return prepared(*nodes, mask=mask).view(*landmarks.confidence.shape, -1)
+        if edge_weight is not None:
+            j, i = complete_edge_index(landmarks.x.shape[1])
+            edge_weight = edge_weight[:, i, j].flatten()
+        return prepared(*nodes, edge_weight=edge_weight, mask=mask).view(*landmarks.confidence.shape, -1)
 
 
 class Shared(Form):
@@ -63,30 +70,36 @@ class Shared(Form):
 
     dense = False
 
-    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, **options: Any) -> Any:
+    def call(
+        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
+    ) -> Any:
         x, pos, confidence = landmarks
-        return prepared(x, complete_edge_index(x.shape[1]), pos, torch.arange(x.shape[1]), confidence, mask=mask)
+        edges = complete_edge_index(x.shape[1])
+        edge_weight = None if edge_weight is None else edge_weight[:, edges[1], edges[0]]
+        return prepared(x, edges, pos, torch.arange(x.shape[1]), confidence, edge_weight=edge_weight, mask=mask)
 
 
 class Dense(Form):
     dense = True
 
-    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, **options: Any) -> Any:
-        return prepared(*landmarks, mask=mask)
+    def call(
+        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
+    ) -> Any:
+        return prepared(*landmarks, edge_weight=edge_weight, mask=mask)
 
 
 class Inference(Dense):
     trains = False
 
     def prepare(self, module: nn.Module) -> Any:
-        return module.for_inference()
+        return for_inference(module)
 
 
 class SparseInference(Batched):
     trains = False
 
     def prepare(self, module: nn.Module) -> Any:
-        return module.for_inference()
+        return for_inference(module)
 
 
 class Compiled(Dense):
@@ -103,7 +116,7 @@ class CompiledBatch(Batched):
 
 class CompiledInference(Inference):
     def prepare(self, module: nn.Module) -> Any:
-        return Compiled.prepare(self, module.for_inference())
+        return Compiled.prepare(self, for_inference(module))
 
 
 class Exported(Dense):
@@ -111,7 +124,9 @@ class Exported(Dense):
 
     trains = False
 
-    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, **options: Any) -> Any:
+    def call(
+        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
+    ) -> Any:
         module = copy.deepcopy(prepared).eval()
         example = random_landmarks(2, K, C, landmarks.x.dtype)
         images = {0: torch.export.Dim("B")}
@@ -125,7 +140,7 @@ class Exported(Dense):
 
 class ExportedInference(Exported):
     def prepare(self, module: nn.Module) -> Any:
-        return module.for_inference()
+        return for_inference(module)
 
 
 KINDS = (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError
-from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv, for_inference
 from tests.nn.inputs import CONNECTIVITIES, build_connectivity
 
 K, C, N, E, B = 6, 3, 9, 30, 2
@@ -19,7 +19,7 @@ LAYERS: dict[str, nn.Module] = {
     "DenseLGCNConv": DenseLGCNConv(C, 4, LearnableConnectivity(K)),
     "DenseLGCN": DenseLGCN(C, [4, 2], LearnableConnectivity(K)),
 }
-LAYERS |= {f"{name}-inference": LAYERS[name].for_inference() for name in list(LAYERS)}
+LAYERS |= {f"{name}-inference": for_inference(LAYERS[name]) for name in list(LAYERS)}
 SPARSE = tuple(name for name in LAYERS if not name.startswith("Dense"))
 DENSE = tuple(name for name in LAYERS if name.startswith("Dense"))
 
@@ -165,7 +165,7 @@ def test_where_weights_are_given_no_confidence_is_needed(layer: str) -> None:
 
 def test_a_stack_without_shape_features_needs_no_positions() -> None:
     dense = DenseLGCN(C, [4, 2], LearnableConnectivity(K), shape_features=False)
-    for module, name in ((dense, "DenseLGCN"), (dense.to_sparse(), "LGCN"), (dense.for_inference(), "DenseLGCN")):
+    for module, name in ((dense, "DenseLGCN"), (dense.to_sparse(), "LGCN"), (for_inference(dense), "DenseLGCN")):
         given = good(name)
         expected = module(**given)
         given.pop("pos")
@@ -218,5 +218,5 @@ def test_options_of_a_connectivity(name: str) -> None:
 
 
 def test_a_lazy_layer_is_not_ready_for_inference() -> None:
-    with pytest.raises(InputError, match="'in_channels' to be known for inference .got -1.*Run the layer once"):
-        DenseLGCNConv(-1, 4).for_inference()
+    with pytest.raises(InputError, match="'in_channels' to be known for inference .got -1.*Run the module once"):
+        for_inference(DenseLGCNConv(-1, 4))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lgcn.nn import LearnableConnectivity
+from lgcn.nn import LearnableConnectivity, for_inference
 from tests.nn.contract import (
     CHANNELS,
     EAGER,
@@ -84,6 +84,27 @@ def test_a_missing_landmark_is_as_if_it_did_not_exist_and_is_not_read(form: Form
     if form.trains:
         out.square().sum().backward()
         assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+
+@eager_forms
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_landmark_that_no_edge_reads_affects_no_other_whatever_its_values(form: Form, value: float) -> None:
+    module, landmarks = form.build().double(), random_landmarks(2, K, C, torch.float64)
+    weight = torch.rand(2, K, K, dtype=torch.float64)
+    weight[:, :, 1] = 0.0
+    prepared = form.prepare(module)
+    expected = form.call(prepared, landmarks, edge_weight=weight)
+    for name in ("x", "pos"):
+        changed = getattr(landmarks, name).clone()
+        changed[0, 1] = value
+        out = form.call(prepared, landmarks._replace(**{name: changed}), edge_weight=weight)
+        others = torch.arange(K) != 1
+        assert_close(out[:, others], expected[:, others])
+        assert_close(out[1], expected[1])
+        assert not out[0, 1].isfinite().any()
+        if form.trains:
+            gradients = torch.autograd.grad(out[:, others].square().sum(), list(module.parameters()), allow_unused=True)
+            assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
 
 
 @all_forms
@@ -210,7 +231,7 @@ def test_parameters_are_reset_and_alike_under_a_seed(form: Form) -> None:
 @eager_forms
 def test_the_module_for_inference_follows_no_change_of_its_source(form: Form) -> None:
     module, landmarks = form.build(), random_landmarks(3, K, C)
-    inference = module.for_inference()
+    inference = for_inference(module)
     expected = form.call(inference, landmarks)
     assert not inference.training and not any(parameter.requires_grad for parameter in inference.parameters())
     randomize(module)
@@ -248,5 +269,5 @@ def test_stacks_in_the_size_of_the_paper() -> None:
     expected = run_literal(literal, landmarks)
     assert_close(dense(*landmarks), expected)
     with torch.no_grad():
-        assert_close(dense.for_inference()(*landmarks), expected)
+        assert_close(for_inference(dense)(*landmarks), expected)
     assert_close(TRAINED["Batched-2"].call(dense.to_sparse(), landmarks), expected)

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lgcn.graph import landmark_graph
-from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LandmarkRefiner, LearnableConnectivity, LGCNConv
+from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LandmarkRefiner, LearnableConnectivity, LGCNConv, for_inference
 from tests.nn.inputs import CONNECTIVITIES, assert_close, build_connectivity, random_landmarks, randomize
 
 K, C = 5, 3
@@ -78,14 +78,14 @@ COMPILED: dict[str, Case] = {
     "LGCNConv-edge_weight": (lambda: randomize(LGCNConv(C, 4)), weighted_nodes),
     "LGCN-edge_weight-mask": (sparse, masked(weighted_nodes)),
     "LGCN-norm-mask": (lambda: sparse(norm="batch_norm").train(), masked(nodes)),
-    "LGCN-inference": (lambda: sparse(norm="layer_norm").for_inference(), nodes),
+    "LGCN-inference": (lambda: for_inference(sparse(norm="layer_norm")), nodes),
     "DenseLGCN-norm-mask": (lambda: dense(norm="batch_norm").train(), masked(images)),
-    "DenseLGCN-inference-mask": (lambda: dense(norm="batch_norm").for_inference(), masked(images)),
+    "DenseLGCN-inference-mask": (lambda: for_inference(dense(norm="batch_norm")), masked(images)),
     "LandmarkRefiner": (refiner, maps),
-    "LandmarkRefiner-inference": (lambda: refiner().for_inference(), maps),
+    "LandmarkRefiner-inference": (lambda: for_inference(refiner()), maps),
 }
 for name in CONNECTIVITIES:
-    COMPILED[f"DenseLGCN-inference-{name}"] = (lambda name=name: dense(name).for_inference(), images)
+    COMPILED[f"DenseLGCN-inference-{name}"] = (lambda name=name: for_inference(dense(name)), images)
     COMPILED[f"LGCN-{name}"] = (lambda name=name: sparse(name), nodes)
 
 
@@ -111,7 +111,7 @@ def test_one_graph_without_checks_for_any_size(case: Case) -> None:
 
 
 def test_compiled_by_the_inductor() -> None:
-    module, given = dense().for_inference(), images(3)
+    module, given = for_inference(dense()), images(3)
     torch._dynamo.reset()
     with torch.no_grad():
         assert_close(torch.compile(module, fullgraph=True, dynamic=True)(**given), module(**given))
@@ -138,11 +138,11 @@ def free_sizes(given: dict[str, Tensor], batched: bool) -> dict[str, dict[int, A
 EXPORTED: dict[str, Case] = {
     "LGCNConv": (lambda: conv().eval(), nodes),
     "LGCN": (lambda: sparse().eval(), nodes),
-    "LGCN-inference": (lambda: sparse().for_inference(), nodes),
+    "LGCN-inference": (lambda: for_inference(sparse()), nodes),
     "DenseLGCNConv": (lambda: conv(DenseLGCNConv).eval(), images),
-    "DenseLGCN-mask": (lambda: dense().for_inference(), masked(images)),
-    "LandmarkRefiner": (lambda: refiner().for_inference(), maps),
-    **{f"DenseLGCN-{name}": (lambda name=name: dense(name).for_inference(), images) for name in CONNECTIVITIES},
+    "DenseLGCN-mask": (lambda: for_inference(dense()), masked(images)),
+    "LandmarkRefiner": (lambda: for_inference(refiner()), maps),
+    **{f"DenseLGCN-{name}": (lambda name=name: for_inference(dense(name)), images) for name in CONNECTIVITIES},
 }
 
 

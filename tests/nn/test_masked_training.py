@@ -175,3 +175,12 @@ def test_rows_that_count_several_times(images: int) -> None:
         assert_close(one.double(), other.double())
     assert_close(MaskedBatchNorm(3).double()(x.expand(images, 5, 3), times)[0], out)
     assert_close(mine.eval()(x, times), theirs.eval()(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_does_not_read_rows_that_are_absent(training: bool) -> None:
+    norm, x = MaskedBatchNorm(3).double().train(training), torch.rand(B, K, 3, dtype=torch.float64)
+    x.masked_fill_(~MASK.unsqueeze(-1), torch.nan).requires_grad_()
+    out = norm(x, MASK)
+    out.square().sum().backward()
+    assert all(tensor.isfinite().all() for tensor in (out, x.grad, norm.weight.grad, norm.bias.grad, norm.running_var))

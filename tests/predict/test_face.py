@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from lgcn.covariance import ellipse_axes, expected_error
 from lgcn.predict import Face
-from lgcn.predict.face import ellipse_axes, expected_error
 
 
 def test_to_dict_is_short_and_plain() -> None:

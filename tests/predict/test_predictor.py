@@ -12,6 +12,7 @@ from lgcn.checks import InputError, InputFileError
 from lgcn.geometry import landmark_box
 from lgcn.models import create_detector
 from lgcn.predict import Face, LandmarkPredictor, NoFaceWarning
+from lgcn.schemes import LandmarkScheme
 from tests.predict.spots import SpotDetector, draw_spots, triangle
 
 LEFT, RIGHT = triangle(20.0, 30.0), triangle(120.0, 40.0, size=50.0)
@@ -206,7 +207,7 @@ def test_a_detected_face_of_low_confidence_is_a_false_positive() -> None:
     detector.min_confidence = 0.6
     assert len(predictor(detector, **find)(dim)) == 1, "the value of the model's config"
     with pytest.warns(NoFaceWarning, match=r"'image' \(2 candidates below min_confidence = 1\)"):
-        assert predictor(**find, min_confidence=1.0)(dim) == []
+        assert predictor(**find, min_confidence=1.0, turned=False)(dim) == []
     with pytest.raises(InputError, match="'min_confidence'"):
         predictor(min_confidence=1.5)
 
@@ -319,3 +320,72 @@ def test_nothing_is_float64_on_the_accelerator() -> None:
 def test_a_path_is_no_detector() -> None:
     with pytest.raises(InputError, match="'detector' to be a LandmarkDetector .got str.*from_pretrained"):
         LandmarkPredictor("lgcn-68")  # type: ignore[arg-type]
+
+
+def test_covariances_come_back_in_pixels_of_the_image() -> None:
+    class Certain(SpotDetector):
+        """Errors of 2 input pixels along x and 1 along y."""
+
+        def forward(self, images: Tensor, return_connectivity: bool = False):  # type: ignore[no-untyped-def]
+            covariance = torch.diag(torch.tensor([4.0, 1.0])).expand(len(images), 3, 2, 2)
+            return super().forward(images, return_connectivity)._replace(covariance=covariance)
+
+    (face,) = predictor(Certain(), passes=1)(IMAGE, BOXES[:1])
+    zoom = 1.25 * float(BOXES[0, 2] - BOXES[0, 0]) / 64
+    assert face.covariance is not None and face.expected_error is not None
+    assert torch.allclose(face.covariance, torch.diag(torch.tensor([4.0, 1.0])).expand(3, 2, 2) * zoom**2, rtol=0.08)
+    assert face.eye_distance is face.expected_error_percent is None, "these landmarks have no eyes"
+
+    upright = predictor(Certain(), face_detector=marked)(torch.rot90(MARKED, 1, (1, 2)))
+    assert torch.allclose(upright[0].covariance[0].diagonal() / zoom**2, torch.tensor([1.0, 4.0]), rtol=0.15)  # type: ignore[index]
+
+
+MARKED = IMAGE.clone()
+MARKED[:, :5] = 255
+
+
+def marked(image: Tensor) -> Tensor:
+    """Finds the left face in an image whose upper border is white: upright, that is."""
+    return BOXES[:1] if image[:, :5].min() == 255 else torch.zeros(0, 4)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_faces_in_turned_images_are_found(quarters: int) -> None:
+    pos = LEFT
+    image = torch.rot90(MARKED, quarters, (1, 2)).contiguous()
+    width = MARKED.shape[2]
+    for _ in range(quarters):
+        pos = torch.stack([pos[:, 1], width - 1 - pos[:, 0]], dim=1)
+        width = MARKED.shape[1] if width == MARKED.shape[2] else MARKED.shape[2]
+    (face,) = predictor(face_detector=marked, passes=1)(image)
+    assert (face.landmarks - pos).abs().max() < 0.3
+    assert (landmark_box(pos) - face.box).abs().max() < 1
+    if quarters:
+        with pytest.warns(NoFaceWarning):
+            assert predictor(face_detector=marked, turned=False)(image) == []
+
+
+def test_the_second_crop_is_upright() -> None:
+    class Eyes(SpotDetector):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scheme = LandmarkScheme(name="eyes", names=("right", "left", "chin"), flip_pairs=((0, 1),))
+
+    detector = Eyes()
+    for angle in (3.0, 40.0, -70.0):
+        turn = torch.deg2rad(torch.tensor(angle))
+        matrix = torch.stack([torch.stack([turn.cos(), -turn.sin()]), torch.stack([turn.sin(), turn.cos()])])
+        pos = torch.tensor([110.0, 60.0]) + torch.tensor([[-15.0, -10.0], [15.0, -10.0], [0.0, 20.0]]) @ matrix.T
+        detector.batches.clear()
+        (face,) = predictor(detector)(draw_spots((120, 220), pos), landmark_box(pos))
+        assert (face.landmarks - pos).abs().max() < 0.3
+        eyes = [detector(batch).pos[0, :2].detach() for batch in list(detector.batches)]
+        tilt = [float(torch.rad2deg(torch.atan2(*(each[1] - each[0]).flip(0)))) for each in eyes]
+        assert tilt[0] == pytest.approx(angle, abs=3)
+        assert tilt[1] == pytest.approx(angle if abs(angle) < 5 else 0, abs=3), "small angles are left alone"
+
+
+def test_the_warning_names_the_smallest_face_that_is_looked_for() -> None:
+    wide = torch.zeros(3, 600, 6400, dtype=torch.uint8)
+    with pytest.warns(NoFaceWarning, match=r"320 pixels or more here.*--min-face, --max-side"):
+        predictor(turned=False)(wide)

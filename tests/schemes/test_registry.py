@@ -6,6 +6,7 @@ from lgcn.registry import Registry
 from lgcn.schemes import SCHEMES, LandmarkScheme, get_scheme, registry
 
 SIZES = {"ibug68": 68, "wflw98": 98, "cofw29": 29, "aflw19": 19, "lapa106": 106, "coco17": 17}
+SIZES |= {"hand21": 21, "cephalometric19": 19}
 
 # Written from the published descriptions, 1-based for COFW and AFLW as these are, apart from the package's tables.
 IBUG_FIXED = {8, 27, 28, 29, 30, 33, 51, 57, 62, 66}
@@ -83,6 +84,9 @@ def test_a_user_registers_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_scheme_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"aflw19, coco17, cofw29, ibug68, lapa106, wflw98.*Did you mean 'ibug68'"):
+    with pytest.raises(
+        InputError,
+        match=r"aflw19, cephalometric19, coco17, cofw29, hand21, ibug68, lapa106, wflw98.*Did you mean 'ibug68'",
+    ):
         get_scheme("ibug-68")
     assert "ibug-68" not in SCHEMES

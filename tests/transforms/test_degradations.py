@@ -3,7 +3,7 @@ import torch
 from torch_geometric.data import Data
 
 from lgcn.checks import InputError
-from lgcn.transforms import BoxJitter, Darkness, FacePatch, GaussianBlur, JPEGCompression
+from lgcn.transforms import BoxJitter, CropToInput, Darkness, FacePatch, GaussianBlur, JPEGCompression, Rotation
 from lgcn.transforms.degradations import Degradation
 
 
@@ -86,6 +86,34 @@ def test_box_jitter_stays_within_its_range() -> None:
     assert torch.allclose(side[:, 0] / side[:, 1], torch.tensor(0.75))
 
 
+@pytest.mark.parametrize("box", ["landmarks", "rect"])
+def test_a_rotation_is_that_of_the_whole_photo(box: str) -> None:
+    """A quarter turn needs no resampling: the crop is that of the turned image with its own box."""
+    turned_right = set()
+    for seed in range(6):
+        photo = face(f"{seed}.png")
+        if box == "rect":
+            # Twice as wide as the landmarks; not recomputed from them.
+            photo.bbox = photo.rect = torch.tensor([[0.0, 12.0, 47.0, 52.0]])
+        crop = CropToInput((32, 32), enlargement=1.0)
+        found = crop(Rotation(90, seed=seed)(photo))
+        right = bool(found.crop_rotation > 0)
+        turned_right.add(right)
+        x, y = photo.y.unbind(1)
+        turned = photo.clone()
+        turned.image = photo.image.rot90(-1 if right else 1, (2, 3))
+        turned.y = torch.stack([63 - y, x] if right else [y, 47 - x], dim=1)
+        low, high = turned.y.amin(0), turned.y.amax(0)
+        if box == "rect":
+            middle = torch.tensor([63 - 32.0, 23.5] if right else [32.0, 47 - 23.5])
+            low, high = middle - torch.tensor([23.5, 20.0]), middle + torch.tensor([23.5, 20.0])
+        turned.bbox = torch.cat([low, high])[None]
+        expected = crop(turned)
+        torch.testing.assert_close(found.y, expected.y, atol=1e-4, rtol=0)
+        assert (found.image.float() - expected.image).abs().max() <= 1
+    assert len(turned_right) == 2
+
+
 def test_repr_shows_what_differs_from_the_default() -> None:
     assert str(FacePatch(0.2)) == "FacePatch(0.2, 0.2)"
     assert str(GaussianBlur(0, 4, probability=0.5, seed=3)) == "GaussianBlur(0, 4, probability=0.5, seed=3)"
@@ -93,7 +121,7 @@ def test_repr_shows_what_differs_from_the_default() -> None:
 
 @pytest.mark.parametrize(
     ("build", "low", "high"),
-    [(FacePatch, -0.1, 0.2), (FacePatch, 0.5, 1.2), (Darkness, 0.5, 0.2), (JPEGCompression, 0, 5)],
+    [(FacePatch, -0.1, 0.2), (FacePatch, 0.5, 1.2), (Darkness, 0.5, 0.2), (JPEGCompression, 0, 5), (Rotation, 0, 200)],
 )
 def test_bad_strengths(build: type[Degradation], low: float, high: float) -> None:
     with pytest.raises(InputError, match=f"strength of {build.__name__}"):

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,30 @@ def test_the_memory_for_a_large_image_is_that_of_the_image(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # 36 million pixels take 3 bytes each as a tensor and 4 as a Pillow image: 240 MB.
     assert float(done.stdout) < 400
+
+
+def test_an_ellipse_reaches_as_far_as_90_percent_of_errors(tmp_path: Path) -> None:
+    covariance = torch.diag(torch.tensor([36.0, 9.0])).expand(4, 2, 2)
+    certain = replace(face(), covariance=covariance)
+    black = torch.zeros(3, 180, 210, dtype=torch.uint8)
+    options = {"upscale": 1, "contours": False}
+    marks = drawn(tmp_path / "o.png", black, [certain], ellipses=True, **options).sum(axis=-1)
+    marks -= drawn(tmp_path / "o.png", black, [certain], **options).sum(axis=-1)
+    rows, columns = np.nonzero(marks[20:80, 30:90] > 60)
+    assert np.ptp(columns) / 2 == pytest.approx(6 * 4.605**0.5, abs=1)
+    assert np.ptp(rows) / 2 == pytest.approx(3 * 4.605**0.5, abs=1)
+    with pytest.raises(InputError, match="covariance.*Gaussian refiner"):
+        drawn(tmp_path / "o.png", black, [face()], ellipses=True)
+
+
+def test_confidence_as_colour_and_indices(tmp_path: Path) -> None:
+    black = torch.zeros(3, 180, 210, dtype=torch.uint8)
+    unsure = replace(face(), confidence=torch.tensor([0.0, 1.0, 0.5, 0.5]))
+    colours = drawn(tmp_path / "o.png", black, [unsure], confidence=True, contours=False, upscale=1)
+    assert colours[50, 60, 0] > 200 > 100 > colours[50, 60, 1], "magenta"
+    assert colours[50, 140, 1] > 200 > 100 > colours[50, 140, 0], "cyan"
+    plain = drawn(tmp_path / "o.png", black, [face()], contours=False, upscale=1)
+    numbered = drawn(tmp_path / "o.png", black, [face()], contours=False, upscale=1, indices=True)
+    changed = np.argwhere((numbered != plain).any(axis=-1))
+    for x, y in POS.tolist():
+        assert (np.abs(changed - [y + 4, x + 3]).max(axis=1) < 8).any()

@@ -1,6 +1,5 @@
 """Base class of connectivities: scores of pairs of landmarks, and edge weights over each node's neighbours."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from inspect import signature
@@ -176,10 +175,6 @@ class Connectivity(nn.Module, ABC):
             itself = torch.eye(self.num_landmarks, dtype=torch.bool, device=score.device)
             score = score.masked_fill(itself, 0.0)
         return self._normalize(score, mask).expand(confidence.shape[0], -1, -1)
-
-    def for_inference(self) -> "Connectivity":
-        """A copy for inference: eval mode, no gradients, independent of later changes of this module's parameters."""
-        return copy.deepcopy(self).eval().requires_grad_(False)
 
     def set_forbidden(self, pairs: Tensor | None) -> None:
         """Sets the pairs of types that can never be neighbours, [K, K] booleans on the CPU; None forbids none."""

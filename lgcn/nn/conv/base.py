@@ -1,5 +1,7 @@
 """Common base of the edge-list and the dense layer: parameters, reset and repr."""
 
+from collections.abc import Callable
+from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from lgcn.checks import InputError, check_at_least, check_devices, check_flag, shown
+from lgcn.checks import InputError, check_at_least, check_devices, check_flag, is_known_finite, shown
 from lgcn.nn.connectivity import Connectivity
 
 
@@ -111,3 +113,20 @@ def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | Non
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
     """Clears the rows of x [..., C] where ``mask`` [...] is False; their values are not read."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def find_unread(find_read: Callable[[], Tensor], *inputs: Tensor | None) -> Tensor | None:
+    """Finds nodes whose inputs are not finite and that no edge reads, since 0 times NaN would reach their neighbours.
+
+    Args:
+        find_read: returns [..., N], True where an outgoing edge has another weight than 0; called only if needed.
+        *inputs: [..., N, C]; None is skipped.
+
+    Returns:
+        [..., N] booleans, or None if it is known that there are none (on the CPU, and not while compiling).
+    """
+    given = [each for each in inputs if each is not None]
+    if all(is_known_finite(each) for each in given):
+        return None
+    finite = [each.isfinite().all(dim=-1) for each in given]
+    return ~find_read() & ~reduce(torch.logical_and, finite)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_devices, check_mask, check_shape
-from lgcn.nn.conv.base import check_like, first_parameter, mask_rows
+from lgcn.nn.conv.base import check_like, find_unread, first_parameter, mask_rows
 from lgcn.nn.functional.displacement import mean_displacement
 
 
@@ -57,7 +57,7 @@ class DenseGraphModule(nn.Module):
             pos: [B, K, 2], the initial positions, used by every layer with shape features.
             confidence: [B, K], finite, normally in [0, 1]; needed without ``edge_weight``.
             edge_weight: [B, K, K] or [K, K], used instead of the connectivity; row i holds the weights of i's
-                neighbours. A weight of 0 still is an edge: mask landmarks whose features are not finite.
+                neighbours. A landmark with weight 0 to all affects no other, even if its values are not finite.
             mask: [B, K], False where a landmark is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing landmark are not read.
             return_connectivity: return ``(out, edge_weight)`` with edge weights [B, K, K].
@@ -97,8 +97,14 @@ class DenseGraphModule(nn.Module):
             weight = self.connectivity.dense(confidence, mask)
             complete = mask is None and self.connectivity.sums_to_one
 
-        displacement = None
-        if needs_positions and pos is not None:
-            displacement = mean_displacement(mask_rows(pos, mask), weight, complete)
-        out = mask_rows(self.convolve(mask_rows(x, mask), weight, displacement, mask), mask)
+        pos = pos if needs_positions else None
+        x, pos = mask_rows(x, mask), None if pos is None else mask_rows(pos, mask)
+        unread = None if complete else find_unread(lambda: (weight != 0).any(dim=-2), x, pos)
+        if unread is not None:
+            mask = ~unread if mask is None else mask & ~unread
+            x, pos = mask_rows(x, mask), None if pos is None else mask_rows(pos, mask)
+        displacement = None if pos is None else mean_displacement(pos, weight, complete)
+        out = mask_rows(self.convolve(x, weight, displacement, mask), mask)
+        if unread is not None:
+            out = out.masked_fill(unread.unsqueeze(-1), torch.nan)
         return (out, weight) if return_connectivity else out

@@ -1,7 +1,7 @@
 """The paper's graph convolution on complete graphs of K landmarks."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase
@@ -67,12 +67,6 @@ class DenseLGCNConv(DenseConvBase, DenseGraphModule):
         bias: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, connectivity, shape_features, bias)
-
-    def for_inference(self) -> nn.Module:
-        """A copy for inference, see :meth:`Connectivity.for_inference <lgcn.nn.Connectivity.for_inference>`."""
-        from lgcn.nn.inference import DenseConvForInference
-
-        return DenseConvForInference(self)
 
 
 def sums_last(in_channels: int, out_channels: int) -> bool:

@@ -24,20 +24,21 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             weight: broadcastable to [...], how often each row counts: booleans or numbers of 0 or more.
 
         Returns:
-            [..., C], of the type of ``x``; rows that are not present are normalised too.
+            [..., C], of the type of ``x``; rows that are not present are not read, and their output is that of zeros.
         """
+        if weight is not None:
+            weight = weight.expand(x.shape[:-1]).unsqueeze(-1)
+            x = x.masked_fill(weight == 0, 0.0)
         if weight is None or not self.training:
             return super().forward(x.flatten(0, -2)).view(x.shape)
         given = x.dtype
         x = x.to(self.get_buffer("running_mean").dtype)
-        weight = weight.to(x.dtype).expand(x.shape[:-1]).unsqueeze(-1)
-        absent, axes = weight == 0, tuple(range(x.dim() - 1))
+        weight, axes = weight.to(x.dtype), tuple(range(x.dim() - 1))
         total = weight.sum()
         count = total.masked_fill(total == 0, 1)
 
         def mean_of(values: Tensor) -> Tensor:
-            # Filling first keeps NaN in absent rows out of the sum.
-            return (values.masked_fill(absent, 0.0) * weight).sum(axes) / count
+            return (values * weight).sum(axes) / count
 
         mean = mean_of(x)
         variance = mean_of((x - mean).square())

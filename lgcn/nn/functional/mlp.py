@@ -36,12 +36,12 @@ def run_mlp(mlp: MLP, x: Tensor, weight: Tensor | None = None) -> Tensor:
     return run_hidden_layers(mlp, mlp.lins[0](x), weight)
 
 
-def run_hidden_layers(mlp: MLP, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
-    """All that an MLP does after its first linear layer, from the output [..., H] of that layer."""
+def run_hidden_layers(mlp: MLP, hidden: Tensor, weight: Tensor | None = None, with_last: bool = True) -> Tensor:
+    """Does what an MLP does after its first linear layer, from its output [..., H], up to the last layer or with it."""
     for layer, norm in enumerate(mlp.norms, start=1):
         hidden = mlp.act(hidden)
         hidden = norm.module(hidden, weight) if isinstance(norm, BatchNorm) else norm(hidden)
-        if layer < len(mlp.lins):
+        if layer < len(mlp.lins) - (not with_last):
             hidden = mlp.lins[layer](hidden)
     return hidden
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch_geometric.nn.resolver import activation_resolver
@@ -90,7 +90,7 @@ class ConvStack(nn.Module):
     def reset_parameters(self) -> None:
         """Draws new parameters for all layers."""
         for conv in self.convs:
-            conv.reset_parameters()
+            cast(Any, conv).reset_parameters()
 
     def forward(
         self,

@@ -7,19 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError, check_at_least, check_choice, check_finite, check_floating, check_mask, check_shape
+from lgcn.checks import InputError, check_at_least, check_choice, check_finite, check_shape
 from lgcn.graph import SAMPLING_MODES, sample_features
 from lgcn.nn.conv.dense_factor_analysis_conv import DenseFactorAnalysisConv
 from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.gaussian import GaussianPosterior
 from lgcn.nn.functional.similarity import Similarity, fit_similarity, mean_shape
+from lgcn.nn.models.covariance_calibration import CovarianceCalibration, log_spread
+from lgcn.nn.models.gaussian_inputs import POSE_FACTORS, alignment_weight, check_examples, check_inputs, pose_modes
 from lgcn.nn.models.landmark_noise import LandmarkNoise
 from lgcn.nn.models.refiner import Refiner
 from lgcn.typing import KeyPoints, Size
 
 NOISE_INPUTS = ("confidence", "features")
-POSE_FACTORS = 4
 POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so large that larger values make no difference
 
 
@@ -53,6 +54,8 @@ class GaussianRefiner(Refiner):
         offset: whether landmarks are moved by d(h) before they are combined. It depends on all inputs.
         landmark_channels: width of the embedding of a type.
         hidden_channels: widths of the hidden layers of the MLPs for noise and offset; none leaves both out.
+        decoder_channels: width of the hidden layer of a decoder, an MLP that moves the mean of the prior by a
+            nonlinear function of the inferred shape, after which the shape is inferred once more; 0 leaves it out.
         sampling: of the feature map, ``"bilinear"`` or ``"nearest"``.
         detach_alignment: whether gradients stop at the alignment and at the places where features are sampled.
 
@@ -77,6 +80,7 @@ class GaussianRefiner(Refiner):
         offset: bool = True,
         landmark_channels: int = 16,
         hidden_channels: Sequence[int] = (128, 64),
+        decoder_channels: int = 0,
         sampling: str = "bilinear",
         detach_alignment: bool = True,
     ) -> None:
@@ -109,6 +113,10 @@ class GaussianRefiner(Refiner):
         if hidden_channels and offset:
             width = landmark_channels + use_confidence + feature_channels
             self.offset_mlp = MLP([width, *hidden_channels, 2], norm=None)
+        self.decoder: MLP | None = None
+        if check_at_least("decoder_channels", decoder_channels, 0):
+            self.decoder = MLP([2 * num_landmarks, decoder_channels, 2 * num_landmarks], norm=None)
+        self.calibration = CovarianceCalibration()
         self.register_buffer("frame", torch.zeros(num_landmarks, 2))
         self.register_buffer("centre", torch.tensor([(self.input_size[1] - 1) / 2, (self.input_size[0] - 1) / 2]))
         self.register_buffer("scale", torch.tensor(min(self.input_size) / 4))
@@ -130,12 +138,13 @@ class GaussianRefiner(Refiner):
         return self.conv.prior
 
     def reset_parameters(self) -> None:
-        """Draws new parameters; the last layers of the MLPs start at zero."""
+        """Draws new parameters; the last layers of the MLPs start at zero. Removes the calibration."""
+        self.calibration.reset_parameters()
         self.conv.reset_parameters()
         self.noise.reset_parameters()
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
-        for mlp in (self.noise_mlp, self.offset_mlp):
+        for mlp in (self.noise_mlp, self.offset_mlp, self.decoder):
             if mlp is not None:
                 mlp.reset_parameters()
                 for parameter in mlp.lins[-1].parameters():
@@ -160,24 +169,7 @@ class GaussianRefiner(Refiner):
             InputError: for values that are not finite, a shape whose landmarks all coincide, and shapes that do not
                 vary in ``rank`` directions once they are aligned.
         """
-        for name, tensor in (("shapes", shapes), ("predictions", predictions)):
-            if tensor is not None:
-                check_shape(name, tensor, "N K 2", N=len(shapes), K=self.num_landmarks)
-                check_floating(name, tensor)
-                check_finite(name, tensor)
-                radius = (tensor - tensor.mean(dim=1, keepdim=True)).norm(dim=-1).amax(1)
-                if not (radius > 1e-4 * tensor.abs().amax((1, 2))).all():
-                    raise InputError(
-                        f"Expected '{name}' whose landmarks lie apart (got all in one place in number "
-                        f"{int(radius.argmin())}). Leave it out."
-                    )
-        if confidences is not None:
-            check_shape("confidences", confidences, "N K", N=len(shapes), K=self.num_landmarks)
-            check_finite("confidences", confidences)
-        elif predictions is not None and self.use_confidence:
-            raise InputError(
-                "Expected 'confidences' [N, K] of the predictions (got None). Or build it with use_confidence=False."
-            )
+        check_examples(self.num_landmarks, shapes, predictions, confidences, self.use_confidence)
         # On the CPU, since not every accelerator has double precision.
         shapes = shapes.cpu().double()
         frame, centre = mean_shape(shapes), shapes.mean(dim=(0, 1))
@@ -197,12 +189,8 @@ class GaussianRefiner(Refiner):
     def _fit_prior(self, shapes: Tensor) -> None:
         """Factors of the shape from aligned shapes [N, K, 2], and those of the pose from their mean."""
         shape = FactorAnalysisPrior(self.num_landmarks, self.rank).to(self.frame).fit(shapes)
-        x, y = shape.mean.unbind(-1)
-        one, zero = torch.ones_like(x), torch.zeros_like(x)
-        # Translations, scale and rotation.
-        modes = torch.stack([torch.stack([one, zero, x, -y]), torch.stack([zero, one, y, x])]).permute(2, 0, 1)
         self.prior.mean.copy_(shape.mean)
-        self.prior.loadings.copy_(torch.cat([shape.loadings, POSE_DEVIATION * modes], dim=-1))
+        self.prior.loadings.copy_(torch.cat([shape.loadings, POSE_DEVIATION * pose_modes(shape.mean)], dim=-1))
         self.prior.log_uniqueness.copy_(shape.log_uniqueness)
 
     def forward(
@@ -228,33 +216,59 @@ class GaussianRefiner(Refiner):
         """
         similarity, observed, variance = self.align(features, pos, confidence, mask)
         with autocast_disabled(pos.device.type):
-            return self._to_input(similarity, self.conv(observed, variance, mask))
+            shift = self._shift(observed, variance, mask)
+            return self._to_input(similarity, self.conv(observed - shift, variance, mask) + shift)
 
     def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
         self.check_needs(keypoints)
-        arguments = (keypoints.features, keypoints.pos, keypoints.confidence, keypoints.mask)
-        mean, covariance, *_ = self.posterior(*arguments)
-        connectivity = None
-        if return_connectivity:
-            _, _, variance = self.align(*arguments)
-            # Over the square root of 2: a landmark that follows another exactly has 1.
-            connectivity = self.conv.edge_weight(variance, keypoints.mask).norm(dim=(-2, -1)) / 2**0.5
-        return keypoints._replace(pos=mean, covariance=covariance, connectivity=connectivity)
+        posterior, spread, variance = self._infer(*_arguments(keypoints))
+        with autocast_disabled(posterior.mean.device.type):
+            covariance = self.calibration(posterior.covariance, spread, keypoints.mask)
+            connectivity = None
+            if return_connectivity:
+                # Over the square root of 2: a landmark that follows another exactly has 1.
+                connectivity = self.conv.edge_weight(variance, keypoints.mask).norm(dim=(-2, -1)) / 2**0.5
+        return keypoints._replace(pos=posterior.mean, covariance=covariance, connectivity=connectivity)
 
     def posterior(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
     ) -> GaussianPosterior:
-        """Means, covariances and leave-one-out residuals in pixels of the input; arguments as :meth:`forward`."""
-        similarity, observed, variance = self.align(features, pos, confidence, mask)
-        with autocast_disabled(pos.device.type):
-            mean, covariance, residual, residual_covariance = self.conv.posterior(observed, variance, mask)
-            area = self.scale.square()
-            return GaussianPosterior(
-                self._to_input(similarity, mean),
-                similarity.invert_covariance(covariance) * area,
-                residual @ similarity.inverse_matrix().mT * self.scale,
-                similarity.invert_covariance(residual_covariance) * area,
-            )
+        """Means, covariances and leave-one-out residuals in pixels of the input; arguments as :meth:`forward`.
+
+        Covariances are those of the model, without :meth:`calibrate`.
+        """
+        return self._infer(features, pos, confidence, mask)[0]
+
+    @torch.no_grad()
+    def calibrate(
+        self, keypoints: KeyPoints, target: Tensor, level: float = 0.9, groups: Tensor | None = None
+    ) -> "GaussianRefiner":
+        """Scales the covariances of :meth:`refine` so that regions of probability ``level`` hold that share of errors.
+
+        Calibrate last, on images that neither the refiner nor the network has been trained on, and under all conditions
+        that matter: half of them degraded, for instance. See :class:`CovarianceCalibration`.
+
+        Args:
+            keypoints: as for :meth:`refine`, landmarks of N images; features best sampled at the landmarks.
+            target: [N, K, 2], the true landmarks, pixels of the input; NaN where they are not known.
+            level: the probability.
+            groups: [N], integers, the condition of each image; the worst one decides on the form of the calibration.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            InputError: as :meth:`refine`, and for less than 100 landmarks whose truth is known.
+        """
+        self.check_needs(keypoints)
+        check_shape("target", target, "N K 2", N=len(keypoints.pos), K=self.num_landmarks)
+        posterior, spread, _ = self._infer(*_arguments(keypoints))
+        self.calibration.fit(posterior.mean - target, posterior.covariance, spread, keypoints.mask, level, groups)
+        return self
+
+    def expected_error(self, covariance: Tensor) -> Tensor:
+        """Mean error [..., K] in pixels of landmarks for which :meth:`refine` gives covariances [..., K, 2, 2]."""
+        return self.calibration.expected_error(covariance)
 
     def align(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
@@ -265,44 +279,18 @@ class GaussianRefiner(Refiner):
             The similarity to the frame of the mean shape (from positions that the mean scale divides), the landmarks
             there [B, K, 2] and the variances of their noise, [B, K], [B, K, 2] or [B, K, 2, 2].
         """
-        features, pos, confidence = self._check(features, pos, confidence, mask)
+        features, pos, confidence = check_inputs(
+            self.num_landmarks, self.feature_channels, self.use_confidence, features, pos, confidence, mask
+        )
         correction, offset = self._heads(features, pos, confidence)
         with autocast_disabled(pos.device.type):
             normalized = (pos.to(self.frame.dtype) - self.centre) / self.scale
             variance = self.noise(pos.shape[:2], confidence, correction)
-            similarity = fit_similarity(normalized, self.frame, self._weight(variance, mask))
+            similarity = fit_similarity(normalized, self.frame, alignment_weight(self.prior, self.rank, variance, mask))
             if self.detach_alignment:
                 similarity = similarity.detach()
             observed = similarity.apply(normalized)
             return similarity, observed if offset is None else observed + offset, variance
-
-    def _check(
-        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None
-    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-        """Checks the arguments and fills what is missing."""
-        K, C = self.num_landmarks, self.feature_channels
-        check_shape("pos", pos, "B K 2", K=K)
-        B = pos.shape[0]
-        if mask is not None:
-            check_mask("mask", mask, "B K", B=B, K=K)
-            pos = pos.masked_fill(~mask.unsqueeze(-1), 0.0)
-        check_finite("pos", pos)
-        if self.use_confidence:
-            if confidence is None:
-                raise InputError("Expected 'confidence' [B, K] (got None). Or build it with use_confidence=False.")
-            check_shape("confidence", confidence, "B K", B=B, K=K)
-            confidence = confidence if mask is None else confidence.masked_fill(~mask, 0.0)
-            check_finite("confidence", confidence)
-        if C == 0:
-            return None, pos, confidence
-        if features is None:
-            raise InputError(f"Expected 'features' with {C} channels (got None). Or build it with feature_channels=0.")
-        if features.dim() == 3:
-            check_shape("features", features, "B K C", B=B, K=K, C=C)
-            features = features if mask is None else features.masked_fill(~mask.unsqueeze(-1), 0.0)
-        else:
-            check_shape("features", features, "B C h w", B=B, C=C)
-        return features, pos, confidence
 
     def _heads(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None
@@ -328,14 +316,33 @@ class GaussianRefiner(Refiner):
             offset = self.offset_mlp(torch.cat(list(kinds.values()), dim=-1)).to(dtype)
         return correction, offset
 
-    def _weight(self, variance: Tensor, mask: Tensor | None) -> Tensor:
-        """Precisions [B, K] of landmarks about the mean shape."""
-        axes = variance.dim() - 2
-        diagonal = variance.diagonal(dim1=-2, dim2=-1) if axes == 2 else variance
-        noise = diagonal.mean(-1) if axes else diagonal
-        shape = self.prior.loadings[..., : self.rank].square().sum(-1) + self.prior.uniqueness
-        weight = (noise + shape.mean(-1)).reciprocal()
-        return weight if mask is None else weight.masked_fill(~mask, 0.0)
+    def _shift(self, observed: Tensor, variance: Tensor, mask: Tensor | None) -> Tensor | float:
+        """What the decoder adds to the mean of the prior, [B, K, 2]."""
+        if self.decoder is None:
+            return 0.0
+        deviation = self.conv(observed, variance, mask) - self.prior.mean
+        return self.decoder(deviation.flatten(1)).to(deviation).view_as(deviation)
+
+    def _infer(
+        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None
+    ) -> tuple[GaussianPosterior, Tensor, Tensor]:
+        """The posterior in pixels, the spread [B, K] of its covariances in the frame of the mean shape, and the noise."""
+        similarity, observed, variance = self.align(features, pos, confidence, mask)
+        with autocast_disabled(pos.device.type):
+            shift = self._shift(observed, variance, mask)
+            mean, covariance, residual, residual_covariance = self.conv.posterior(observed - shift, variance, mask)
+            area = self.scale.square()
+            posterior = GaussianPosterior(
+                self._to_input(similarity, mean + shift),
+                similarity.invert_covariance(covariance) * area,
+                residual @ similarity.inverse_matrix().mT * self.scale,
+                similarity.invert_covariance(residual_covariance) * area,
+            )
+            return posterior, log_spread(covariance), variance
 
     def _to_input(self, similarity: Similarity, pos: Tensor) -> Tensor:
         return similarity.invert(pos) * self.scale + self.centre
+
+
+def _arguments(keypoints: KeyPoints) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:
+    return keypoints.features, keypoints.pos, keypoints.confidence, keypoints.mask

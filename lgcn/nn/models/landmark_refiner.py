@@ -258,12 +258,6 @@ class LandmarkRefiner(Refiner):
             steps.append((pos if mask is None else torch.where(mask.unsqueeze(-1), pos, given), weight))
         return steps
 
-    def for_inference(self) -> nn.Module:
-        """A copy for inference, see :meth:`Connectivity.for_inference <lgcn.nn.Connectivity.for_inference>`."""
-        from lgcn.nn.inference import for_inference
-
-        return for_inference(self)
-
     def _step_modules(self, step: int) -> tuple[MLP, DenseLGCN]:
         """The visual MLP and the graph layers of a step."""
         if step == 0 or self.share_steps:

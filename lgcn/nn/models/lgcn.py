@@ -75,12 +75,6 @@ class LGCNBase(nn.Module):
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
 
-    def for_inference(self) -> nn.Module:
-        """A copy for inference, see :meth:`Connectivity.for_inference <lgcn.nn.Connectivity.for_inference>`."""
-        from lgcn.nn.inference import for_inference
-
-        return for_inference(self)
-
     def _convert(self, other: type[_Stack]) -> _Stack:
         """The same stack in the other form, with the very same parameters and modules."""
         options: dict[str, Any] = {"act": None, "shape_features": self.shape_features, "bias": self.bias}

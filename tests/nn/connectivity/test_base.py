@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
-from lgcn.nn import AdjacencyConnectivity, Connectivity, UniformConnectivity
+from lgcn.nn import AdjacencyConnectivity, Connectivity, UniformConnectivity, for_inference
 from tests.nn.inputs import CONNECTIVITIES, Graph, assert_close, build_connectivity, graphs, randomize
 
 K = 5
@@ -178,7 +178,7 @@ def test_symmetric_on_request() -> None:
 
 def test_the_copy_for_inference_stays(connectivity: Connectivity) -> None:
     confidence, edge_index = confidences(3), complete(connectivity)
-    inference = connectivity.for_inference()
+    inference = for_inference(connectivity)
     expected, on_edges = connectivity.dense(confidence), connectivity(torch.arange(K), confidence, edge_index)
     assert not inference.training and not any(parameter.requires_grad for parameter in inference.parameters())
     for parameter in connectivity.parameters():

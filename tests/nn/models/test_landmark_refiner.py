@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lgcn.checks import InputError
 from lgcn.graph import sample_features
-from lgcn.nn import AdjacencyConnectivity, LandmarkRefiner, LearnableConnectivity
+from lgcn.nn import AdjacencyConnectivity, LandmarkRefiner, LearnableConnectivity, for_inference
 from tests.nn.inputs import CONNECTIVITIES, assert_close, build_connectivity, randomize
 
 K, C = 5, 3
@@ -322,7 +322,7 @@ def test_the_copy_for_inference(options: dict[str, Any]) -> None:
     tensors = inputs()
     refiner = randomize(build(landmark_channels=2, **options)).eval()
     expected, weight = refiner(*tensors, return_connectivity=True)
-    inference = refiner.for_inference()
+    inference = for_inference(refiner)
     randomize(refiner)
     for each in (inference, copy.deepcopy(inference), pickle.loads(pickle.dumps(inference))):
         out, edges = each(*tensors, return_connectivity=True)

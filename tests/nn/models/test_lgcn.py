@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.graph import complete_edge_index
-from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv
+from lgcn.nn import LGCN, DenseLGCN, DenseLGCNConv, LearnableConnectivity, LGCNConv, for_inference
 from lgcn.nn.conv.base import mask_rows
 from lgcn.nn.functional.displacement import mean_displacement
 from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
@@ -55,7 +55,7 @@ def test_sizes_and_repr() -> None:
     ):
         assert part in text
     assert "DenseLayer(64, 16, connectivity=None, shape_features=True, bias=False)" in repr(lgcn.to_dense())
-    assert "FusedLayer(64, 16, shape_features=True)" in repr(lgcn.to_dense().for_inference())
+    assert "widths=[66, 64, 16, 2], shape_features=[True, True, True]" in repr(for_inference(lgcn.to_dense()))
     inside = build_connectivity("adjacency", K, normalization="raw", symmetric=True)
     options = "connectivity=AdjacencyConnectivity(6, normalization='raw', symmetric=True), shape_features=False"
     assert repr(LGCNConv(C, 2, inside, False)) == f"LGCNConv(5, 2, {options})"
@@ -71,7 +71,7 @@ def test_activations_by_name_callable_or_module(act: Any) -> None:
     for layer, conv in enumerate(lgcn.convs):
         expected = conv(expected if layer == 0 else expected.tanh(), weight, mean_displacement(pos, weight))
     assert_close(lgcn(x, pos, confidence), expected)
-    assert_close(lgcn.for_inference()(x, pos, confidence), expected)
+    assert_close(for_inference(lgcn)(x, pos, confidence), expected)
 
 
 def test_without_an_activation_a_stack_is_linear() -> None:
@@ -119,7 +119,7 @@ def test_dropout_in_training_only() -> None:
     assert not torch.equal(lgcn(*landmarks), lgcn(*landmarks))
     lgcn.eval()
     assert torch.equal(lgcn(*landmarks), lgcn(*landmarks))
-    assert_close(lgcn.for_inference()(*landmarks), lgcn(*landmarks))
+    assert_close(for_inference(lgcn)(*landmarks), lgcn(*landmarks))
 
 
 def test_edge_weights_of_one_image_or_of_all() -> None:
@@ -129,7 +129,7 @@ def test_edge_weights_of_one_image_or_of_all() -> None:
     assert_close(weight, lgcn.connectivity.dense(confidence))
     assert_close(lgcn(x, pos, edge_weight=weight), out)
     adjacency = torch.rand(K, K, dtype=torch.float64)
-    for module in (lgcn, conv, conv.for_inference()):
+    for module in (lgcn, conv, for_inference(conv)):
         expected = module(x, pos, edge_weight=adjacency.expand(3, K, K))
         assert_close(module(x, pos, edge_weight=adjacency), expected)
         assert_close(module(x, pos, edge_weight=adjacency[None]), expected)
@@ -150,7 +150,7 @@ def test_a_position_that_no_edge_reads_does_not_affect_precision_and_may_be_nan(
         assert_close(out[:, 1:], expected[:, 1:])
 
 
-@pytest.mark.parametrize("convert", [lambda lgcn: lgcn, DenseLGCN.to_sparse, DenseLGCN.for_inference])
+@pytest.mark.parametrize("convert", [lambda lgcn: lgcn, DenseLGCN.to_sparse])
 def test_forward_hooks_of_layers_are_called(convert: Callable[[DenseLGCN], nn.Module]) -> None:
     x, pos, confidence = random_landmarks(2, K, C, torch.float64)
     lgcn, seen = convert(build()), []
@@ -175,6 +175,6 @@ def test_a_trained_connectivity_is_not_reset() -> None:
     ):
         module = build_module()
         assert all(torch.equal(value, state[key]) for key, value in connectivity.state_dict().items())
-        module.for_inference()
+        for_inference(module)
     module.reset_parameters()
     assert not torch.equal(connectivity.edge_mlp.lins[0].weight, state["edge_mlp.lins.0.weight"])

@@ -1,0 +1,103 @@
+"""Options of the commands that predict landmarks: images, their boxes, the face detector and the model."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lgcn.predict import LandmarkPredictor
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what commands share that predict landmarks: images, their faces, and the model."""
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="image files, folders, patterns such as 'photos/*.jpg', or - for standard input",
+    )
+    parser.add_argument("-r", "--recursive", action="store_true", help="also search subfolders (links are followed)")
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="refuse images of more pixels, each of which takes about 8 bytes of memory (default: 134217728)",
+    )
+    faces = parser.add_argument_group("finding faces")
+    faces.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="face boxes in pixels, instead of detecting faces: CSV with image,x0,y0,x1,y1, "
+        "JSON {image: [[x0, y0, x1, y1], ...]}, or what lgcn predict writes",
+    )
+    faces.add_argument(
+        "--faces",
+        default="cascade",
+        choices=("cascade", "mtcnn", "whole_image", "yunet"),
+        metavar="NAME",
+        help="cascade (frontal faces; needs nothing), mtcnn (small and turned ones; facenet-pytorch), yunet (the same; "
+        "OpenCV and --face-weights) or whole_image (one face fills each image); default: cascade",
+    )
+    faces.add_argument("--face-weights", type=Path, metavar="FILE", help="ONNX file of yunet's weights")
+    faces.add_argument(
+        "--min-face",
+        type=float,
+        metavar="F",
+        help="side of the smallest face looked for, over the longer side of the image (default: 0.05 for cascade); "
+        "for large group photos, with a larger --max-side",
+    )
+    faces.add_argument(
+        "--max-side",
+        type=int,
+        metavar="N",
+        help="shrink larger images to N pixels for the search (default: 640 for cascade); slower if larger",
+    )
+    faces.add_argument(
+        "--upright-only",
+        action="store_true",
+        help="do not look for faces in the image turned by 90, 180 and 270 degrees where none is found",
+    )
+    faces.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="C",
+        help="drop a detected face if the mean confidence of its landmarks is below C; lower it if faces are missed, "
+        "raise it if there are false positives (default: the model's own value)",
+    )
+    model = parser.add_argument_group("the model")
+    model.add_argument(
+        "--model",
+        default="lgcn-68",
+        help="shipped name, folder, .ckpt of lgcn fit, .onnx of lgcn export or hub id (default: lgcn-68)",
+    )
+    model.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
+    model.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
+
+
+def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
+    """The predictor that the options of :func:`add_input_arguments` ask for."""
+    from lgcn.predict import LandmarkPredictor
+
+    return LandmarkPredictor.from_pretrained(args.model, **predictor_options(args))
+
+
+def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of :meth:`LandmarkPredictor.from_pretrained` that the options ask for."""
+    from lgcn.checks import InputError
+    from lgcn.predict import create_face_detector
+
+    limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
+    options = {"weights": args.face_weights, "min_face": args.min_face, "max_side": args.max_side}
+    given = {name: value for name, value in options.items() if value is not None}
+    if args.faces == "yunet" and args.face_weights is None:
+        raise InputError("Expected '--face-weights' with the ONNX file of yunet (got none).")
+    return {
+        "device": args.device,
+        "face_detector": create_face_detector(args.faces, **given) if args.boxes is None else None,
+        "batch_size": args.batch_size,
+        "min_confidence": args.min_confidence,
+        "turned": not args.upright_only,
+        **limit,
+    }

@@ -1,0 +1,66 @@
+"""``lgcn refine``: improve the landmarks in a file by a refiner of ``lgcn fit-refiner``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EPILOG = """\
+examples:
+  lgcn refine points.json --refiner my-refiner
+      prints the file with refined landmarks
+  lgcn refine points.csv --refiner my-refiner --output refined.csv
+      writes them to a file
+
+Landmarks come as lgcn predict writes them (JSON, JSON Lines, CSV), or as COCO
+results. Missing ones (null, NaN, an empty cell, or x, y, score 0 in COCO) are
+filled in. Each landmark gets its expected error in pixels, and outliers are
+named by their numbers from 0. What else the file holds is kept."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options; nothing slow is imported for ``--help``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument("points", type=Path, metavar="FILE", help="landmarks of any detector")
+    parser.add_argument("--refiner", required=True, metavar="DIR", help="folder of lgcn fit-refiner, or hub id")
+    parser.add_argument(
+        "--drop-outliers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="replace up to N landmarks of each object that contradict all others (default: 0, only name them)",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: print)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Refines and writes; the exit status."""
+    from lgcn.cli.messages import counted, tell
+    from lgcn.cli.writable import check_not_replaced, check_writable_file, writing_to
+    from lgcn.files import write_text
+    from lgcn.models import ShapeRefiner, refine
+    from lgcn.predict.keypoint_files import read_keypoints
+
+    if args.output is not None:
+        check_not_replaced([args.output], args.overwrite)
+        check_writable_file("--output", args.output)
+    refiner = ShapeRefiner.from_pretrained(args.refiner)
+    file = read_keypoints(args.points)
+    if not len(file):
+        text = args.points.read_text(encoding="utf-8")
+    else:
+        refined = refine(file.keypoints, refiner, args.drop_outliers)
+        text = file.render(refined)
+        filled = int((~refined.observed & refined.pos.isfinite().all(-1)).sum())
+        tell(
+            "note",
+            f"{counted(len(file), 'object')} refined, {counted(filled, 'landmark')} filled in, "
+            f"{counted(int(refined.outliers().sum()), 'outlier')}.",
+        )
+    if args.output is None:
+        sys.stdout.write(text)
+        return 0
+    with writing_to(args.output):
+        write_text(args.output, text)
+    return 0

@@ -1,0 +1,41 @@
+"""Aligned face crops: upright, centred and of one size."""
+
+import torch
+from torch import Tensor
+
+from lgcn.checks import check_at_least
+from lgcn.geometry import crop_affine, warp_image
+from lgcn.images import ImageLike, as_image_tensor
+from lgcn.predict.boxes import landmark_roll, rotated_box
+from lgcn.predict.face import Face
+from lgcn.schemes import LandmarkScheme, get_scheme
+
+
+def align_face(
+    image: ImageLike, face: Face, scheme: str | LandmarkScheme, size: int, enlargement: float = 1.25
+) -> tuple[Tensor, Tensor]:
+    """Cuts out a face, turned upright.
+
+    The crop is a square, ``enlargement`` times the longer side of the box that is tight around the landmarks after they
+    are turned by the mean direction from each landmark to its mirror partner, which becomes horizontal.
+
+    Args:
+        image: path, bytes of a file, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W], RGB.
+        face: its landmarks in pixels of ``image``.
+        scheme: of the landmarks.
+        size: side of the crop in pixels.
+        enlargement: side of the crop over that of the box.
+
+    Returns:
+        The crop, uint8 [3, size, size], black outside the image, and the affine [2, 3] that maps pixels of ``image`` to
+        pixels of the crop: ``transform_points(face.landmarks, affine)`` gives the landmarks in the crop.
+
+    Raises:
+        InputError: for a size below 8, or landmarks that all coincide.
+    """
+    check_at_least("size", size, 8)
+    pos = face.landmarks[None]
+    rotation = -landmark_roll(pos, get_scheme(scheme).flip_pairs)
+    box = rotated_box(pos, rotation)[0]
+    affine = crop_affine(box, (size, size), enlargement, rotation=float(rotation))
+    return warp_image(as_image_tensor(image).cpu(), affine, (size, size)), affine.to(torch.float32)

@@ -1,0 +1,118 @@
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lgcn.checks import InputError, InputFileError
+from lgcn.images import PixelRangeWarning
+from lgcn.predict import ImagePreparer, LandmarkPredictor
+from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
+from tests.predict.spots import SpotDetector, draw_spots, triangle
+
+
+def whole(image: Tensor) -> Tensor:
+    return torch.tensor([[0.0, 0.0, image.shape[2] - 1.0, image.shape[1] - 1.0]])
+
+
+def killed(image: Tensor) -> Tensor:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return whole(image)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for number, path in enumerate(paths):
+        image = draw_spots((60, 80), triangle(10.0 + 2 * number, 15.0))
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    paths[4].write_text("no image")
+    Image.fromarray(np.full((20, 20), 1000, dtype=np.uint16)).save(paths[6])
+    return paths
+
+
+def test_workers_give_what_this_process_gives(files: list[Path]) -> None:
+    predictor = LandmarkPredictor(SpotDetector(), face_detector=whole, batch_size=3)  # type: ignore[arg-type]
+    results, errors = [], []
+    for workers in (0, 2):
+        failed: list[tuple[str, InputError]] = []
+        stream = predictor.stream(files, workers=workers, on_error=lambda *each: failed.append(each))  # noqa: B023
+        with pytest.warns(PixelRangeWarning, match=r"6\.png.* is 1000"):
+            results.append([(image.name, faces[0].landmarks) for image, faces in stream])
+        errors.append(failed)
+    assert [name for name, _ in results[1]] == [str(path) for path in files if path != files[4]]
+    for (_, here), (_, there) in zip(*results, strict=True):
+        assert torch.equal(here, there)
+    assert [name for name, _ in errors[1]] == [str(files[4])]
+    assert str(errors[0][0][1]) == str(errors[1][0][1])
+    with pytest.raises(InputFileError, match=r"4\.png"):
+        list(predictor.stream(files, workers=2))
+
+
+def test_boxes_and_names_go_with_their_images(files: list[Path]) -> None:
+    predictor = LandmarkPredictor(SpotDetector())  # type: ignore[arg-type]
+    boxes = [[1.0 + number, 2.0, 50.0, 50.0] for number in range(4)]
+    stream = predictor.stream(iter(files[:4]), boxes, names=map(str, range(4)), workers=2)
+    assert [(image.name, image.boxes[0, 0].item()) for image, _ in stream] == [(str(n), 1.0 + n) for n in range(4)]
+
+
+def test_few_images_are_read_ahead(files: list[Path]) -> None:
+    taken = []
+
+    def tasks():  # type: ignore[no-untyped-def]
+        for number in range(100):
+            taken.append(number)
+            yield Task(np.zeros((10, 10, 3), np.uint8), [0.0, 0.0, 5.0, 5.0], str(number))
+
+    stream = prepare_all(ImagePreparer(), tasks(), workers=2, ahead=6)
+    for number in range(20):
+        assert next(stream).name == str(number)
+        assert len(taken) <= number + 2 * 2 + 6
+    stream.close()
+
+
+def test_large_images_are_not_read_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lgcn.predict.workers.MAX_PIXELS_HELD", 300)
+    assert MAX_PIXELS_HELD > 300
+    taken = []
+
+    def tasks():  # type: ignore[no-untyped-def]
+        for number in range(30):
+            taken.append(number)
+            yield Task(np.zeros((10, 10, 3), np.uint8), [0.0, 0.0, 5.0, 5.0], str(number))
+
+    for number, _ in enumerate(prepare_all(ImagePreparer(), tasks(), workers=1, ahead=20)):
+        if number > 20:
+            assert len(taken) <= min(30, number + 1 + 3)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_killed_worker_is_an_error_that_names_the_image(files: list[Path]) -> None:
+    tasks = [Task(path, None, path.name) for path in files]
+    with pytest.raises(InputError, match=r"'0\.png' and the images after it .one of them was killed"):
+        list(prepare_all(ImagePreparer(killed), tasks, workers=1))
+
+
+def test_a_worker_ends_with_the_main_process(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lgcn.predict import workers
+
+    ended = []
+
+    def end(status: int) -> None:
+        ended.append(status)
+        raise SystemExit
+
+    monkeypatch.setattr(workers.os, "_exit", end)
+    with pytest.raises(SystemExit):
+        workers._end_with(parent=os.getppid() + 1)
+    assert ended == [1]
+
+
+def test_numbers_of_workers_below_zero_are_refused() -> None:
+    with pytest.raises(InputError, match="'workers' to be 0 or more"), warnings.catch_warnings():
+        list(LandmarkPredictor(SpotDetector()).stream([], workers=-1))  # type: ignore[arg-type]
