@@ -91,11 +91,12 @@ class LBPCascade:
             return list(windows)
 
         level, row, column = passing(self._stages[_DENSE_STAGES:_COARSE_STAGES], level, row, column)
-        near = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+        near = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
         level = np.repeat(level, len(near))
-        row, column = ((each[:, None] + near[:, axis]).ravel() for axis, each in enumerate((row, column)))
-        inside = (np.stack([row, column], axis=1) < shapes[level] - self.window).all(axis=1)
-        level, row, column = passing(self._stages, level[inside], row[inside], column[inside])
+        corner = (np.stack([row, column], axis=1)[:, None] + near).reshape(-1, 2)
+        inside = ((corner >= 0) & (corner < shapes[level] - self.window)).all(axis=1)
+        level, row, column = np.unique(np.stack([level, *corner.T])[:, inside], axis=1)
+        level, row, column = passing(self._stages, level, row, column)
         corner = np.stack([column, row], axis=1)
         zoom = np.array([zoom for _, *zoom in levels])[level]
         return torch.from_numpy(np.concatenate([corner * zoom, (corner + self.window) * zoom], axis=1)).float()
