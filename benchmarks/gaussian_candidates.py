@@ -8,6 +8,7 @@ from torch import Tensor
 from benchmarks.backends import compiled
 from benchmarks.layer_candidates import IN, Candidate, Case
 from lgcn.nn import DenseFactorAnalysisConv, FactorAnalysisConv, FactorAnalysisPrior, GaussianRefiner
+from lgcn.typing import Size
 
 RANK = 16
 SIDE = 256
@@ -21,7 +22,7 @@ def gaussian_candidates(landmarks: int, backend: str = "none") -> Iterator[Candi
     rank = min(RANK, 2 * landmarks - 4)
     prior = FactorAnalysisPrior(landmarks, rank)
     sparse, dense = FactorAnalysisConv(prior), DenseFactorAnalysisConv(prior)
-    refiner = fitted_refiner(landmarks, rank)
+    refiner = fitted_refiner(landmarks, rank, IN, (SIDE, SIDE))
 
     def variance(case: Case) -> Tensor:
         return case.x[..., 0].exp()
@@ -46,10 +47,9 @@ def gaussian_candidates(landmarks: int, backend: str = "none") -> Iterator[Candi
         yield Candidate("DenseFactorAnalysisConv compiled", dense, lambda c: fast(c.pos, variance(c)), is_compiled=True)
 
 
-def fitted_refiner(landmarks: int, rank: int) -> GaussianRefiner:
-    """A refiner for features [B, K, C] that are sampled already, with statistics of random shapes."""
-    shapes = SIDE * torch.rand(4 * landmarks, landmarks, 2)
+def fitted_refiner(landmarks: int, rank: int, channels: int, size: Size) -> GaussianRefiner:
+    """A refiner with statistics of random shapes, for C channels of features; with any others it takes as long."""
+    shapes = min(size) * torch.rand(4 * landmarks, landmarks, 2)
     predictions = shapes + torch.randn_like(shapes)
-    return GaussianRefiner(landmarks, IN, (SIDE, SIDE), rank=rank).fit(
-        shapes, predictions, torch.rand(shapes.shape[:2])
-    )
+    refiner = GaussianRefiner(landmarks, channels, size, rank=rank)
+    return refiner.fit(shapes, predictions, torch.rand(shapes.shape[:2])).eval()

@@ -4,8 +4,8 @@
     python benchmarks/points_only.py --root DIR/300w --work DIR --peer face_api --weights DIR/package/model
 
 dlib's FILE, ``shape_predictor_68_face_landmarks.dat``, is in Debian's ``libdlib-data``, its reader in PyPI's
-``dlib-bin``; face-api's weights are in the npm package ``@vladmandic/face-api``. Both predictors get boxes of dlib's face
-detector; a face that it misses gets one from its annotation, by the median relation of the others. Predictions are
+``dlib-bin``; face-api's weights are in the npm package ``@vladmandic/face-api``. Both predictors get boxes of dlib's
+face detector; a face that it misses gets one from its annotation, by the median relation of the others. Predictions are
 kept in ``--work``. Refiners are fitted to training faces, where all choices are made; LFPW test is only reported.
 
 dlib's predictor was trained on 300-W. Its error on LFPW test is as low as on training faces (NME 2.8 and 3.3 %, medians

@@ -159,7 +159,7 @@ def extract(
     if not left:
         return
     detector = LandmarkDetector.from_pretrained(settings.model).to(memory_format=torch.channels_last)
-    faces = _faces(settings, detector)
+    faces = faces_of(settings, detector)
     total = sum(len(faces[part]) for _, (_, part, _, _) in left)
     with tqdm(total=total, desc="backbone", unit="face", disable=None) as bar:
         for place, (name, part, change, _) in left:
@@ -168,7 +168,7 @@ def extract(
                 bar.update(len(faces[part]))
                 continue
             dataset = faces[part]
-            dataset.transform = _transform(dataset, detector, augmented="train" in part, change=change)
+            dataset.transform = crop_transform(dataset, detector, augmented="train" in part, change=change)
             keys = [(index, mix_seed(settings.seed, place, index)) for index in range(len(dataset))]
             loader = DataLoader(SeededDataset(dataset), batch_size=batch_size, sampler=keys, num_workers=workers)
             parts, first = [], 0
@@ -211,7 +211,7 @@ def load_trained(settings: Extraction, folder: Path, regime: str, starts: tuple[
     return Outputs.join([Outputs.load(folder / name, starts) for name in names])
 
 
-def _faces(settings: Extraction, detector: LandmarkDetector) -> dict[str, LandmarkDataset]:
+def faces_of(settings: Extraction, detector: LandmarkDetector) -> dict[str, LandmarkDataset]:
     """Faces of each part; those held out by the recipe are the training faces that the backbone has not seen."""
     data = LandmarkDataModule(settings.root, input_size=detector.input_size, protocol=detector.protocol.name)
     data.setup()
@@ -220,9 +220,10 @@ def _faces(settings: Extraction, detector: LandmarkDetector) -> dict[str, Landma
     return {name: dataset[:: settings.every] for name, dataset in parts.items()}  # type: ignore[index]
 
 
-def _transform(
+def crop_transform(
     dataset: LandmarkDataset, detector: LandmarkDetector, augmented: bool, change: BaseTransform | None
 ) -> BaseTransform:
+    """The transform from a face to a crop: augmented as in training, or plain, and degraded."""
     crop: BaseTransform = CropToInput(detector.input_size, **dataset.protocol.crop_options)
     if augmented:
         crop = AugmentationConfig().build(dataset.scheme, detector.input_size, dataset.protocol)

@@ -42,7 +42,7 @@ class CocoContent:
 
 
 def parse_coco(path: Path, layout: str) -> CocoContent:
-    """Reads a JSON file in COCO's format.
+    """Read a JSON file in COCO's format.
 
     Args:
         path: the file.

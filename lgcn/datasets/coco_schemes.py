@@ -78,7 +78,7 @@ def num_keypoints(
 
 
 def check_keypoint_names(names: Sequence[str], scheme: LandmarkScheme, path: Path, *, given: bool) -> None:
-    """Checks that the keypoints of a file are those of the scheme, in the same order.
+    """Check that the keypoints of a file are those of the scheme, in the same order.
 
     Names that only number the keypoints carry no information and are accepted. If the user has given the scheme, so are
     all other names, unless they are the scheme's own in another order.

@@ -123,7 +123,7 @@ class COFW(LandmarkDataset):
 
 @contextmanager
 def _opened(path: Path, what: str = "") -> Iterator[Any]:
-    """Opens an HDF5 file for reading; any failure becomes an error that names it."""
+    """Open an HDF5 file for reading; any failure becomes an error that names it."""
     h5py = _import_h5py()
     try:
         with h5py.File(path, "r") as file:

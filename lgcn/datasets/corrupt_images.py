@@ -28,7 +28,7 @@ class ReadableFaces(Dataset[Data]):
         return len(self.faces)
 
     def __getitem__(self, index: int) -> Data:
-        """Raises :class:`InputFileError` if no image at all can be read."""
+        """Raise :class:`InputFileError` if no image at all can be read."""
         reason = ""
         for step in range(len(self.faces)):
             try:
@@ -55,7 +55,7 @@ def without_landmarks(face: Data) -> Data:
 
 @contextmanager
 def short_worker_errors() -> Iterator[None]:
-    """Removes the traceback that a data loader's worker puts into the message of an :class:`InputError`."""
+    """Remove the traceback that a data loader's worker puts into the message of an :class:`InputError`."""
     try:
         yield
     except InputError as error:

@@ -260,7 +260,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
 
 
 def _check_header(header: list[str], first: int, path: Path) -> None:
-    """Raises :class:`InputFileError` if named columns are in another order; other names are not judged.
+    """Raise :class:`InputFileError` if named columns are in another order; other names are not judged.
 
     Args:
         header: names of the columns.

@@ -83,7 +83,7 @@ class LaPa(LandmarkDataset):
 
 
 def _check_unique(files: list[Path]) -> None:
-    """Raises :class:`InputFileError` if two files have the same name but for the suffix."""
+    """Raise :class:`InputFileError` if two files have the same name but for the suffix."""
     first: dict[str, Path] = {}
     for path in files:
         if first.setdefault(path.stem, path) != path:

@@ -24,7 +24,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def read_text(path: Path, what: str, remedy: str = "") -> str:
-    """Reads the text of an annotation file: UTF-8, or UTF-16 with a byte order mark.
+    """Read the text of an annotation file: UTF-8, or UTF-16 with a byte order mark.
 
     Other bytes become lone surrogates, as in file names, so that a name in another encoding finds its file.
 
@@ -145,7 +145,7 @@ def likewise(rows: Iterable[int], where: Callable[[int], str]) -> str:
 
 
 def to_numbers(rows: Sequence[Sequence[object]], where: Callable[[int], str]) -> np.ndarray:
-    """Converts rows of text or numbers to float64 [N, F]; empty text is a missing number, NaN.
+    """Convert rows of text or numbers to float64 [N, F]; empty text is a missing number, NaN.
 
     Args:
         rows: N rows of one length F.
@@ -169,7 +169,7 @@ def to_numbers(rows: Sequence[Sequence[object]], where: Callable[[int], str]) ->
 
 
 def to_points(values: np.ndarray, where: Callable[[int], str]) -> tuple[Tensor, Tensor]:
-    """Splits coordinates [N, K, 2] into positions float32 [N, K, 2] and visibility float32 [N, K].
+    """Split coordinates [N, K, 2] into positions float32 [N, K, 2] and visibility float32 [N, K].
 
     A landmark with a NaN coordinate is missing: its visibility is 0 and both its coordinates are NaN.
 

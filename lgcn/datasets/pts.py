@@ -20,7 +20,7 @@ _HEADER = re.compile(r"([A-Za-z_]\w*)\s*:\s*(\S*)$")
 
 
 def read_pts(path: str | os.PathLike[str], num_landmarks: int | None = None, *, allow_missing: bool = False) -> Tensor:
-    """Reads the points of a ``.pts`` file as they are written; iBUG's files are 1-based.
+    """Read the points of a ``.pts`` file as they are written; iBUG's files are 1-based.
 
     The official form is ``version: 1``, ``n_points: 68``, ``{``, one ``x y`` per line, ``}``. Header
     and braces may be missing; blank lines and comments after ``#`` or ``//`` are skipped.
@@ -72,7 +72,7 @@ def read_pts(path: str | os.PathLike[str], num_landmarks: int | None = None, *, 
 
 
 def write_pts(path: str | os.PathLike[str], pos: Tensor) -> None:
-    """Writes points [K, 2] with the official header, unchanged (add 1 first for 1-based files)."""
+    """Write points [K, 2] with the official header, unchanged (add 1 first for 1-based files)."""
     check_shape("pos", pos, "K 2")
     rows = "".join(f"{x:.6f} {y:.6f}\n" for x, y in pos.tolist())
     write_text(Path(path), f"version: 1\nn_points: {len(pos)}\n{{\n{rows}}}\n")
@@ -90,7 +90,7 @@ class PtsPairs(NamedTuple):
 
 
 def pair_with_pts(files: Iterable[Path]) -> PtsPairs:
-    """Finds the images among ``files`` and the ``.pts`` of the same name next to each.
+    """Find the images among ``files`` and the ``.pts`` of the same name next to each.
 
     An image is a file with the suffix of an image format, or one next to a lone ``.pts`` that Pillow opens whatever
     its suffix.
@@ -152,7 +152,7 @@ def _split_header(lines: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def _check_header(header: list[tuple[str, str]], count: int, path: Path) -> None:
-    """Raises :class:`InputFileError` unless the version is 1 and ``n_points`` the number of points."""
+    """Raise :class:`InputFileError` unless the version is 1 and ``n_points`` the number of points."""
     for name, value in header:
         if name == "n_points" and _as_number(value) != count:
             raise InputFileError(

@@ -268,12 +268,9 @@ def _measure(
 
 def _join(batches: list[ProtocolErrors]) -> ProtocolErrors:
     """Concatenates the errors of batches; what they do not have stays None."""
-    columns = zip(*batches, strict=True)
-    joined = {
-        name: None if column[0] is None else torch.cat(column)
-        for name, column in zip(ProtocolErrors._fields, columns, strict=True)
-    }
-    return batches[0]._replace(**joined)
+    errors, landmarks, expected, mahalanobis = zip(*batches, strict=True)
+    optional = (None if each[0] is None else torch.cat(each) for each in (expected, mahalanobis))
+    return ProtocolErrors(torch.cat(errors), torch.cat(landmarks), *optional)
 
 
 def _with_found_boxes(

@@ -165,7 +165,7 @@ def cumulative_error_distribution(errors: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def _check_percents(percents: Sequence[float]) -> list[float]:
-    """Returns percents as a list, else raises :class:`InputError`."""
+    """Return percents as a list, else raise :class:`InputError`."""
     if not isinstance(percents, Iterable) or isinstance(percents, str | Mapping):
         raise InputError(f"Expected 'percents' to be a sequence of numbers (got {shown(percents)}).")
     numbers = [float(check_number("percents", percent)) for percent in percents]
@@ -175,7 +175,7 @@ def _check_percents(percents: Sequence[float]) -> list[float]:
 
 
 def check_threshold(threshold: float) -> float:
-    """Returns ``threshold`` if it is a fraction: passing 8 (%) for 0.08 is a common mistake."""
+    """Return ``threshold`` if it is a fraction: passing 8 (%) for 0.08 is a common mistake."""
     if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 < threshold <= 1:
         raise InputError(
             f"Expected 'threshold' to be a fraction of the normalising distance, above 0 and at most 1 "

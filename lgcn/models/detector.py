@@ -1,7 +1,6 @@
 """Landmark detector: backbone, codec and refiner."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from lgcn.backbones import BACKBONES, Backbone, create_backbone
+from lgcn.backbones.contract import check_backbone
 from lgcn.checks import InputError, check_shape
 from lgcn.codecs import HeatmapCodec
 from lgcn.files import replace_when_done, write_text
@@ -39,8 +39,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         refiner: your own refiner, such as a :class:`lgcn.nn.GNNRefiner` around a model of yours; likewise.
 
     Raises:
-        InputError: for names or options that are not known, a backbone that breaks the contract, or an input
-            size that is not a multiple of the backbone's stride (of 32 for timm's networks).
+        InputError: for names or options that are not known, a backbone that breaks the contract (one of your own is run
+            once), or an input size that is not a multiple of the backbone's stride (of 32 for most of timm's networks).
     """
 
     mean: Tensor
@@ -67,25 +67,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.min_confidence = config.min_confidence
         landmarks = self.scheme.num_landmarks
         self.backbone = backbone if backbone is not None else _build_backbone(config, landmarks)
-        lacking = [name for name in Backbone.__annotations__ if not hasattr(self.backbone, name)]
-        if lacking:
-            raise InputError(
-                f"Expected 'backbone' to be an lgcn.backbones.Backbone ({type(backbone).__name__} has no "
-                f"{', '.join(lacking)}). Wrap your own network in ModuleBackbone."
-            )
-        if self.backbone.num_landmarks != landmarks:
-            raise InputError(
-                f"Expected a backbone with one heatmap for each of the {landmarks} landmarks of '{config.scheme}' "
-                f"(got {self.backbone.num_landmarks})."
-            )
-        height, width = config.input_size
-        stride = self.backbone.stride
-        multiple = math.lcm(stride, self.backbone.size_multiple)
-        if height % multiple or width % multiple:
-            near = tuple(max(1, round(side / multiple)) * multiple for side in config.input_size)
-            raise InputError(
-                f"Expected 'input_size' in multiples of {multiple} (got {config.input_size}; near: {near})."
-            )
+        check_backbone(self.backbone, landmarks, config.scheme, config.input_size)
+        (height, width), stride = config.input_size, self.backbone.stride
         self.codec: HeatmapCodec = config.codec.build(config.input_size, (height // stride, width // stride))
         self.refiner: Refiner | None = refiner or config.refiner.build(
             self.scheme, self.backbone.feature_channels, config.input_size

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import field
 from inspect import Parameter, isclass, signature
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch_geometric.nn
 from pydantic.dataclasses import dataclass
@@ -67,7 +67,7 @@ class GNNConfig:
         create = find_gnn(self.model)
         if isclass(create) and issubclass(create, MessagePassing):
             return ConvStack(
-                create,
+                cast(Callable[..., nn.Module], create),
                 in_channels,
                 out_channels,
                 self.hidden_channels,

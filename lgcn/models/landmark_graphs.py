@@ -1,6 +1,6 @@
 """Landmarks that a detector starts from as PyG graphs, with the node features and edge weights of its refiner."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ def build_landmark_graphs(
             edge_weight = refiner.steps(features, pos, confidence)[0][1]
             self_loops = refiner.lgcn.connectivity.self_loops != "none"
         elif refiner is not None and hasattr(refiner, "node_features"):
-            x = refiner.node_features(keypoints)
+            x = cast(Any, refiner).node_features(keypoints)
         else:
             height, width = input_size
             fraction = (pos + 0.5) / pos.new_tensor([width, height])

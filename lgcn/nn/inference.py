@@ -27,7 +27,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def for_inference(module: Module) -> Module:
-    """Returns a copy for inference of a module of this package, or of any module that contains some.
+    """Return a copy for inference of a module of this package, or of any module that contains some.
 
     The copy is in eval mode, without gradients, and does not follow later changes of the original. In it,
     :class:`~lgcn.nn.LearnableConnectivity`, :class:`~lgcn.nn.DenseLGCNConv` and :class:`~lgcn.nn.DenseLGCN` are
@@ -151,7 +151,7 @@ class DenseForInference(DenseGraphModule):
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
         return self.widths[0], self.widths[0]
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         x: Tensor,
         pos: Tensor | None = None,
@@ -160,7 +160,7 @@ class DenseForInference(DenseGraphModule):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Returns what :meth:`DenseGraphModule.forward` does, which also checks what does not fit the fast path."""
+        """Return what :meth:`DenseGraphModule.forward` does, which also checks what does not fit the fast path."""
         if edge_weight is not None or mask is not None or not self.fits_fast_path(x, pos, confidence):
             return super().forward(x, pos, confidence, edge_weight, mask, return_connectivity)
         assert pos is not None

@@ -95,8 +95,9 @@ class LBPCascade:
         level = np.repeat(level, len(near))
         corner = (np.stack([row, column], axis=1)[:, None] + near).reshape(-1, 2)
         inside = ((corner >= 0) & (corner < shapes[level] - self.window)).all(axis=1)
-        level, row, column = np.unique(np.stack([level, *corner.T])[:, inside], axis=1)
-        level, row, column = passing(self._stages, level, row, column)
+        level, row, column = np.stack([level, *corner.T])[:, inside]
+        _, first = np.unique(starts[level] + row * shapes[level, 1] + column, return_index=True)
+        level, row, column = passing(self._stages, level[first], row[first], column[first])
         corner = np.stack([column, row], axis=1)
         zoom = np.array([zoom for _, *zoom in levels])[level]
         return torch.from_numpy(np.concatenate([corner * zoom, (corner + self.window) * zoom], axis=1)).float()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lgcn.checks import InputError, InputFileError, check_choice, shown
 from lgcn.schemes.scheme import Contour, LandmarkScheme
@@ -66,8 +66,9 @@ def scheme_from_dict(content: Any) -> LandmarkScheme:
     return LandmarkScheme(
         name=name,
         names=tuple(names),
-        flip_pairs=tuple(
-            read.landmarks("flip_pairs", each) for each in read.items("flip_pairs", content.get("flip_pairs"))
+        flip_pairs=tuple(  # LandmarkScheme checks that they are pairs
+            cast(tuple[int, int], read.landmarks("flip_pairs", each))
+            for each in read.items("flip_pairs", content.get("flip_pairs"))
         ),
         contours=tuple(read.contour(str(key), value) for key, value in contours.items()),
         normalizers={str(key): read.groups(f"normalizers: {key}", value) for key, value in normalizers.items()},

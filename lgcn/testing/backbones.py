@@ -28,7 +28,7 @@ class BackboneTester:
     """K of the network that :meth:`build` returns."""
     tolerance: ClassVar[float] = 1e-3
     """Of outputs that must agree, relative to the largest value."""
-    half_tolerance: ClassVar[float] = 0.3
+    half_tolerance: ClassVar[float] = 0.6
     """Of outputs in bfloat16, relative to their norm; deep networks with random weights enlarge rounding errors."""
     _built: Backbone
 

@@ -1,5 +1,6 @@
 """Training of detectors with Lightning (``pip install 'lgcn[train]'``)."""
 
+from lgcn.training.calibration import calibrate_refiner
 from lgcn.training.callbacks import ExportBestModel, default_callbacks, find_last_checkpoint
 from lgcn.training.closed_form import fit_refiners
 from lgcn.training.config import AugmentationConfig, LossConfig, ScheduleConfig
@@ -16,6 +17,7 @@ __all__ = [
     "LossConfig",
     "ReportUnreadable",
     "ScheduleConfig",
+    "calibrate_refiner",
     "default_callbacks",
     "find_last_checkpoint",
     "fit_refiners",

@@ -45,7 +45,11 @@ def create_optimizer(
 
 
 def statistics_of(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Parameters that modules name in ``no_weight_decay()`` (timm's convention): 0 is no neutral value of theirs."""
+    """Parameters that modules name in ``no_weight_decay()`` (timm's convention): 0 is no neutral value of theirs.
+
+    Vision transformers also name parameters that this variant of them does not have.
+    """
     for each in module.modules():
         if callable(names := getattr(each, "no_weight_decay", None)):
-            yield from (each.get_parameter(name) for name in names())
+            own = dict(each.named_parameters())
+            yield from (own[name] for name in names() if name in own)

@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from lgcn.checks import InputError, check_at_least, check_shape
+from lgcn.covariance import ellipse_axes
 from lgcn.files import write_from_memory
 from lgcn.geometry import landmark_box
 from lgcn.images import ImageLike, as_image_tensor
 from lgcn.predict import Face
-from lgcn.predict.face import ellipse_axes
 from lgcn.schemes import LandmarkScheme, get_scheme
 
 # Distinguishable with any of the common colour blindnesses, and against skin (Okabe and Ito 2008).

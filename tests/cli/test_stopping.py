@@ -68,20 +68,6 @@ def act_at_stop(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def
     return install
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def names(records: list[dict[str, object]]) -> list[str]:
     return [Path(str(record["image"])).name for record in records]
 

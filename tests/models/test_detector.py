@@ -183,7 +183,7 @@ TIMM = {"scheme": "aflw19", "backbone": "test_resnet", "input_size": (64, 64)}
     ("config", "message"),
     [
         ({"scheme": "ibug"}, "'scheme' to be one of aflw19, .* ibug68, .*Did you mean 'ibug68'"),
-        ({"backbone": "resnet19"}, "'backbone' to be one of hrnet_w18, .*resnet18"),
+        ({"backbone": "resnet19"}, "'backbone' to be one of hourglass, hrnet_w18, .*resnet18"),
         ({"config": "papers"}, "'preset' to be one of default, official, paper"),
         ({"protocol": "hrnet2"}, "'protocol' to be one of adnet, .* hrnet, .* zero_based"),
         ({"backbon": "resnet18"}, "'option name' to be one of scheme, backbone, .*Did you mean 'backbone'"),

@@ -372,7 +372,7 @@ def test_the_second_crop_is_upright() -> None:
             self.scheme = LandmarkScheme(name="eyes", names=("right", "left", "chin"), flip_pairs=((0, 1),))
 
     detector = Eyes()
-    for angle in (3.0, 40.0, -70.0):
+    for angle in (10.0, 40.0, -70.0):
         turn = torch.deg2rad(torch.tensor(angle))
         matrix = torch.stack([torch.stack([turn.cos(), -turn.sin()]), torch.stack([turn.sin(), turn.cos()])])
         pos = torch.tensor([110.0, 60.0]) + torch.tensor([[-15.0, -10.0], [15.0, -10.0], [0.0, 20.0]]) @ matrix.T
@@ -382,7 +382,7 @@ def test_the_second_crop_is_upright() -> None:
         eyes = [detector(batch).pos[0, :2].detach() for batch in list(detector.batches)]
         tilt = [float(torch.rad2deg(torch.atan2(*(each[1] - each[0]).flip(0)))) for each in eyes]
         assert tilt[0] == pytest.approx(angle, abs=3)
-        assert tilt[1] == pytest.approx(angle if abs(angle) < 5 else 0, abs=3), "small angles are left alone"
+        assert tilt[1] == pytest.approx(angle if abs(angle) < 20 else 0, abs=3), "small angles are left alone"
 
 
 def test_the_warning_names_the_smallest_face_that_is_looked_for() -> None:

@@ -12,7 +12,7 @@ TOLD_BY_FILE = (NO_POINTS, NO_IMAGE)
 
 
 def count_split(dataset: LandmarkDataset) -> SplitCounts:
-    """Counts the faces and images of a split and of its subsets."""
+    """Count the faces and images of a split and of its subsets."""
     published = dataset.published_subset_sizes
     subsets = {}
     for name, mask in dataset.subsets.items():
@@ -29,7 +29,7 @@ def count_split(dataset: LandmarkDataset) -> SplitCounts:
 
 
 def check_counts(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
-    """Yields numbers of faces that differ from the published ones, and missing parts of the layout."""
+    """Yield numbers of faces that differ from the published ones, and missing parts of the layout."""
     counts = count_split(dataset)
     # The gaps of the base class are reported face by face.
     told = LandmarkDataset.gaps(dataset)
@@ -44,7 +44,7 @@ def check_counts(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
 
 
 def check_faces(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
-    """Yields missing points, boxes without extent, faces without a normaliser, and faces annotated twice."""
+    """Yield missing points, boxes without extent, faces without a normaliser, and faces annotated twice."""
     for face, image_id in dataset.left_out:
         yield Finding("no_extent", split, image_id, face, f"{NO_EXTENT}: it has no box and is left out")
     # COCO marks unlabelled landmarks and lets annotations have no box; the other datasets annotate every landmark.

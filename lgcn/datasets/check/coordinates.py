@@ -18,7 +18,7 @@ MIN_FACES, MIN_SIDE = 5, 250
 
 
 def check_units(dataset: LandmarkDataset, split: str, sizes: Mapping[str, Size]) -> Iterator[Finding]:
-    """Yields landmarks and boxes that are fractions or percentages of the image instead of pixels.
+    """Yield landmarks and boxes that are fractions or percentages of the image instead of pixels.
 
     Args:
         dataset: the split.
@@ -48,7 +48,7 @@ def check_units(dataset: LandmarkDataset, split: str, sizes: Mapping[str, Size])
 
 
 def check_placeholders(dataset: LandmarkDataset, split: str) -> Iterator[Finding]:
-    """Yields placeholders of missing landmarks, such as several at exactly (0, 0) or (-1, -1).
+    """Yield placeholders of missing landmarks, such as several at exactly (0, 0) or (-1, -1).
 
     These are two or more landmarks of a face with the same integer x = y <= 0, or one if it is far from the others;
     and three or more in any other place that is far from the others.

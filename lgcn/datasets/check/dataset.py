@@ -28,7 +28,7 @@ def check_dataset(
     options: Mapping[str, Any] | None = None,
     num_workers: int = 0,
 ) -> tuple[CheckReport, dict[str, CheckedSplit]]:
-    """Counts and validates the splits of a dataset; reads every image once.
+    """Count and validate the splits of a dataset; read every image once.
 
     Pixel centres lie at integers: a point is outside its image if x < -0.5 or x > W - 0.5, and likewise y. Two images
     are the same if all their pixels are, whatever their names and formats. Splits that select files (folders, or a

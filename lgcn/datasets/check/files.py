@@ -24,7 +24,7 @@ def pts_files_of(build: type[LandmarkDataset], root: Path, split: str) -> list[P
 
 
 def check_partners(root: Path, files: Sequence[Path], split: str) -> Iterator[Finding]:
-    """Yields images without a ``.pts``, and the reverse."""
+    """Yield images without a ``.pts``, and the reverse."""
     try:
         _, images, points = pair_with_pts(files)
     except InputFileError:  # two files with the same name, which reading the split reports
@@ -42,7 +42,7 @@ def check_partners(root: Path, files: Sequence[Path], split: str) -> Iterator[Fi
 def check_pts_files(
     root: Path, files: Sequence[Path], split: str, num_landmarks: int | None, allow_missing: bool
 ) -> Iterator[Finding]:
-    """Yields ``.pts`` files that cannot be read; the dataset itself stops at the first."""
+    """Yield ``.pts`` files that cannot be read; the dataset itself stops at the first."""
     for path in files:
         if path.suffix.lower() == ".pts":
             try:

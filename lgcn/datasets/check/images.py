@@ -73,7 +73,7 @@ class CheckedSplit:
 def read_images(
     dataset: LandmarkDataset, title: str, *, skip: Collection[str] = (), num_workers: int = 0
 ) -> dict[str, ImageFacts]:
-    """Reads each image once, in the order of the faces.
+    """Read each image once, in the order of the faces.
 
     Args:
         dataset: the split.
@@ -95,7 +95,7 @@ def read_images(
 
 
 def check_images(checked: CheckedSplit, split: str) -> Iterator[Finding]:
-    """Yields images that cannot be read, and points outside those that can."""
+    """Yield images that cannot be read, and points outside those that can."""
     dataset, facts = checked.dataset, checked.facts
     for image_id, fact in facts.items():
         if fact.error is not None:
@@ -116,7 +116,7 @@ def check_images(checked: CheckedSplit, split: str) -> Iterator[Finding]:
 
 
 def check_boxes(checked: CheckedSplit, split: str) -> Iterator[Finding]:
-    """Yields boxes of the annotation that lie outside the image, or contain less than half of the face's points.
+    """Yield boxes of the annotation that lie outside the image, or contain less than half of the face's points.
 
     Protocols that crop by these boxes would fail on the former, and evaluate another part of the image on the latter.
     """
@@ -143,7 +143,7 @@ def check_boxes(checked: CheckedSplit, split: str) -> Iterator[Finding]:
 
 
 def check_copies(checked: CheckedSplit, split: str, notes: list[str]) -> Iterator[Finding]:
-    """Yields images under several names with the same face annotated; counts those with other faces in ``notes``."""
+    """Yield images under several names with the same face annotated; count those with other faces in ``notes``."""
     others = 0
     for names in checked.same_pixels.values():
         before = list(checked.faces[names[0]])
@@ -160,7 +160,7 @@ def check_copies(checked: CheckedSplit, split: str, notes: list[str]) -> Iterato
 
 
 def check_leaks(one: CheckedSplit, other: CheckedSplit, name: str, split: str) -> Iterator[Finding]:
-    """Yields images of ``other``, called ``split``, that are in ``one``, called ``name``, too."""
+    """Yield images of ``other``, called ``split``, that are in ``one``, called ``name``, too."""
     on_purpose = one.facts.keys() & other.facts.keys() if _share_files(one.dataset, other.dataset) else set()
     for digest, images in other.same_pixels.items():
         twins = [each for each in one.same_pixels.get(digest, ()) if each not in on_purpose]

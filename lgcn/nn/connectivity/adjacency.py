@@ -15,9 +15,7 @@ class AdjacencyConnectivity(Connectivity):
 
     Args:
         num_landmarks: K.
-        normalization: ``"softmax"``, ``"sigmoid"`` or ``"raw"``.
-        self_loops: see :class:`Connectivity`.
-        symmetric: see :class:`Connectivity`.
+        normalization, self_loops, symmetric: see :class:`Connectivity`.
 
     ``weight`` [K, K] starts with equal edge weights: at zero, or at 1 / K with ``normalization="raw"``.
     """
@@ -34,7 +32,7 @@ class AdjacencyConnectivity(Connectivity):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Resets ``weight`` to equal edge weights."""
+        """Reset ``weight`` to equal edge weights."""
         nn.init.constant_(self.weight, 1 / self.num_landmarks if self.normalization == "raw" else 0.0)
 
     def edge_scores(

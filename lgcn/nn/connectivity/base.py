@@ -70,7 +70,7 @@ class Connectivity(nn.Module, ABC):
         return self.normalization == "softmax" and self._all_have_neighbors
 
     def reset_parameters(self) -> None:
-        """Resets all parameters; there are none here."""
+        """Reset all parameters; there are none here."""
 
     @abstractmethod
     def edge_scores(
@@ -177,7 +177,7 @@ class Connectivity(nn.Module, ABC):
         return self._normalize(score, mask).expand(confidence.shape[0], -1, -1)
 
     def set_forbidden(self, pairs: Tensor | None) -> None:
-        """Sets the pairs of types that can never be neighbours, [K, K] booleans on the CPU; None forbids none."""
+        """Set the pairs of types that can never be neighbours, [K, K] booleans on the CPU; None forbids none."""
         # Kept as an attribute: the meta device has no values, and the buffer is computed anew when one leaves it.
         self.forbidden_pairs = pairs
         itself = torch.eye(self.num_landmarks, dtype=torch.bool, device="cpu")
@@ -232,7 +232,7 @@ class Connectivity(nn.Module, ABC):
         return self
 
     def __repr__(self) -> str:
-        """Shows the arguments, kept as attributes of the same name, that differ from their defaults."""
+        """Show the arguments, kept as attributes of the same name, that differ from their defaults."""
         arguments = list(signature(type(self)).parameters.values())[1:]
         values = {each.name: (getattr(self, each.name, each.default), each.default) for each in arguments}
         options = "".join(f", {name}={value!r}" for name, (value, default) in values.items() if value != default)

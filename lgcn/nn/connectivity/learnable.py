@@ -40,9 +40,7 @@ class LearnableConnectivity(TableConnectivity):
             released code).
         use_class_embedding: if False, scores do not depend on types (an ablation).
         use_confidence: if False, scores do not depend on confidences and are the same for all images (an ablation).
-        normalization: ``"softmax"``, ``"sigmoid"`` or ``"raw"``.
-        self_loops: see :class:`Connectivity`.
-        symmetric: see :class:`Connectivity`.
+        normalization, self_loops, symmetric: see :class:`Connectivity`.
 
     Raises:
         InputError: for names or numbers that cannot be used.
@@ -85,7 +83,7 @@ class LearnableConnectivity(TableConnectivity):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Resets the parameters of both MLPs."""
+        """Reset the parameters of both MLPs."""
         if self.class_mlp is not None:
             self.class_mlp.reset_parameters()
         self.edge_mlp.reset_parameters()

@@ -41,14 +41,14 @@ class LGCNConvBase(nn.Module):
         self.lin_neighbor = Linear(source if source < 0 else source + 2 * shape_features, out_channels, bias=False)
 
     def reset_parameters(self) -> None:
-        """Resets the parameters of the layer and of its connectivity."""
+        """Reset the parameters of the layer and of its connectivity."""
         self.lin_self.reset_parameters()
         self.lin_neighbor.reset_parameters()
         if self.connectivity is not None:
             self.connectivity.reset_parameters()
 
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
-        """Creates parameters whose size was given as -1, and returns the channels of both inputs."""
+        """Create parameters whose size was given as -1, and return the channels of both inputs."""
         for linear, x, more in ((self.lin_neighbor, source, 2 * self.shape_features), (self.lin_self, target, 0)):
             if linear.in_channels < 0:
                 linear.initialize_parameters(linear, (x.new_empty(0, x.shape[-1] + more),))
@@ -71,7 +71,7 @@ class LGCNConvBase(nn.Module):
 
 
 def check_connectivity(connectivity: object, optional: bool = False) -> None:
-    """Checks the type of a connectivity.
+    """Check the type of a connectivity.
 
     Raises:
         InputError: naming the argument.
@@ -89,7 +89,7 @@ def first_parameter(module: nn.Module) -> Tensor:
 
 
 def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | None) -> None:
-    """Checks that tensors are where the parameters are and, unless autocast decides on types, of their type.
+    """Check that tensors are where the parameters are and, unless autocast decides on types, of their type.
 
     Args:
         parameter: of :func:`first_parameter`.
@@ -111,12 +111,12 @@ def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | Non
 
 
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Clears the rows of x [..., C] where ``mask`` [...] is False; their values are not read."""
+    """Clear the rows of x [..., C] where ``mask`` [...] is False; their values are not read."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
 def find_unread(find_read: Callable[[], Tensor], *inputs: Tensor | None) -> Tensor | None:
-    """Finds nodes whose inputs are not finite and that no edge reads, since 0 times NaN would reach their neighbours.
+    """Find nodes whose inputs are not finite and that no edge reads, since 0 times NaN would reach their neighbours.
 
     Args:
         find_read: returns [..., N], True where an outgoing edge has another weight than 0; called only if needed.

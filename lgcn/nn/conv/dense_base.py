@@ -1,7 +1,7 @@
 """The forward pass of layers and stacks on complete graphs, for training and for inference."""
 
 from abc import abstractmethod
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,11 @@ class DenseGraphModule(nn.Module):
 
     @abstractmethod
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
-        """Creates parameters whose size was given as -1, and returns the channels of both inputs."""
+        """Create parameters whose size was given as -1, and return the channels of both inputs."""
 
     @abstractmethod
     def convolve(self, x: Tensor, edge_weight: Tensor, displacement: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Runs all layers, without checks.
+        """Run all layers, without checks.
 
         Args:
             x: [B, K, C], 0 where a landmark is missing.
@@ -35,13 +35,7 @@ class DenseGraphModule(nn.Module):
             mask: [B, K].
         """
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
-
-    def forward(  # type: ignore[misc]
+    def forward(
         self,
         x: Tensor,
         pos: Tensor | None = None,
@@ -50,7 +44,7 @@ class DenseGraphModule(nn.Module):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Runs the forward pass.
+        """Run the forward pass.
 
         Args:
             x: [B, K, in_channels], node k of type k.

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import LGCNConvBase
 from lgcn.nn.conv.dense_base import DenseGraphModule
 
@@ -34,7 +33,7 @@ class DenseLayer(DenseConvBase):
 
 
 class DenseLGCNConv(DenseConvBase, DenseGraphModule):
-    r"""The dense counterpart of :class:`lgcn.nn.LGCNConv`, with the same parameters and results.
+    r"""The dense counterpart of :class:`lgcn.nn.LGCNConv`, with the same arguments, parameters and results.
 
     .. math::
         \mathbf{h}'_i = \mathbf{W}_1 \mathbf{h}_i + \sum_j e_{ij} \mathbf{W}_{2h} \mathbf{h}_j +
@@ -42,31 +41,12 @@ class DenseLGCNConv(DenseConvBase, DenseGraphModule):
 
     The last sum has two channels and is the same in all layers that share positions and weights.
 
-    Args:
-        in_channels (int): Size of each input sample, or :obj:`-1` to derive it from the first input.
-        out_channels (int): Size of each output sample.
-        connectivity (Connectivity, optional): Computes :math:`e_{ij}`; without it ``edge_weight`` must be given.
-            (default: :obj:`None`)
-        shape_features (bool, optional): If set to :obj:`False`, :math:`\mathbf{q}_{ij}` is left out.
-            (default: :obj:`True`)
-        bias (bool, optional): If set to :obj:`False`, there is no bias. (default: :obj:`True`)
-
     Shapes:
         - **input:** node features :math:`(B, K, F_{in})`, positions :math:`(B, K, 2)`, confidences :math:`(B, K)` or
           edge weights :math:`(B, K, K)`, row i receiving
         - **output:** node features :math:`(B, K, F_{out})`, or :math:`((B, K, F_{out}), (B, K, K))` if
           :obj:`return_connectivity=True`
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        connectivity: Connectivity | None = None,
-        shape_features: bool = True,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(in_channels, out_channels, connectivity, shape_features, bias)
 
 
 def sums_last(in_channels: int, out_channels: int) -> bool:

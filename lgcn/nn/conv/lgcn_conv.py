@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,15 +128,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         MessagePassing.reset_parameters(self)
         super().reset_parameters()
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
     def forward(
-        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-
-    def forward(  # type: ignore[misc]
         self,
         x: Tensor | PairTensor,
         edge_index: Tensor | SparseTensor,
@@ -147,7 +139,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Runs the forward pass.
+        """Run the forward pass.
 
         Args:
             x: [N, in_channels] or [B, N, in_channels]; or a pair of source and target features of a bipartite graph,
@@ -246,7 +238,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
 
         Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
-        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered.
+        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered, as by
+        :class:`torch_geometric.explain.AttentionExplainer`.
         """
         received = weighted_sum(x, alpha, edge_index, dim_size)
         if pos[0] is None or pos[1] is None:
@@ -305,7 +298,7 @@ def compute_weights(
 
 
 def mask_edges(weight: Tensor, edge_index: Tensor, mask: Tensor | None) -> Tensor:
-    """Clears the weights [..., E] of edges of which one end is missing; what stands there is not read."""
+    """Clear the weights [..., E] of edges of which one end is missing; what stands there is not read."""
     return weight if mask is None else torch.where(mask[..., edge_index].all(dim=-2), weight, 0.0)
 
 

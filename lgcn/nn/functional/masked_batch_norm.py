@@ -17,7 +17,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Normalises rows.
+        """Normalise rows.
 
         Args:
             x: [..., C].

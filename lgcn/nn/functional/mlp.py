@@ -32,12 +32,12 @@ def build_mlp(channels: Sequence[int], norm: str | None = None, plain_last: bool
 
 
 def run_mlp(mlp: MLP, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Applies an MLP to [..., C]; batch statistics count each row as often as ``weight`` [...] says."""
+    """Apply an MLP to [..., C]; batch statistics count each row as often as ``weight`` [...] says."""
     return run_hidden_layers(mlp, mlp.lins[0](x), weight)
 
 
 def run_hidden_layers(mlp: MLP, hidden: Tensor, weight: Tensor | None = None, with_last: bool = True) -> Tensor:
-    """Does what an MLP does after its first linear layer, from its output [..., H], up to the last layer or with it."""
+    """Do what an MLP does after its first linear layer, from its output [..., H], up to the last layer or with it."""
     for layer, norm in enumerate(mlp.norms, start=1):
         hidden = mlp.act(hidden)
         hidden = norm.module(hidden, weight) if isinstance(norm, BatchNorm) else norm(hidden)

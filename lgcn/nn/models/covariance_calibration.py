@@ -26,8 +26,8 @@ class CovarianceCalibration(nn.Module):
 
     :meth:`fit` is a quantile regression (Koenker and Bassett, 1978) of the squared Mahalanobis distances of errors.
     It guarantees the coverage on average over the images of the calibration; on others as far as they are like these.
-    With groups of images, such as clean, blurred and dark ones, b and c are used as far as they bring the coverage of
-    the worst group nearer to its target.
+    With groups of images, such as clean, blurred and dark ones, each group counts the same, and b and c are used as far
+    as they bring the coverage of the worst group nearer to its target.
     The regions are right at this one level only: errors have heavier tails than Gaussians. The mean error is therefore
     calibrated by a factor of its own, see :meth:`expected_error`. Without :meth:`fit` nothing changes.
     """
@@ -103,10 +103,8 @@ class CovarianceCalibration(nn.Module):
         factor = torch.linalg.cholesky_ex(covariance[known] + _LEAST * torch.eye(2, dtype=torch.double)).L
         white = torch.linalg.solve_triangular(factor, errors[known].unsqueeze(-1), upper=False)
         distance = (white.square().sum((-2, -1)) / (-2 * math.log1p(-level))).clamp_min(_LEAST).log()
-        choices = [(0, 1, 2)] if groups is None else [(0,), (0, 1), (0, 2), (0, 1, 2)]
         group = (spread.new_zeros(len(spread)) if groups is None else groups.cpu()).unsqueeze(1).expand_as(known)[known]
-        weights = [_quantile_regression(terms, distance, level, chosen) for chosen in choices]
-        weight = min(weights, key=lambda each: _worst_deviation(distance <= terms @ each, group, level))
+        weight = _quantile_regression(terms, distance, level, group)
         logarithm = terms @ weight
         self.weight.copy_(weight)
         self.limits.copy_(torch.stack([logarithm.min(), logarithm.max()]))
@@ -153,42 +151,51 @@ def _terms(spread: Tensor, mask: Tensor | None) -> Tensor:
     return torch.stack([torch.ones_like(spread), spread, mean.expand_as(spread)], dim=-1)
 
 
-def _worst_deviation(inside: Tensor, group: Tensor, level: float) -> float:
-    """Largest difference of the coverage of a group from the level."""
-    _, place = group.unique(return_inverse=True)
-    count = place.bincount()
-    return (
-        ((torch.zeros_like(count, dtype=torch.double).index_add(0, place, inside.double()) / count) - level)
-        .abs()
-        .max()
-        .item()
-    )
-
-
-def _quantile_regression(terms: Tensor, values: Tensor, level: float, chosen: tuple[int, ...]) -> Tensor:
+def _quantile_regression(terms: Tensor, values: Tensor, level: float, group: Tensor) -> Tensor:
     """Coefficients [C] of the linear function of terms [N, C], the first of them 1, with a share of values below it.
 
-    Coefficients of terms that are not chosen are 0.
+    Groups, integers [N], have equal weights. If there are several, some or all slopes are shrunk towards 0, such that
+    the share of the worst group is nearest to the level.
     """
+    _, place = group.unique(return_inverse=True)
+    count = place.bincount()
+    share = (1 / (count * len(count)).double())[place]
+    both = (1, 2)
+    candidates = []
+    for chosen in [both] if len(count) == 1 else [(1,), (2,), both]:
+        slopes = _slopes(terms, values, level, share, chosen)
+        for shrinkage in (1.0,) if len(count) == 1 else torch.linspace(0, 1, 11).tolist():
+            rest = values - terms[:, 1:] @ (shrinkage * slopes)
+            order = rest.argsort()
+            last = int((share[order].cumsum(0) < level - 1e-9).sum().clamp_max(len(rest) - 1))
+            offset = rest[order[last]]
+            covered = torch.zeros_like(count, dtype=torch.double).index_add(0, place, (rest <= offset).double()) / count
+            weight = torch.cat([offset.view(1), shrinkage * slopes])
+            candidates.append(((covered - level).abs().max().item(), weight))
+    return min(candidates, key=lambda candidate: candidate[0])[1]
+
+
+def _slopes(terms: Tensor, values: Tensor, level: float, share: Tensor, chosen: tuple[int, ...]) -> Tensor:
+    """Slopes [C - 1] of a quantile regression; those of terms that are not chosen are 0."""
     centre, size = terms.mean(0), terms.std(0)
     used = torch.zeros_like(size, dtype=torch.bool).index_fill(0, torch.tensor(chosen), True) & (size > 1e-6)
     size = torch.where(used, size, torch.inf)  # what does not vary explains nothing
     inputs = torch.cat([terms[:, :1], ((terms - centre) / size)[:, 1:]], dim=1)
-    weight = torch.zeros(inputs.shape[1], dtype=inputs.dtype)
-    weight[0] = values.median()
-    weight.requires_grad_()
-    optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
+    with torch.inference_mode(False), torch.enable_grad():
+        # Clones are ordinary tensors, which autograd takes.
+        inputs, values, share = inputs.clone(), values.clone(), share.clone()
+        weight = torch.zeros(inputs.shape[1], dtype=inputs.dtype)
+        weight[0] = values.median()
+        weight.requires_grad_()
+        optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        rest = values - inputs @ weight
-        smooth = _SMOOTHNESS * nn.functional.softplus(-rest / _SMOOTHNESS)
-        total = (level * rest + smooth).mean() + 1e-6 * weight[1:].square().sum()
-        total.backward()
-        return total
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            rest = values - inputs @ weight
+            smooth = _SMOOTHNESS * nn.functional.softplus(-rest / _SMOOTHNESS)
+            total = (share * (level * rest + smooth)).sum() + 1e-6 * weight[1:].square().sum()
+            total.backward()
+            return total
 
-    with torch.enable_grad():
         optimizer.step(loss)
-    slopes = (weight.detach() / size)[1:]
-    rest = values - terms[:, 1:] @ slopes
-    return torch.cat([rest.sort().values[math.ceil(level * len(rest)) - 1 :][:1], slopes])
+    return (weight.detach() / size)[1:]

@@ -326,7 +326,7 @@ class GaussianRefiner(Refiner):
     def _infer(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None
     ) -> tuple[GaussianPosterior, Tensor, Tensor]:
-        """The posterior in pixels, the spread [B, K] of its covariances in the frame of the mean shape, and the noise."""
+        """The posterior in pixels, the spread of its covariances in the frame of the mean shape [B, K], the noise."""
         similarity, observed, variance = self.align(features, pos, confidence, mask)
         with autocast_disabled(pos.device.type):
             shift = self._shift(observed, variance, mask)

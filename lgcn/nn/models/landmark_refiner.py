@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, cast, overload
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +153,7 @@ class LandmarkRefiner(Refiner):
         self._clear_last_layers()
 
     def reset_parameters(self) -> None:
-        """Resets all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
+        """Reset all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
         for step in range(1 + len(self.later_lgcns)):
@@ -188,13 +188,7 @@ class LandmarkRefiner(Refiner):
         visual = run_mlp(visual_mlp, sample_features(features, pos, self.input_size, self.sampling), mask)
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[True], **kwargs: Any) -> tuple[Tensor, Tensor]: ...
-
-    def forward(  # type: ignore[misc]
+    def forward(
         self,
         features: Tensor,
         pos: Tensor,
@@ -202,7 +196,7 @@ class LandmarkRefiner(Refiner):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Refines landmarks.
+        """Refine landmarks.
 
         Args:
             features: [B, C, h, w], feature map of the backbone.

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 from torch_geometric.nn import norm as pyg_norm
@@ -69,7 +69,7 @@ class LGCNBase(nn.Module):
         self.norms = nn.ModuleList(_resolve_norm(norm, width) for width in channels[:-1])
 
     def reset_parameters(self) -> None:
-        """Resets the parameters of the connectivity, the layers and the norms."""
+        """Reset the parameters of the connectivity, the layers and the norms."""
         self.connectivity.reset_parameters()
         for module in (*self.convs, *self.norms):
             if hasattr(module, "reset_parameters"):
@@ -122,15 +122,7 @@ class LGCN(LGCNBase):
         """The same stack on complete graphs, with the very same parameters."""
         return self._convert(DenseLGCN)
 
-    @overload
-    def forward(self, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
-
-    @overload
     def forward(
-        self, *args: Any, return_connectivity: Literal[True], **kwargs: Any
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-
-    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         edge_index: Tensor | SparseTensor,
@@ -141,23 +133,9 @@ class LGCN(LGCNBase):
         mask: Tensor | None = None,
         return_connectivity: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Runs the forward pass.
+        """Run the forward pass; arguments and errors as for :meth:`LGCNConv.forward`, without bipartite graphs.
 
-        Args:
-            x: [N, C], or [B, N, C] for B images that share one edge list.
-            edge_index: [2, E], neighbours j in row 0, receiving nodes i in row 1; other layouts as in
-                :meth:`LGCNConv.forward`.
-            pos: [N, 2] or [B, N, 2], the initial positions, used by every layer with shape features.
-            landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
-            confidence: [N] or [B, N], finite, normally in [0, 1]; needed without ``edge_weight``.
-            edge_weight: [E] or [B, E], used instead of the connectivity.
-            mask: [N] or [B, N], False where a node is missing: the others are as if it did not exist, and its output
-                is 0. Values at a missing node are not read.
-            return_connectivity: return ``(out, (edge_index, edge_weight))``.
-
-        Raises:
-            InputError: for shapes, types or values that do not fit (values are checked on the CPU only, and nothing
-                is checked while compiling).
+        ``pos`` holds the initial positions, which every layer with shape features uses.
         """
         # The layers check the rest.
         check_shape("x", x, "... N C")

@@ -30,7 +30,7 @@ class Refiner(nn.Module):
         raise NotImplementedError
 
     def check_needs(self, keypoints: KeyPoints) -> None:
-        """Raises an :class:`InputError` that names the fields that are needed and missing."""
+        """Raise an :class:`InputError` that names the fields that are needed and missing."""
         lacking = [name for name in self.needs if getattr(keypoints, name) is None]
         if lacking:
             raise InputError(
@@ -54,7 +54,7 @@ class RefinerChain(Refiner):
         self.needs = tuple(dict.fromkeys(name for each in refiners for name in each.needs))
 
     def reset_parameters(self) -> None:
-        """Draws new parameters for all refiners."""
+        """Draw new parameters for all refiners."""
         for each in self.refiners:
             cast(Any, each).reset_parameters()
 

@@ -54,7 +54,7 @@ def test_groups_decide_on_the_form() -> None:
         inside = coverage(errors, calibration(covariance, spread))
         return max(abs(inside[groups == group].mean().item() - 0.9) for group in (0, 1))
 
-    assert worst(grouped) <= worst(by_image) + 1e-6
+    assert worst(grouped) <= worst(by_image)
     constant = CovarianceCalibration().fit(errors, covariance, spread, groups=torch.zeros(2000))
     assert constant.weight[0] != 0
 
@@ -94,7 +94,8 @@ def test_refiner_is_calibrated_saved_and_loaded_with_and_without() -> None:
     old = {name: value for name, value in refiner.state_dict().items() if "calibration" not in name}
     target = faces.shapes.clone()
     target[::7, 3] = torch.nan
-    assert refiner.calibrate(KeyPoints(faces.predictions, faces.confidences), target) is refiner
+    with torch.inference_mode():
+        assert refiner.calibrate(KeyPoints(faces.predictions, faces.confidences), target) is refiner
     after = refiner.refine(given)
     assert torch.equal(after.pos, before.pos)
     assert abs(coverage(after.pos - unseen.shapes, after.covariance).mean() - 0.9) < 0.02
