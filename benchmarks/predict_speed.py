@@ -207,28 +207,45 @@ def measure_foreign(path: Path, sizes: list[int], **timing: Any) -> list[dict[st
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """NME against milliseconds per face, one series per batch size."""
+    """Milliseconds per face as bars, by part where it is known, with the NME at their ends; a panel per batch size."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    chart, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    rows = [row for row in figures["results"] if "nme_percent" in row]
-    for size, marker in zip(sorted({row["B"] for row in rows}), "osD^", strict=False):
-        of_size = [row for row in rows if row["B"] == size]
-        axes.scatter(
-            [1e3 * row["face_s"] for row in of_size],
-            [row["nme_percent"] for row in of_size],
-            marker=marker,
-            label=f"batch {size}",
-        )
-        for row in of_size:
-            place = (1e3 * row["face_s"], row["nme_percent"])
-            axes.annotate(row["runner"], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axes.set(xscale="log", xlabel="milliseconds per face, crop to landmarks", ylabel="NME (%)")
-    axes.legend()
-    axes.grid(alpha=0.3)
+    sizes = sorted({row["B"] for row in figures["results"]})
+    runners = list(dict.fromkeys(row["runner"] for row in figures["results"]))
+    height = 0.35 * len(sizes) * len(runners) + 1.2
+    chart, panels = plt.subplots(len(sizes), sharex=True, squeeze=False, figsize=(8, height), layout="constrained")
+    colours = {"whole": "#999999", "network": "#0072b2", "graph": "#d55e00", "back": "#009e73"}
+    for size, (axes,) in zip(sizes, panels, strict=True):
+        for row in (row for row in figures["results"] if row["B"] == size):
+            parts = ("network", "graph", "back") if "network_s" in row else ("whole", "back")
+            times = {
+                "whole": row["face_s"],
+                **{part: row.get(f"{part}_s", 0.0) for part in ("network", "graph", "back")},
+            }
+            start = 0.0
+            for part in parts:
+                axes.barh(row["runner"], 1e3 * times[part], left=start, color=colours[part], label=part)
+                start += 1e3 * times[part]
+            nme = f", NME {row['nme_percent']:.2f} %" if "nme_percent" in row else ""
+            axes.annotate(
+                f"{start:.1f} ms{nme}", (start, row["runner"]), (4, 0), textcoords="offset points", va="center"
+            )
+        axes.set_title(f"batch of {size}", loc="left", fontsize="medium")
+        axes.invert_yaxis()
+        axes.margins(x=0.35)
+        axes.spines[["top", "right"]].set_visible(False)
+    shown = {label: bar for axes in panels.flat for bar, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    titles = {
+        "whole": "network, decoder, graph",
+        "network": "network",
+        "graph": "decoder, graph",
+        "back": "to the image",
+    }
+    chart.legend(shown.values(), [titles[label] for label in shown], loc="outside upper center", ncols=4, frameon=False)
+    panels[-1, 0].set_xlabel("milliseconds per face, crop to landmarks")
     chart.savefig(path, dpi=150)
     plt.close(chart)
 
