@@ -23,7 +23,7 @@ class FaceDetector(Protocol):
 
 
 class CascadeFaceDetector:
-    """Frontal faces by the LBP cascade that scikit-image ships (Ahonen et al. 2006, Viola and Jones 2001).
+    """Frontal faces by the LBP cascade that scikit-image ships (Liao et al. 2007, Viola and Jones 2001).
 
     The square that the cascade returns is moved and scaled to the box around the landmarks, which the crop of a
     protocol is defined by. The thresholds are chosen to miss few faces at the cost of false positives, which the
