@@ -62,6 +62,8 @@ class KeyPoints(NamedTuple):
     """[B, K], False where a landmark is missing."""
     connectivity: Tensor | None = None
     """[B, K, K], the edge weights of the refiner, if requested."""
+    expected_error: Tensor | None = None
+    """[B, K], expected distance of ``pos`` from the truth, pixels."""
 
 
 class DetectorOutput(NamedTuple):
@@ -79,5 +81,7 @@ class DetectorOutput(NamedTuple):
     """[B, K, K], row i holds e_ij, the weights of node i's neighbours; only if requested."""
     covariance: Tensor | None = None
     """[B, K, 2, 2], of the errors of ``pos``, square pixels; None if the refiner does not know it."""
+    expected_error: Tensor | None = None
+    """[B, K], expected distance of ``pos`` from the truth, pixels; None if the refiner does not know it."""
     intermediate: tuple[Tensor, ...] | None = None
     """Heatmaps [B, K, h, w] of earlier stages of the backbone, in training, if it supervises them."""

@@ -249,7 +249,8 @@ def _measure(
                     input_size=detector.input_size,
                     normalizer_name=dataset.normalizer_name,
                     whole_pixels=whole_pixels and kind == "initial",
-                    covariance=getattr(output, "covariance", None) if kind == "refined" else None,
+                    covariance=output.covariance if kind == "refined" else None,
+                    expected_error=output.expected_error if kind == "refined" else None,
                 )
                 measured[kind].append(found)
             bar.update(B)

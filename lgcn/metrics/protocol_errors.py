@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lgcn.checks import check_flag, check_shape, check_size, check_values
 from lgcn.codecs import truncate_to_image
-from lgcn.covariance import expected_error, squared_mahalanobis
+from lgcn.covariance import expected_error as mean_error
+from lgcn.covariance import squared_mahalanobis
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics.functional import landmark_errors
 from lgcn.protocols import EvaluationProtocol, get_protocol
@@ -41,6 +42,7 @@ def compute_errors(
     normalizer_name: str | None = None,
     whole_pixels: bool = False,
     covariance: Tensor | None = None,
+    expected_error: Tensor | None = None,
 ) -> ProtocolErrors:
     r"""Errors of predicted landmarks in the frame of a protocol, :math:`\lVert \hat v_k - v_k \rVert_2 / d`.
 
@@ -60,6 +62,8 @@ def compute_errors(
         normalizer_name: normaliser that is measured in the crop; the scheme's own if None.
         whole_pixels: round predictions to whole pixels of the image, as the public HRNet code does.
         covariance: [B, K, 2, 2], predicted for the errors of ``preds``, square pixels of the input.
+        expected_error: [B, K], predicted length of the errors, pixels of the input; None takes that of normal errors
+            with these covariances.
 
     Raises:
         InputError: if shapes do not fit each other, or a visible ``target`` is not finite.
@@ -95,9 +99,14 @@ def compute_errors(
         return ProtocolErrors(errors, landmarks)
     in_frame = linear[:, None] @ covariance.detach().cpu().double() @ linear[:, None].transpose(-1, -2)
     missing = errors.isnan()
+    if expected_error is None:
+        expected = mean_error(in_frame)
+    else:
+        check_shape("expected_error", expected_error, "B K", B=B, K=K)
+        expected = expected_error.detach().cpu().double() * linear.det().abs().sqrt()[:, None]
     return ProtocolErrors(
         errors,
         landmarks,
-        (expected_error(in_frame) / distance[:, None]).masked_fill(missing, torch.nan),
+        (expected / distance[:, None]).masked_fill(missing, torch.nan),
         squared_mahalanobis(found - target, in_frame).masked_fill(missing, torch.nan),
     )

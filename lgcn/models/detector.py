@@ -91,8 +91,16 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             return DetectorOutput(initial, initial, confidence, heatmaps, intermediate=intermediate)
         with autocast_disabled(initial.device.type):
             refined = self.refiner.refine(found, return_connectivity)
-        further = (refined.connectivity, refined.covariance, intermediate)
-        return DetectorOutput(refined.pos, initial, confidence, heatmaps, *further)
+        return DetectorOutput(
+            refined.pos,
+            initial,
+            confidence,
+            heatmaps,
+            refined.connectivity,
+            covariance=refined.covariance,
+            expected_error=refined.expected_error,
+            intermediate=intermediate,
+        )
 
     def propose(self, images: Tensor, mask: Tensor | None = None) -> KeyPoints:
         """Decode landmarks from heatmaps, without the refiner; arguments as :meth:`forward`."""

@@ -138,8 +138,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         self.error_scale.fill_(1.0)
         self.gaussian.fit(shapes)
         # The lengths of standard normal errors in the plane, until held-out images say otherwise.
-        share = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
-        self.levels.copy_((-2 * torch.log1p(-share)).sqrt())
+        fraction = torch.linspace(0, 1, NUM_LEVELS, dtype=torch.double)
+        self.levels.copy_((-2 * torch.log1p(-fraction)).sqrt())
         if predictions is None:
             return self.eval()
         predictions = frame.apply(predictions.cpu().double()[known])
@@ -154,7 +154,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             confidences = confidences.gather(0, donor)
         predictions = shapes + errors
         held = torch.arange(len(shapes)) % HELD_OUT == 0
-        share, noise = 1.0, 1.0
+        share = noise = 1.0
         if len(shapes) >= LEAST_IMAGES:
             share, noise = self._choose(shapes, predictions, confidences, held, pairs)
         self._fit_errors(shapes, predictions, confidences, share, noise)
@@ -262,7 +262,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if return_connectivity:
             raise InputError("Expected 'return_connectivity' to be False for a ShapeRefiner (got True).")
         refined = self(keypoints)
-        return keypoints._replace(pos=refined.pos, covariance=refined.covariance)
+        return keypoints._replace(pos=refined.pos, covariance=refined.covariance, expected_error=refined.expected_error)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **download: Any) -> "ShapeRefiner":  # type: ignore[override]

@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lgcn.covariance import expected_error
-
 
 class NoFaceWarning(UserWarning):
     """No face was detected in an image for which no boxes were given."""
@@ -33,6 +31,8 @@ class Face:
     covariance: Tensor | None = None
     """[K, 2, 2], of the errors of ``landmarks``, square pixels; None if the model does not know it (no Gaussian
     refiner)."""
+    expected_error: Tensor | None = None
+    """[K], pixels: how far ``landmarks`` are from the truth on average, for landmarks that the model is as sure of."""
     eye_distance: float | None = None
     """Pixels between the eyes, as the normaliser of the model's protocol measures it; None if that is no distance
     between landmarks."""
@@ -41,11 +41,6 @@ class Face:
     def score(self) -> float:
         """In [0, 1], the mean confidence of the landmarks: what ``min_confidence`` compares."""
         return float(self.confidence.mean())
-
-    @property
-    def expected_error(self) -> Tensor | None:
-        """[K], pixels: the mean distance of ``landmarks`` from the truth if the covariance is right; None without."""
-        return None if self.covariance is None else expected_error(self.covariance)
 
     @property
     def expected_error_percent(self) -> Tensor | None:
@@ -73,7 +68,7 @@ class Face:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Face":
         """The face that :meth:`to_dict` gave ``values`` of."""
-        covariance = values["covariance"]
+        covariance, error = values["covariance"], values["expected_error"]
         distance = None
         if values["expected_error_percent"] is not None:
             errors = zip(values["expected_error"], values["expected_error_percent"], strict=True)
@@ -85,6 +80,7 @@ class Face:
             torch.tensor(values["confidence"]),
             None,
             None if covariance is None else torch.tensor(covariance)[:, [0, 1, 1, 2]].unflatten(1, (2, 2)),
+            None if error is None else torch.tensor(error),
             distance,
         )
 

@@ -187,8 +187,8 @@ def _read_csv(path: Path, text: str) -> KeyPointFile:
             )
         items.append(({name: row[column].strip() for name, column in place.items()}, f"row {line} of '{path}'"))
     points = []
-    for row, where in items:
-        cells = [[row[f"landmark_{k}_{axis}"] for axis in "xy"] for k in range(count)]
+    for values, where in items:
+        cells = [[values[f"landmark_{k}_{axis}"] for axis in "xy"] for k in range(count)]
         points.append(_pairs(cells, where))
     known = all(f"confidence_{k}" in place for k in range(count))
     scores = [[row[f"confidence_{k}"] for k in range(count)] for row, _ in items] if known else None

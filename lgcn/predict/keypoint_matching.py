@@ -70,7 +70,7 @@ def _nearest(rows: list[int], columns: list[int], predicted: Tensor, true: Tenso
     centred = true[columns] - true[columns].nanmean(dim=1, keepdim=True)
     radius = centred.square().sum(-1).nanmean(dim=1).sqrt()
     distance = (predicted[rows].unsqueeze(1) - true[columns]).norm(dim=-1).nanmean(dim=-1) / radius
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     # NaN, if the two have no landmark in common, is not smaller than anything.
     for flat in distance.flatten().argsort().tolist():
         i, j = divmod(flat, len(columns))

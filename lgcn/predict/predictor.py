@@ -285,7 +285,8 @@ class LandmarkPredictor:
                 rotation = self._upright(found.pos, rotation)
                 around = tight_boxes(found.pos, around, images, rotation)
         distance = self._eye_distance(found.pos)
-        optional = ([None] * len(crops) if each is None else each for each in (found.connectivity, found.covariance))
+        known = (found.connectivity, found.covariance, found.expected_error)
+        optional = ([None] * len(crops) if each is None else each for each in known)
         fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
         return [Face(*each) for each in fields]
 
@@ -314,11 +315,13 @@ class LandmarkPredictor:
         if not (torch.isfinite(pos).all() and torch.isfinite(confidence).all()):
             raise InputError("Expected a model that returns finite landmarks (got NaN). Its weights are damaged.")
         connectivity = None if output.connectivity is None else output.connectivity.cpu().float()
-        covariance = None
-        if output.covariance is not None:
+        covariance = error = None
+        if output.covariance is not None and output.expected_error is not None:
             linear = back[:, None, :, :2]
             covariance = (linear @ output.covariance.cpu().double() @ linear.mT).float()
-        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance)
+            # The crop is a similarity, or nearly: lengths grow by the square root of the area.
+            error = (output.expected_error.cpu().double() * linear.det().abs().sqrt()).float()
+        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance, error)
 
     def _eye_distance(self, pos: Tensor) -> list[float | None]:
         """The normaliser of the protocol for landmarks [F, K, 2], if it is a distance between landmarks."""

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from lgcn.covariance import ellipse_axes, expected_error
+from lgcn.covariance import ellipse_axes
 from lgcn.predict import Face
 
 
@@ -28,14 +28,6 @@ def covariance_of(first: float, second: float, angle: float) -> torch.Tensor:
     return turn @ torch.diag(torch.tensor([first**2, second**2])) @ turn.T
 
 
-@pytest.mark.parametrize("deviations", [(2.0, 2.0), (3.0, 1.0), (5.0, 0.1), (1.0, 0.0)])
-def test_the_expected_error_is_the_mean_length_of_normal_errors(deviations: tuple[float, float]) -> None:
-    covariance = covariance_of(*deviations, angle=0.7)
-    noise = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(1))
-    simulated = (noise * torch.tensor(deviations)).norm(dim=1).mean()
-    assert float(expected_error(covariance)) == pytest.approx(float(simulated), rel=0.005)
-
-
 def test_axes_of_the_ellipse() -> None:
     deviation, angle = ellipse_axes(covariance_of(3.0, 1.0, angle=0.7))
     assert torch.allclose(deviation, torch.tensor([3.0, 1.0]), atol=1e-4)
@@ -46,7 +38,9 @@ def test_axes_of_the_ellipse() -> None:
 def test_what_is_written_can_be_read_back() -> None:
     covariance = torch.stack([covariance_of(2.0, 1.0, 0.3), covariance_of(4.0, 0.5, -0.2)])
     pos = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    face = Face(torch.arange(4.0), pos, pos + 1, torch.tensor([0.25, 0.5]), None, covariance, 40.0)
+    face = Face(
+        torch.arange(4.0), pos, pos + 1, torch.tensor([0.25, 0.5]), None, covariance, torch.tensor([1.5, 2.5]), 40.0
+    )
     again = Face.from_dict(json.loads(json.dumps(face.to_dict())))
     assert again.score == 0.375
     assert again.eye_distance == pytest.approx(40, rel=1e-3)

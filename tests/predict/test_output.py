@@ -24,6 +24,7 @@ def face() -> Face:
         torch.tensor([0.123456, 1.0]),
         torch.eye(2),
         torch.eye(2) * torch.tensor([1.0, 4.0])[:, None, None],
+        torch.tensor([1.2533, 2.5066]),
         10.0,
     )
 
@@ -37,7 +38,7 @@ def test_json_has_the_layout_of_the_documentation(face: Face) -> None:
         "initial": [[1.1, 1.0], [11.123, -2.5]],
         "confidence": [0.1235, 1.0],
         "expected_error": [1.253, 2.507],
-        "expected_error_percent": [12.5331, 25.0663],
+        "expected_error_percent": [12.533, 25.066],
         "covariance": [[1.0, 0.0, 1.0], [4.0, 0.0, 4.0]],
     }
     assert records == [{"image": "ä.jpg", "faces": [values, values]}, {"image": "empty.jpg", "faces": []}]

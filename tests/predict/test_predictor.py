@@ -328,12 +328,14 @@ def test_covariances_come_back_in_pixels_of_the_image() -> None:
 
         def forward(self, images: Tensor, return_connectivity: bool = False):  # type: ignore[no-untyped-def]
             covariance = torch.diag(torch.tensor([4.0, 1.0])).expand(len(images), 3, 2, 2)
-            return super().forward(images, return_connectivity)._replace(covariance=covariance)
+            error = torch.full((len(images), 3), 2.0)
+            return super().forward(images, return_connectivity)._replace(covariance=covariance, expected_error=error)
 
     (face,) = predictor(Certain(), passes=1)(IMAGE, BOXES[:1])
     zoom = 1.25 * float(BOXES[0, 2] - BOXES[0, 0]) / 64
     assert face.covariance is not None and face.expected_error is not None
     assert torch.allclose(face.covariance, torch.diag(torch.tensor([4.0, 1.0])).expand(3, 2, 2) * zoom**2, rtol=0.08)
+    assert torch.allclose(face.expected_error, torch.full((3,), 2 * zoom), rtol=0.08)
     assert face.eye_distance is face.expected_error_percent is None, "these landmarks have no eyes"
 
     upright = predictor(Certain(), face_detector=marked)(torch.rot90(MARKED, 1, (1, 2)))

@@ -15,8 +15,9 @@ POS = torch.tensor([[100.0, 90.0], [180.0, 95.0], [150.0, 160.0]])
 
 def record(name: str, *confidences: float, covariance: float | None = None) -> dict[str, object]:
     certain = None if covariance is None else covariance * torch.eye(2).expand(3, 2, 2)
+    error = None if covariance is None else torch.full((3,), 1.25 * covariance**0.5)
     faces = [
-        Face(torch.tensor([90.0, 80.0, 200.0, 170.0]), POS, POS, torch.full((3,), each), None, certain, 50.0)
+        Face(torch.tensor([90.0, 80.0, 200.0, 170.0]), POS, POS, torch.full((3,), each), None, certain, error, 50.0)
         for each in confidences
     ]
     return to_record(name, faces)

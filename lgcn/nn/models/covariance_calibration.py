@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_number
+from lgcn.covariance import expected_error
 
 _LEAST = 1e-30  # of a variance: single precision holds it, and its logarithm is finite
 _SMOOTHNESS = 0.1  # of the quantile loss about its kink, in units of a logarithm
@@ -62,7 +63,7 @@ class CovarianceCalibration(nn.Module):
 
     def expected_error(self, covariance: Tensor) -> Tensor:
         """The mean length [..., K] of errors with calibrated covariances [..., K, 2, 2], in their unit of length."""
-        return self.error_factor * mean_error(covariance)
+        return self.error_factor * expected_error(covariance)
 
     @torch.no_grad()
     def fit(
@@ -109,7 +110,7 @@ class CovarianceCalibration(nn.Module):
         self.weight.copy_(weight)
         self.limits.copy_(torch.stack([logarithm.min(), logarithm.max()]))
         calibrated = self(covariance, spread, mask)
-        mean = mean_error(calibrated)[known].mean()
+        mean = expected_error(calibrated)[known].mean()
         self.error_factor.copy_(errors[known].norm(dim=-1).mean() / mean if mean > 0 else mean.new_ones(()))
         return self
 
@@ -124,20 +125,6 @@ def log_spread(covariance: Tensor) -> Tensor:
     """Logarithms [...] of the square roots of the determinants of covariances [..., 2, 2]; not below -69."""
     a, b, c, d = covariance.flatten(-2).unbind(-1)
     return (a * d - b * c).clamp_min(_LEAST).log() / 2
-
-
-def mean_error(covariance: Tensor) -> Tensor:
-    r"""The mean length [...] of Gaussian errors with covariances [..., 2, 2].
-
-    .. math:: \mathbb{E} \lVert \mathbf{e} \rVert = \sqrt{\pi / 8} \, \bigl(3 (\sigma_1 + \sigma_2)
-              - \sqrt{(3 \sigma_1 + \sigma_2) (\sigma_1 + 3 \sigma_2)}\bigr)
-
-    with the standard deviations along the principal axes: the perimeter of an ellipse by Ramanujan's approximation,
-    exact if they are equal, 0.5 % too small if one of them is 0.
-    """
-    a, b, c, d = covariance.flatten(-2).unbind(-1)
-    trace, root = a + d, (a * d - b * c).clamp_min(0.0).sqrt()
-    return math.sqrt(math.pi / 8) * (3 * (trace + 2 * root).sqrt() - (3 * trace + 10 * root).sqrt())
 
 
 def _terms(spread: Tensor, mask: Tensor | None) -> Tensor:

@@ -228,7 +228,10 @@ class GaussianRefiner(Refiner):
             if return_connectivity:
                 # Over the square root of 2: a landmark that follows another exactly has 1.
                 connectivity = self.conv.edge_weight(variance, keypoints.mask).norm(dim=(-2, -1)) / 2**0.5
-        return keypoints._replace(pos=posterior.mean, covariance=covariance, connectivity=connectivity)
+            error = self.calibration.expected_error(covariance)
+        return keypoints._replace(
+            pos=posterior.mean, covariance=covariance, connectivity=connectivity, expected_error=error
+        )
 
     def posterior(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
@@ -265,10 +268,6 @@ class GaussianRefiner(Refiner):
         posterior, spread, _ = self._infer(*_arguments(keypoints))
         self.calibration.fit(posterior.mean - target, posterior.covariance, spread, keypoints.mask, level, groups)
         return self
-
-    def expected_error(self, covariance: Tensor) -> Tensor:
-        """Mean error [..., K] in pixels of landmarks for which :meth:`refine` gives covariances [..., K, 2, 2]."""
-        return self.calibration.expected_error(covariance)
 
     def align(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
