@@ -78,10 +78,11 @@ def run(args: argparse.Namespace) -> int:
     if args.int8 and args.format != "onnx":
         raise InputError(f"Expected '--format onnx' for '--int8' (got --format {args.format}).")
     small = args.output.with_suffix(".int8.onnx")
-    files = [args.output, *([small] if args.int8 else []), *([args.report] if args.report else [])]
-    for option, path in zip(("--output", "--output", "--report"), files, strict=False):
+    files = [("--output", args.output), *([("--output", small)] if args.int8 else [])]
+    files += [("--report", args.report)] if args.report else []
+    for option, path in files:
         check_writable_file(option, path)
-    check_not_replaced(files, args.overwrite)
+    check_not_replaced([path for _, path in files], args.overwrite)
     detector = LandmarkDetector.from_pretrained(args.model)
     with writing_to(args.output.parent):
         metadata = export_detector(detector, args.output, args.format, args.dtype)

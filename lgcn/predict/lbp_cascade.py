@@ -13,7 +13,7 @@ from torch import Tensor
 
 _DENSE_STAGES = 2
 """Stages that are computed for all windows at even places of a level; few pass, which are then looked up one by one."""
-_COARSE_STAGES = 5
+_COARSE_STAGES = 7
 """Stages that a window at an even place must pass before it and its neighbours are looked at closely."""
 _NEIGHBOURS = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))
 """Row and column of the outer blocks in the order of the code's bits, the highest first."""

@@ -142,7 +142,8 @@ def test_the_predictor_runs_it_like_the_network(detector: LandmarkDetector, onnx
     for face, same in zip(found, expected, strict=True):
         assert (face.landmarks - same.landmarks).abs().max() < 1e-3
         assert (face.initial - same.initial).abs().max() < 1e-3
-        assert (face.confidence - same.confidence).abs().max() < 1e-5
+        # Maps of a random network are steep: a step of rounding in the second crop shows.
+        assert (face.confidence - same.confidence).abs().max() < 1e-3
     with pytest.raises(InputError, match=r"'return_connectivity' .*Use the model"):
         LandmarkPredictor.from_pretrained(onnx_file)(image, boxes, return_connectivity=True)
 
