@@ -7,6 +7,7 @@ edges of a square in the image to the edges of the network's input.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -174,6 +175,47 @@ def crop_affine(
         affine[..., 0, :] *= -1
         affine[..., 0, 2] += width - 1
     return affine.float().to(box.device)
+
+
+def crop_image(
+    image: Tensor,
+    box: Tensor,
+    input_size: Size,
+    enlargement: float = 1.25,
+    *,
+    aspect: str = "square",
+    side: str = "longer",
+    clip: bool = False,
+    fill: int = 0,
+    **augmentation: Any,
+) -> tuple[Tensor, Tensor]:
+    """Crops an image around a box to the network's input.
+
+    ``crop_image(image, box, input_size, **protocol.crop_options)`` is the crop of a protocol.
+
+    Args:
+        image: uint8 [3, H, W], on the CPU.
+        box: [4], pixels of the image.
+        input_size: (h, w) of the input.
+        enlargement: as in :func:`crop_affine`, like ``aspect`` and ``side``.
+        aspect: as above.
+        side: as above.
+        clip: whether the crop is clipped to the image and to whole pixels before it is resized.
+        fill: value outside the image and, unless the crop is a square that is not clipped, outside the crop.
+        **augmentation: further options of :func:`crop_affine`, such as ``rotation``.
+
+    Returns:
+        The crop, uint8 [3, h, w], and the affine [2, 3] from image to input.
+
+    Raises:
+        BoxError: as :func:`crop_region` does, like the :class:`InputError`.
+    """
+    rule: dict[str, Any] = {"aspect": aspect, "side": side}
+    if clip:
+        rule["clip_to"] = (image.shape[1], image.shape[2])
+    affine = crop_affine(box, input_size, enlargement, **rule, **augmentation)
+    region = crop_region(box, enlargement, **rule) if clip or aspect != "square" else None
+    return warp_image(image, affine, input_size, fill, region), affine
 
 
 def transform_points(pos: Tensor, affine: Tensor) -> Tensor:

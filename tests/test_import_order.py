@@ -31,7 +31,7 @@ ORDER = [
         "models",
     ),
     *("losses", "metrics", "transforms", "datasets"),
-    *("training", "evaluation", "predict", "visualization", "testing", "cli"),
+    *("training", "evaluation", "export", "predict", "visualization", "testing", "cli"),
 ]
 
 # Specific to faces, images or heatmap networks; the layer library must not need them.
@@ -44,7 +44,7 @@ MODEL_FREE = {"losses", "metrics", "transforms", "datasets"}
 CONFINED = {
     "lightning": {"training", "cli"},
     "matplotlib": {"visualization"},
-    "skimage": {"predict"},
+    "skimage": {"export", "predict"},
 }
 
 # The lazy exports of the top-level package name parts of every height; nothing else may.

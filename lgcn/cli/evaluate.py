@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         nargs="+",
         action="extend",
-        help="shipped name, folder of save_pretrained, or .ckpt of lgcn fit; several share tables and curves "
-        "(default: the shipped model of the dataset's landmarks)",
+        help="shipped name, folder of save_pretrained, .ckpt of lgcn fit or .onnx of lgcn export; several share tables "
+        "and curves (default: the shipped model of the dataset's landmarks)",
     )
     parser.add_argument("--dataset", required=True, help="name of a dataset, for instance ibug300w or wflw")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the dataset")
@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.evaluation.formatting import format_conditions, format_result
     from lgcn.evaluation.literature import published_results, published_results_of_csv
     from lgcn.evaluation.text_tables import PUBLISHED_NOTE
+    from lgcn.export import load_detector
     from lgcn.files import printable, write_text
-    from lgcn.models import LandmarkDetector
     from lgcn.models.loading import shipped_model
     from lgcn.protocols import get_protocol
 
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             models = [shipped_model(scheme.name)]
         except InputError as error:
             raise InputError(f"Expected '--model' for the dataset '{args.dataset}'. {error}") from None
-    detectors = {name: LandmarkDetector.from_pretrained(name) for name in dict.fromkeys(models)}
+    detectors = {name: load_detector(name) for name in dict.fromkeys(models)}
     jobs = []
     for split in dict.fromkeys(args.split):
         for name, detector in detectors.items():

@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "find the landmarks of faces in images",
     "fit": "train a detector from a configuration",
     "evaluate": "measure a detector on a dataset",
+    "export": "write a detector as an ONNX or compiled file",
     "calibrate": "calibrate the expected errors of a detector",
     "dataset": "check the files of a dataset",
     "refine": "improve the landmarks of any detector",

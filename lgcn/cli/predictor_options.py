@@ -68,7 +68,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model = parser.add_argument_group("the model")
     model.add_argument(
-        "--model", default="lgcn-68", help="shipped name, folder, .ckpt of lgcn fit or hub id (default: lgcn-68)"
+        "--model",
+        default="lgcn-68",
+        help="shipped name, folder, .ckpt of lgcn fit, .onnx of lgcn export or hub id (default: lgcn-68)",
     )
     model.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
     model.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")

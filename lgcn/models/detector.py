@@ -64,6 +64,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.config = config
         self.protocol = get_protocol(config.protocol)
         self.input_size = config.input_size
+        self.min_confidence = config.min_confidence
         landmarks = self.scheme.num_landmarks
         self.backbone = backbone if backbone is not None else _build_backbone(config, landmarks)
         check_backbone(self.backbone, landmarks, config.scheme, config.input_size)

@@ -1,15 +1,14 @@
 """Face detection: the interface, and scikit-image's cascade, which needs no weights."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_area
 
 from lgcn.checks import InputError, check_shape
+from lgcn.predict.lbp_cascade import LBPCascade
 
 
 class FaceDetector(Protocol):
@@ -24,7 +23,7 @@ class FaceDetector(Protocol):
 
 
 class CascadeFaceDetector:
-    """Frontal faces by the LBP cascade that scikit-image ships (Ahonen et al. 2006, Viola and Jones 2001).
+    """Frontal faces by the LBP cascade that scikit-image ships (Liao et al. 2007, Viola and Jones 2001).
 
     The square that the cascade returns is moved and scaled to the box around the landmarks, which the crop of a
     protocol is defined by. The thresholds are chosen to miss few faces at the cost of false positives, which the
@@ -79,31 +78,18 @@ class CascadeFaceDetector:
         """The cascade's own squares [F, 4], in pixels of the image, large to small."""
         check_shape("image", image, "3 H W")
         height, width = image.shape[1:]
-        zoom = min(1.0, self.max_side / max(height, width))
-        return _largest_of_overlapping(self._search(image, zoom))
-
-    def _search(self, image: Tensor, zoom: float) -> Tensor:
-        """uint8 [3, H, W] -> squares [F, 4] in its pixels, found in the image scaled by ``zoom``."""
-        height, width = image.shape[1:]
+        longer = max(height, width)
+        zoom = min(1.0, self.max_side / longer)
         small = (round(height * zoom), round(width * zoom))
         if min(small) < _SMALLEST_WINDOW:
             return torch.zeros(0, 4)
         if zoom < 1:
             image = F.interpolate(image[None], small, mode="bilinear", antialias=True)[0]
-        side = max(_SMALLEST_WINDOW, round(self.min_face * max(small)))
-        windows = self._cascade.detect_multi_scale(
-            np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()),
-            scale_factor=1.1,
-            step_ratio=1,
-            min_size=(side, side),
-            max_size=small,
-            min_neighbor_number=self.min_neighbors,
-        )
-        corners = [(each["c"], each["r"], each["width"], each["height"]) for each in windows]
-        squares = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
-        squares[:, 2:] += squares[:, :2]
+        grey = (image.cpu().float() * torch.tensor(_LUMA)[:, None, None]).sum(dim=0)
+        squares = self._cascade.search(grey, max(_SMALLEST_WINDOW, self.min_face * longer * zoom), _SCALE_FACTOR)
         # The origin of the cascade is the corner of the first pixel; ours is its centre.
-        return squares * squares.new_tensor([width / small[1], height / small[0]]).repeat(2) - 0.5
+        squares = squares * squares.new_tensor([width / small[1], height / small[0]]).repeat(2) - 0.5
+        return _largest_of_overlapping(_grouped(squares, self.min_neighbors))
 
     def __repr__(self) -> str:
         return (
@@ -114,14 +100,34 @@ class CascadeFaceDetector:
 
 # Smaller windows (the cascade was trained on 24 pixels) find faces in any texture.
 _SMALLEST_WINDOW = 32
+_SCALE_FACTOR = 1.1
+_LUMA = (0.2125, 0.7154, 0.0721)
+_SAME_FACE = 0.5
+"""IoU of squares that show the same face."""
 
 
-def _load_cascade() -> Any:
-    # Imported only here: it is slow, and not needed with given boxes or another detector.
+def _load_cascade() -> LBPCascade:
+    # Imported only here: it is not needed with given boxes or another detector.
     from skimage.data import lbp_frontal_face_cascade_filename
-    from skimage.feature import Cascade
 
-    return Cascade(lbp_frontal_face_cascade_filename())
+    return LBPCascade(lbp_frontal_face_cascade_filename())
+
+
+def _grouped(squares: Tensor, least: int) -> Tensor:
+    """The mean of every group of ``least`` squares or more that show the same face."""
+    area, corners = _area(squares), squares[:, None]
+    shared = torch.minimum(corners[..., 2:], squares[:, 2:]) - torch.maximum(corners[..., :2], squares[:, :2])
+    shared = shared.clamp(min=0).prod(dim=-1)
+    same = shared / (area[:, None] + area - shared) > _SAME_FACE
+    groups: list[Tensor] = []
+    while len(squares):
+        count = same.sum(dim=1)
+        members = same[int(count.argmax())]
+        if members.sum() < least:
+            break
+        groups.append(squares[members].mean(dim=0))
+        squares, same = squares[~members], same[~members][:, ~members]
+    return torch.stack(groups) if groups else squares[:0]
 
 
 def _largest_of_overlapping(squares: Tensor) -> Tensor:
@@ -129,11 +135,15 @@ def _largest_of_overlapping(squares: Tensor) -> Tensor:
 
     Not :func:`torchvision.ops.nms`: a nostril inside a face has almost no IoU with it.
     """
-    squares = squares[box_area(squares).argsort(descending=True)]
+    squares = squares[_area(squares).argsort(descending=True)]
     kept: list[Tensor] = []
     for square in squares:
         others = torch.stack(kept) if kept else squares[:0]
         shared = torch.minimum(square[2:], others[:, 2:]) - torch.maximum(square[:2], others[:, :2])
-        if not (shared.clamp(min=0).prod(dim=1) > box_area(square[None]) / 3).any():
+        if not (shared.clamp(min=0).prod(dim=1) > _area(square[None]) / 3).any():
             kept.append(square)
     return torch.stack(kept) if kept else squares
+
+
+def _area(squares: Tensor) -> Tensor:
+    return (squares[:, 2:] - squares[:, :2]).prod(dim=1)

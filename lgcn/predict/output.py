@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from lgcn.datasets import write_pts
 from lgcn.files import escape_name, escape_surrogates, write_text
 from lgcn.predict.face import Face
 
@@ -89,6 +88,9 @@ def save_csv(path: PathLike, results: Results, num_landmarks: int) -> None:
 
 def save_pts(path: PathLike, landmarks: Tensor) -> None:
     """Writes the landmarks [K, 2] of one face as a ``.pts`` file of 300-W: 1-based, the first pixel is at (1, 1)."""
+    # Imported only here: it takes a second, and other formats do without.
+    from lgcn.datasets import write_pts
+
     write_pts(path, landmarks + 1)
 
 

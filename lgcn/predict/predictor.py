@@ -4,24 +4,25 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from lgcn.checks import InputError, check_at_least, check_device
-from lgcn.geometry import invert_affine, transform_points
+from lgcn.export import OnnxDetector, load_detector
+from lgcn.geometry import crop_image, invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike
-from lgcn.models import LandmarkDetector
 from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
 from lgcn.predict.face import Face, NoFaceWarning
 from lgcn.predict.face_detector import FaceDetector
 from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
 from lgcn.schemes import normalizing_distance
-from lgcn.transforms import CropToInput
 from lgcn.typing import DetectorOutput
+
+if TYPE_CHECKING:
+    from lgcn.models import LandmarkDetector
 
 _ROLL_CORRECTED = 20.0
 """Degrees: a face that the first pass finds turned by more is cropped upright in the next.
@@ -52,12 +53,12 @@ class LandmarkPredictor:
     the cascade, 3.13, 3.11, 3.12 % from the annotated boxes.
 
     Args:
-        detector: a copy for inference is made of it now, on its device.
+        detector: a copy for inference is made of it now, on its device; or an exported one.
         face_detector: detects the faces in images without given boxes; scikit-image's cascade if None.
         passes: how often a face is cropped and predicted, 1 or more.
         batch_size: faces in a batch.
         min_confidence: a detected face is dropped as a false positive if the mean confidence of its landmarks is
-            below this; a face whose box is given never is. None takes the value in the config of ``detector``, which
+            below this; a face whose box is given never is. None takes the value of ``detector``, which
             is chosen for its weights; 0 keeps all.
         max_pixels: image files of more pixels are refused before they are decoded; None reads any.
         turned: whether faces are also looked for in the image turned by 90, 180 and 270 degrees if none is found.
@@ -68,7 +69,7 @@ class LandmarkPredictor:
 
     def __init__(
         self,
-        detector: LandmarkDetector,
+        detector: "LandmarkDetector | OnnxDetector",
         face_detector: FaceDetector | None = None,
         passes: int = 2,
         batch_size: int = 32,
@@ -84,7 +85,7 @@ class LandmarkPredictor:
         check_at_least("passes", passes, 1)
         check_at_least("batch_size", batch_size, 1)
         if min_confidence is None:
-            min_confidence = detector.config.min_confidence
+            min_confidence = detector.min_confidence
         if not 0 <= min_confidence <= 1:
             raise InputError(f"Expected 'min_confidence' to be in [0, 1] (got {min_confidence}).")
         self.detector = detector
@@ -109,10 +110,11 @@ class LandmarkPredictor:
         max_pixels: int | None = MAX_PIXELS,
         turned: bool = True,
     ) -> "LandmarkPredictor":
-        """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does.
+        """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does, or an exported one.
 
         Args:
-            source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub.
+            source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub; or the ``.onnx``
+                file of an exported detector, which ONNX Runtime runs without PyTorch's network.
             device: where the network runs.
             face_detector: as in the constructor, like the arguments below.
             passes: how often a face is cropped and predicted.
@@ -126,7 +128,7 @@ class LandmarkPredictor:
         """
         # Check the device before a model is loaded or downloaded.
         device = check_device(device)
-        detector = LandmarkDetector.from_pretrained(source).to(device)
+        detector = load_detector(source, device)
         return cls(detector, face_detector, passes, batch_size, min_confidence, max_pixels, turned)
 
     @overload
@@ -285,15 +287,14 @@ class LandmarkPredictor:
         self, images: Sequence[Tensor], boxes: Tensor, rotation: Tensor, return_connectivity: bool
     ) -> DetectorOutput:
         """Crops, runs the network once, and maps its output to pixels of the images, on the CPU."""
-        crop = CropToInput(self.detector.input_size, **self.detector.protocol.crop_options)
-        faces = [
-            crop(Data(image=image.unsqueeze(0), bbox=box.unsqueeze(0), crop_rotation=turn.view(1)))
-            for image, box, turn in zip(images, boxes, rotation, strict=True)
-        ]
-        affine = torch.cat([face.affine for face in faces])
-        crops = torch.cat([face.image for face in faces]).to(_device_of(self.detector))
-        crops = crops.contiguous(memory_format=torch.channels_last)
-        output: DetectorOutput = self._network(crops, return_connectivity=return_connectivity)
+        size, options = self.detector.input_size, self.detector.protocol.crop_options
+        faces = zip(images, boxes, rotation.tolist(), strict=True)
+        crops, affines = zip(
+            *(crop_image(image, box, size, **options, rotation=turn) for image, box, turn in faces), strict=True
+        )
+        affine = torch.stack(affines)
+        inputs = torch.stack(crops).to(_device_of(self.detector)).contiguous(memory_format=torch.channels_last)
+        output: DetectorOutput = self._network(inputs, return_connectivity=return_connectivity)
         back = invert_affine(affine.double())
         # On the CPU first: not every accelerator has float64.
         pos, initial = (transform_points(each.cpu().double(), back).float() for each in (output.pos, output.initial))
@@ -330,5 +331,6 @@ def _channels_last(network: Any) -> Any:
     return network.to(memory_format=torch.channels_last) if isinstance(network, nn.Module) else network
 
 
-def _device_of(detector: LandmarkDetector) -> torch.device:
-    return next(detector.parameters()).device
+def _device_of(detector: "LandmarkDetector | OnnxDetector") -> torch.device:
+    # An exported detector has no parameters, and takes crops from the CPU.
+    return next((parameter.device for parameter in detector.parameters()), torch.device("cpu"))

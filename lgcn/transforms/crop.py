@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from lgcn.checks import InputError, check_choice, check_flag, check_number, check_pair, check_positive, check_size
-from lgcn.geometry import ASPECTS, SIDES, crop_affine, crop_region, transform_points, warp_image
+from lgcn.geometry import ASPECTS, SIDES, crop_image, transform_points
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.transforms.fields import check_field, check_image, check_probability
 from lgcn.typing import Size
@@ -67,14 +67,11 @@ class CropToInput(BaseTransform):
         if data.get("crop_rotation") is not None:
             check_field(data, "crop_rotation", "1")
             augmentation["rotation"] = augmentation.get("rotation", 0.0) + data.crop_rotation.item()
-        image, box = data.image[0], data.bbox[0]
-        rule: dict[str, Any] = {"aspect": self.aspect, "side": self.side}
-        if self.clip:
-            rule["clip_to"] = (image.shape[1], image.shape[2])
-        affine = crop_affine(box, self.input_size, self.enlargement, **rule, **augmentation)
-        cuts = self.clip or self.aspect != "square"
-        region = crop_region(box, self.enlargement, **rule) if cuts else None
-        data.image = warp_image(image, affine, self.input_size, self.fill, region).unsqueeze(0)
+        rule: dict[str, Any] = {"aspect": self.aspect, "side": self.side, "clip": self.clip, "fill": self.fill}
+        image, affine = crop_image(
+            data.image[0], data.bbox[0], self.input_size, self.enlargement, **rule, **augmentation
+        )
+        data.image = image.unsqueeze(0)
         if data.get("y") is not None:
             data.y = transform_points(data.y, affine)
         data.affine = affine.unsqueeze(0)

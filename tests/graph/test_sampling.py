@@ -80,3 +80,11 @@ def test_shapes_are_checked() -> None:
         sample_features(ramps()[0], inside(2), INPUT_SIZE)
     with pytest.raises(InputError, match="'pos' to have shape .* with B=1"):
         sample_features(ramps(), torch.zeros(2, 5, 2), INPUT_SIZE)
+
+
+def test_what_is_exported_samples_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.rand(3, 4, *ramps().shape[2:])
+    pos = torch.rand(3, 40, 2) * 60 - 15  # some outside
+    expected = sample_features(features, pos, INPUT_SIZE)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(sample_features(features, pos, INPUT_SIZE), expected, atol=1e-5, rtol=0)

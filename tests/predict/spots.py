@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from lgcn.models import DetectorConfig
 from lgcn.protocols import get_protocol
 from lgcn.schemes import LandmarkScheme
 from lgcn.typing import DetectorOutput
@@ -20,7 +19,7 @@ class SpotDetector(nn.Module):
         super().__init__()
         self.scheme = LandmarkScheme(name="spots", names=("red", "green", "blue"))
         self.protocol = get_protocol("zero_based")
-        self.config = DetectorConfig(min_confidence=0.0)
+        self.min_confidence = 0.0
         self.input_size = input_size
         self.refiner = object()
         self.bias = nn.Parameter(torch.tensor(bias))

@@ -1,6 +1,5 @@
 import os
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +204,7 @@ def test_a_detected_face_of_low_confidence_is_a_false_positive() -> None:
     assert [len(predictor(**find, min_confidence=least)(dim)) for least in (0.0, 0.6)] == [2, 1]
     assert len(predictor(min_confidence=0.6)(dim, BOXES)) == 2, "given boxes are trusted"
     detector = SpotDetector()
-    detector.config = replace(detector.config, min_confidence=0.6)
+    detector.min_confidence = 0.6
     assert len(predictor(detector, **find)(dim)) == 1, "the value of the model's config"
     with pytest.warns(NoFaceWarning, match=r"'image' \(2 candidates below min_confidence = 1\)"):
         assert predictor(**find, min_confidence=1.0, turned=False)(dim) == []

@@ -1,0 +1,66 @@
+"""``lgcn export`` as a user runs it, on a tiny detector."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lgcn.cli.main import main
+from lgcn.models import create_detector
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    detector = create_detector("default", backbone="test_efficientnet", input_size=(64, 64), scheme="aflw19")
+    # Peaks that do not depend on rounding.
+    nn.init.normal_(detector.backbone.head.head.weight, std=1.0)
+    detector.save_pretrained(folder)
+    return folder
+
+
+def test_an_exported_file_is_compared_and_then_predicts(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, report = tmp_path / "tiny.onnx", tmp_path / "report.json"
+    assert main(["export", str(model), "--output", str(output), "--int8", "--report", str(report)]) == 0
+    told = capsys.readouterr()
+    assert f"{output}: " in told.out and "compared on 16 crops" in told.out and "few faces" in told.err
+    written = json.loads(report.read_text())
+    assert written["file"]["agrees"] and written["file"]["bytes"] == output.stat().st_size
+    assert written["int8"]["path"] == str(tmp_path / "tiny.int8.onnx") and written["int8"]["num_crops"] == 8
+
+    photo = str(Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg")
+    faces = []
+    for source in (model, output):
+        command = ["predict", photo, "--model", str(source), "--min-confidence", "0"]
+        assert main(command) == 0
+        faces.append(json.loads(capsys.readouterr().out)[0]["faces"])
+    assert len(faces[0]) == len(faces[1]) > 0
+    for face, same in zip(*faces, strict=True):
+        assert torch.allclose(torch.tensor(face["landmarks"]), torch.tensor(same["landmarks"]), atol=2e-3)
+
+    assert main(["export", str(model), "--output", str(output)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "aoti", "--int8"], "'--format onnx' for '--int8'"),
+        (["--max-faces", "0"], "'--max-faces'"),
+        (["--report", "."], "'--report'"),
+    ],
+)
+def test_bad_options_are_refused_before_the_work(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "lgcn-68", "--output", str(tmp_path / "out.onnx"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
