@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lgcn.cli.dataset_options import add_dataset_option, parse_dataset_options
 
@@ -122,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
             models = [shipped_model(scheme.name)]
         except InputError as error:
             raise InputError(f"Expected '--model' for the dataset '{args.dataset}'. {error}") from None
-    detectors = {name: load_detector(name) for name in dict.fromkeys(models)}
+    # An OnnxDetector has all that is used here.
+    detectors = {name: cast("LandmarkDetector", load_detector(name)) for name in dict.fromkeys(models)}
     jobs = []
     for split in dict.fromkeys(args.split):
         for name, detector in detectors.items():

@@ -122,7 +122,8 @@ def _crops(args: argparse.Namespace, metadata: "ExportMetadata") -> "Tensor":
     if args.images is None:
         return sample_crops(metadata)
     paths, problems = find_images(args.images, recursive=True)
-    find_faces, crops = CascadeFaceDetector(), []
+    find_faces = CascadeFaceDetector()
+    crops: list[Tensor] = []
     for path in paths:
         if len(crops) >= args.max_faces:
             break

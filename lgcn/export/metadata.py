@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lgcn.models import LandmarkDetector
 
 DTYPES = ("uint8", "float32")
-OUTPUTS = ("pos", "initial", "confidence", "covariance")
-"""Names of the outputs in order, as in :class:`lgcn.typing.DetectorOutput`; ``covariance`` only where it is known."""
+OUTPUTS = ("pos", "initial", "confidence", "covariance", "expected_error")
+"""Names of the outputs in order, as in :class:`lgcn.typing.DetectorOutput`; the last two only where they are known."""
 PREFIX = "lgcn."
 
 
@@ -79,7 +79,7 @@ class ExportMetadata:
         Raises:
             InputError: for a property that is missing or damaged.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for name in cls.__dataclass_fields__:
             try:
                 value = json.loads(strings[PREFIX + name])

@@ -85,7 +85,8 @@ class OnnxDetector(nn.Module):
             images = images.float() if images.is_floating_point() else images.float() / 255
         values = self._session.run(None, {"images": images.contiguous().numpy()})
         found = {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
-        return DetectorOutput(**found, heatmaps=found["pos"].new_zeros(*found["pos"].shape[:2], 0, 0))
+        found["heatmaps"] = found["pos"].new_zeros(*found["pos"].shape[:2], 0, 0)
+        return DetectorOutput(**found)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         return f"'{self.path}', {self.scheme.name}, input_size={self.input_size}"
