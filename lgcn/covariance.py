@@ -11,7 +11,8 @@ from lgcn.checks import InputError, check_number, check_shape, check_values
 def ellipse_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Standard deviations along the axes [..., 2], larger first, and the angle [...] of the first, from x towards y."""
     xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
-    mean, half = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
+    # ONNX has no hypot.
+    mean, half = (xx + yy) / 2, (((xx - yy) / 2).square() + xy.square()).sqrt()
     return torch.stack([mean + half, mean - half], dim=-1).clamp_min(0).sqrt(), torch.atan2(2 * xy, xx - yy) / 2
 
 
