@@ -8,7 +8,7 @@ bounds, and so is the time that :mod:`benchmarks.roofline` derives from them.
 ==============  =========================================================  ====================================
 forward         operations                                                 numbers read and written
 ==============  =========================================================  ====================================
-table           2 T (C1 C2 + C2 H) + T (2 C1 + C2 + H)                     parameters, H T (training: T (C1 + C2) too)
+table           2 T C1 H + 2 C1 C2 H + T (2 C1 + H)                        parameters, H T (training: T C1 too)
 pair scores     4 P H (add, max, multiply, add) + 4 N H                    H T, N, P
 softmax         5 P (max, subtract, exp, sum, divide)                      2 P
 displacement    4 P + 2 N                                                  P, 4 N
@@ -114,23 +114,24 @@ def backward(net: Network) -> list[Step]:
         numbers = 2 * p + n * (2 * before + after + 4) + 2 * _layer_parameters(before, after)
         steps.append(Step(f"layer {place}", 2 * _layer_products(net, before, after), others + activation, numbers))
     parameters = _table_parameters(net)
-    once = net.class_hidden * net.class_channels + net.class_channels * h
-    sums = types * (3 * net.class_hidden + net.class_channels + h)
-    kept = types * (net.class_hidden + net.class_channels)
+    products = 4 * net.class_hidden * h * (types + net.class_channels)
+    sums = types * (3 * net.class_hidden + h)
+    kept = types * net.class_hidden
     return [
         *steps,
         Step("displacement", 4 * p, p, 2 * p + 4 * n),
         Step("softmax", 0, 4 * p, 3 * p),
         Step("pair scores", 0, 6 * p * h + 4 * n * h, 2 * h * types + n + p + 2 * h),
-        Step("table", 4 * types * once, sums, h * types + kept + 2 * parameters),
+        Step("table", products, sums, h * types + kept + 2 * parameters),
     ]
 
 
 def _table(net: Network, training: bool) -> Step:
     types, c1, c2, h = net.landmarks**2, net.class_hidden, net.class_channels, net.edge_hidden
-    kept = types * (c1 + c2) if training else 0
-    products = 2 * types * (c1 * c2 + c2 * h)
-    return Step("table", products, types * (2 * c1 + c2 + h), _table_parameters(net) + h * types + kept)
+    kept = types * c1 if training else 0
+    # The last layer of the class MLP and the first of the edge MLP are one product.
+    products = 2 * c1 * h * (types + c2)
+    return Step("table", products, types * (2 * c1 + h), _table_parameters(net) + h * types + kept)
 
 
 def _table_parameters(net: Network) -> int:

@@ -21,8 +21,8 @@ import torch
 # The checkout that holds this script is what is measured, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.ablation.gaussian import REGIME, START, VARIANTS, Schedule, build, refine, train
 from benchmarks.ablation.outputs import DECODES, Extraction, Outputs, extract, load_trained, shard_name
-from benchmarks.gaussian_refiner import REGIME, START, VARIANTS, Schedule, build, errors, train
 from benchmarks.measuring import environment
 from lgcn.cli.main import main as lgcn
 from lgcn.files import write_text
@@ -116,7 +116,7 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         tested = load(outputs, "test", condition)
         result[condition] = {
             "before": 100 * tested.errors(tested.pos[decode]).mean().item(),
-            "after": errors(refiner, tested),
+            "after": 100 * tested.errors(refine(refiner, tested)).mean().item(),
         }
     return result
 

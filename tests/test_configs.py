@@ -13,7 +13,8 @@ from lgcn.cli.main import main
 from lgcn.training import ScheduleConfig
 from tests.datasets.synthetic import pts_tree, wflw_tree
 
-RECIPES = ["default", "gaussian_end_to_end", "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]
+GAUSSIAN = ["gaussian_end_to_end", "gaussian_frozen"]
+RECIPES = ["default", *GAUSSIAN, "lgcn-68", "official", "paper_end_to_end", "paper_frozen"]
 OF_WFLW = ["lgcn-98"]
 GNNS = ["gnn"]
 OVERLAYS = ["wflw"]
@@ -79,7 +80,9 @@ def test_every_recipe_builds_and_takes_two_steps(
     command = ["fit", *options_of(*names), *(f"--{key}={value}" for key, value in small.items())]
     if names[0] == "gnn":  # the shipped model is of another size
         command += ["--model.initial_weights=null", "--model.allow_untrained_backbone=true"]
-    if names[0] == "paper_frozen":
+    if "gaussian" in names[0]:  # few shapes, and a closed form
+        command += ["--model.detector.refiner.gaussian.rank=1", "--data.val_fraction=0.2"]
+    if names[0] in ("paper_frozen", "gaussian_frozen"):
         assert main(command) == 2, "it needs a trained backbone"
         assert not list(tmp_path.iterdir())
         command.append("--model.allow_untrained_backbone=true")
@@ -114,7 +117,8 @@ def test_names_resolve_wherever_they_stand() -> None:
     ]
     with pytest.raises(
         InputFileError,
-        match="default, gnn, gnn_lgcn, gnn_transformer, lgcn-68, lgcn-98, official, paper_end_to_end, paper_frozen",
+        match="default, gaussian_end_to_end, gaussian_frozen, gnn, gnn_lgcn, gnn_transformer, "
+        "lgcn-68, lgcn-98, official, paper_end_to_end, paper_frozen",
     ):
         resolve_configs(["--config", "official", "--config", "wlfw"])
 

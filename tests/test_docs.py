@@ -16,7 +16,6 @@ import yaml
 
 import lgcn
 from lgcn.checks import InputError
-from lgcn.models import create_detector
 from lgcn.nn import LearnableConnectivity, LGCNConv
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,24 +142,6 @@ def test_limits_in_the_cheatsheet_hold() -> None:
     )
     with pytest.raises(InputError, match="edge_weight"):
         conv((x, x), index, (pos[:, :2], pos[:, :2]), types, confidence)
-
-
-def test_the_documented_onnx_export_works_for_any_number_of_images(tmp_path: Path) -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    backbone = {"backbone": "test_efficientnet", "backbone_options": {"head": "pyramid", "width": 8}}
-    create_detector("default", input_size=(32, 32), **backbone).save_pretrained(tmp_path / "tiny")
-    text = (DOCS / "install.md").read_text(encoding="utf-8")
-    export, use = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    code = f"""{export.replace('"lgcn-68"', '"tiny"').replace("192", "32")}
-images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-{use}
-expected = detector(images)
-for mine, right in zip((pos, initial, confidence, heatmaps), expected):
-    torch.testing.assert_close(torch.from_numpy(mine), right, rtol=1e-4, atol=1e-3)
-"""
-    assert code.count('"tiny"') == 1
-    run(["-c", code], tmp_path)
 
 
 def test_citation_names_this_version_and_the_paper() -> None:

@@ -203,9 +203,7 @@ def certainty(refiner: GaussianRefiner, held_out: dict[str, Outputs], test: dict
     refined = refiner.refine(keypoints(refiner, hard, slice(None)))
     assert refined.covariance is not None
     failed = 100 * hard.errors(refined.pos).mean(1) > FAILURE
-    expected = refiner.expected_error(refined.covariance).mean(1) / (refined.pos.amax(1) - refined.pos.amin(1)).norm(
-        dim=-1
-    )
+    expected = refined.expected_error.mean(1) / (refined.pos.amax(1) - refined.pos.amin(1)).norm(dim=-1)
     return {
         "weight": refiner.calibration.weight.tolist(),
         "error_factor": refiner.calibration.error_factor.item(),
@@ -272,7 +270,7 @@ def _coverage(refiner: GaussianRefiner, outputs: Outputs, level: float = 0.9) ->
     distance = (errors * torch.linalg.solve(refined.covariance, errors)).sum(-1)
     return {
         "coverage": (distance <= -2 * math.log(1 - level)).float().mean().item(),
-        "error_ratio": (errors.norm(dim=-1).mean() / refiner.expected_error(refined.covariance).mean()).item(),
+        "error_ratio": (errors.norm(dim=-1).mean() / refined.expected_error.mean()).item(),
     }
 
 

@@ -62,6 +62,9 @@ SUBSET_NAMES = {
 ONE_BASED = ("ibug68", "cofw29")
 """Schemes whose csv files keep the 1-based points of ``.pts`` and MATLAB files."""
 
+USUAL_SCHEMES = ("aflw19", "cofw29", "ibug68", "wflw98")
+"""Schemes of the csv files that HRNet's authors published."""
+
 _COORDINATE = re.compile(
     r"(?:\D*_)?(?:(?P<number>\d{1,4})_?(?P<axis>[xy])|(?P<first>[xy])_?(?P<other>\d{1,4}))", re.ASCII
 )
@@ -124,7 +127,7 @@ class HRNetCSV(LandmarkDataset):
         def where(index: int) -> str:
             return f"line {lines[index]} of '{path}'"
 
-        scheme = scheme_of(scheme, (columns - first) // 2, f"the {columns} columns of '{path}'")
+        scheme = scheme_of(scheme, (columns - first) // 2, f"the {columns} columns of '{path}'", USUAL_SCHEMES)
         folder = "images" if (root / "images").is_dir() else ""
         image_ids = [image_path(row[0], where(index), root=root, folder=folder) for index, row in enumerate(rows)]
         numbers = to_numbers([row[1:] for row in rows], where)

@@ -73,8 +73,12 @@ def path_below(root: Path, name: str, what: str) -> Path:
     return root / path.relative_to(os.path.normpath(root))
 
 
-def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: str) -> LandmarkScheme:
+def scheme_of(
+    scheme: str | LandmarkScheme | None, num_landmarks: int, where: str, usual: Sequence[str] = ()
+) -> LandmarkScheme:
     """The given scheme, else the only registered one with as many landmarks as the annotation.
+
+    Names in ``usual`` are those of the file format: among several that fit, one of them is taken.
 
     Raises:
         InputFileError: if the number differs from the scheme's, or no scheme or several schemes have it.
@@ -88,6 +92,7 @@ def scheme_of(scheme: str | LandmarkScheme | None, num_landmarks: int, where: st
             )
         return chosen
     fitting = [name for name in SCHEMES if SCHEMES[name].num_landmarks == num_landmarks]
+    fitting = [name for name in fitting if name in usual] or fitting
     if len(fitting) != 1:
         known = ", ".join(f"{name} {SCHEMES[name].num_landmarks}" for name in fitting or SCHEMES.names())
         raise InputFileError(

@@ -14,9 +14,9 @@ def test_forward_by_hand() -> None:
     net = Network(2, 1, in_channels=5, channels=(3, 1), class_hidden=7, class_channels=11, edge_hidden=13)
     steps = {step.name: step for step in forward(net, table=True)}
     assert list(steps) == ["table", "pair scores", "softmax", "displacement", "layer 1", "layer 2"]
-    # Table: sums of two rows and ReLU 4 x 2 x 7, product 4 x 7 x 11 and bias 4 x 11, product 4 x 11 x 13 and bias.
-    assert steps["table"].products == 2 * 4 * 7 * 11 + 2 * 4 * 11 * 13
-    assert steps["table"].others == 2 * 4 * 7 + 4 * 11 + 4 * 13
+    # Table: sums of two rows and ReLU 4 x 2 x 7, product 7 x 11 x 13 of both weights, product 4 x 7 x 13 and bias.
+    assert steps["table"].products == 2 * 7 * 11 * 13 + 2 * 4 * 7 * 13
+    assert steps["table"].others == 2 * 4 * 7 + 4 * 13
     parameters = (4 * 7 + 7) + (7 * 11 + 11) + (11 * 13 + 13)
     assert steps["table"].numbers == parameters + 13 * 4
     # Scores: 13 units of 4 pairs, each add, max, multiply, add; 13 times the two confidences with a and b, and v l.

@@ -185,7 +185,9 @@ def test_a_disk_that_fills_up_leaves_whole_files(
     assert left, "the landmarks of the first image fit"
     for path in left:
         assert not path.name.startswith(".")
-        if path.suffix == ".jsonl":
+        if path.name == "settings.json":
+            assert json.loads(path.read_text())
+        elif path.suffix == ".jsonl":
             records = [json.loads(line) for line in path.read_text().splitlines()]
             assert names(records) == [f"{number}.png" for number in range(len(records))]
         elif path.suffix == ".json":

@@ -110,7 +110,7 @@ def test_any_format_that_pillow_opens(tmp_path: Path) -> None:
         add(tmp_path, name)
     Image.new("RGB", (30, 20)).save(tmp_path / "e.photo", format="PNG")
     (tmp_path / "e.pts").write_text(CONTENT)
-    (tmp_path / "f.heic").write_bytes(b"no image that Pillow knows")
+    (tmp_path / "f.xyz").write_bytes(b"no image that Pillow knows")
     (tmp_path / "f.pts").write_text(CONTENT)
     dataset = PtsFolder(tmp_path, scheme=THREE)
     assert dataset.image_ids == ["a.gif", "b.jp2", "c.ppm", "d.TGA", "e.photo"]
