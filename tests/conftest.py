@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from lgcn.schemes import SCHEMES
+
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -20,6 +22,15 @@ def _seed() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - third-party code draws from the global generator
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _schemes() -> Iterator[None]:
+    """Forgets the schemes that a test has registered, by hand or by loading a model that defines one."""
+    known = dict(SCHEMES._things)
+    yield
+    SCHEMES._things.clear()
+    SCHEMES._things.update(known)
 
 
 @pytest.fixture(scope="session")
