@@ -23,11 +23,12 @@ Result = TypeVar("Result")
 def image_suffixes() -> frozenset[str]:
     """The suffixes, in lower case and with their dot, of the formats that Pillow can read here."""
     Image.init()
-    return (SUFFIXES if has_heic() else frozenset()) | frozenset(
+    found = frozenset(
         suffix
         for suffix, name in Image.registered_extensions().items()
         if name in Image.OPEN and name not in _NOT_DECODED and not _is_stub(Image.OPEN[name][0])
     )
+    return found | SUFFIXES if has_heic() else found - SUFFIXES
 
 
 def is_image_name(path: str | os.PathLike[str]) -> bool:

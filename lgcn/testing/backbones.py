@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lgcn.backbones import Backbone
 from lgcn.checks import InputError
 from lgcn.models import PRESETS, LandmarkDetector
-from lgcn.schemes import LandmarkScheme, define_scheme
+from lgcn.schemes import SCHEMES, LandmarkScheme, define_scheme
 from lgcn.typing import HeatmapOutput
 
 
@@ -201,8 +201,12 @@ class BackboneTester:
 
     def detector(self, size: tuple[int, int]) -> LandmarkDetector:
         """A detector around a copy of the network."""
-        scheme = LandmarkScheme(f"backbone_tester_{self.num_landmarks}", _names(self.num_landmarks))
-        config = PRESETS["default"].with_options(scheme=define_scheme(scheme).name, input_size=size)
+        # A scheme is defined only if none has this number: annotations of a known number find theirs by it.
+        names = [name for name in SCHEMES if SCHEMES[name].num_landmarks == self.num_landmarks]
+        if not names:
+            scheme = LandmarkScheme(f"backbone_tester_{self.num_landmarks}", _names(self.num_landmarks))
+            names = [define_scheme(scheme).name]
+        config = PRESETS["default"].with_options(scheme=names[0], input_size=size)
         return LandmarkDetector(config, copy.deepcopy(self.backbone))
 
 
