@@ -133,14 +133,15 @@ def _print_statistics(
     weights: Sequence["Tensor"], titles: Sequence[str], scheme: "LandmarkScheme", chosen: Sequence[int], strongest: int
 ) -> None:
     """Prints the distance of each face's weights from uniform ones, from those of the first face, and the strongest."""
-    from lgcn.visualization.edge_grid import strongest_into
+    from lgcn.visualization.edge_grid import are_shares, strongest_into
 
     signed = any((weight < 0).any() for weight in weights)
+    describe = _describe_signed if signed else _describe if are_shares(weights) else _describe_responses
     for title, weight in zip(titles, weights, strict=True):
-        print(f"{title}: {_describe_signed(weight) if signed else _describe(weight)}")
+        print(f"{title}: {describe(weight)}")
         if weight is not weights[0]:
             change = (weight - weights[0]).abs().sum()
-            if signed:
+            if describe is not _describe:
                 print(f"  changed by {change / weights[0].abs().sum():.1%} of the size of {titles[0]}'s weights")
             else:
                 print(f"  {change / (2 * len(weight)):.1%} of the weight lies on other edges than in {titles[0]}")
@@ -160,6 +161,13 @@ def _describe(weight: "Tensor") -> str:
         f"e_ij from {times.min():.2g} to {times.max():.3g} times the uniform weight 1/{round(1 / uniform)} "
         f"(median {times.median():.2g}), equivalent to {neighbours:.1f} equal neighbours"
     )
+
+
+def _describe_responses(weight: "Tensor") -> str:
+    """Statistics of weights [K, K] that do not add up to 1, such as those of a Gaussian refiner."""
+    own, others = weight.diagonal(), weight[~weight.new_ones(len(weight)).diag().bool()]
+    of_own = f", own weights from {own.min():.2g} to {own.max():.2g} (median {own.median():.2g})" if own.any() else ""
+    return f"e_ij from {others.min():.2g} to {others.max():.2g} (median {others.median():.2g}){of_own}"
 
 
 def _describe_signed(weight: "Tensor") -> str:

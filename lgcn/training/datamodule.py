@@ -157,9 +157,15 @@ class LandmarkDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
+        return self._train_loader(self._replica(), persistent_workers=self.persistent_workers and self.num_workers > 0)
+
+    def fitting_dataloader(self) -> DataLoader:
+        """The training batches of the first epoch, all of them in every process: for statistics of a closed form."""
+        return self._train_loader(Replica())
+
+    def _train_loader(self, replica: Replica, **options: Any) -> DataLoader:
         faces = SeededDataset(self._readable(self.train_faces))
-        sampler = SeededSampler(faces, self.seed, self.batch_size, self._replica())
-        return self._loader(faces, sampler, persistent_workers=self.persistent_workers and self.num_workers > 0)
+        return self._loader(faces, SeededSampler(faces, self.seed, self.batch_size, replica), **options)
 
     def val_dataloader(self) -> DataLoader:
         return self._ordered_loader(self._readable(self.val_faces))

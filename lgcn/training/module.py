@@ -16,6 +16,7 @@ from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
 from lgcn.models.saved_config import saved_scheme
 from lgcn.training.closed_form import fit_refiners, unfitted_refiners
 from lgcn.training.config import LossConfig, ScheduleConfig
+from lgcn.training.datamodule import LandmarkDataModule
 from lgcn.training.optim import create_optimizer, statistics_of
 from lgcn.training.samplers import mix_seed
 from lgcn.typing import DetectorOutput
@@ -144,13 +145,17 @@ class LandmarkModule(LightningModule):
         if self.trainer.ckpt_path is not None or not unfitted_refiners(self.detector):
             return
         data = getattr(self.trainer, "datamodule", None)
-        if data is None:
+        if not isinstance(data, LandmarkDataModule):
             raise InputError(
-                "Expected a fitted Gaussian refiner, or a data module to fit it to (got neither). Call "
+                "Expected a fitted Gaussian refiner, or a LandmarkDataModule to fit it to (got neither). Call "
                 "lgcn.training.fit_refiners(module.detector, batches) first."
             )
         # Errors of an untrained backbone would make the noise so large that no landmark is listened to.
-        fit_refiners(self.detector, data.train_dataloader(), use_predictions=self._not_from_initial_weights is not None)
+        trained = self._not_from_initial_weights is not None
+        fit_refiners(self.detector, data.fitting_dataloader(), use_predictions=trained)
+        if self.detector.refiner is not None:
+            # The processes have shared their weights before this hook; on other devices sums round otherwise.
+            self.detector.refiner.load_state_dict(self.trainer.strategy.broadcast(self.detector.refiner.state_dict()))
 
     def train(self, mode: bool = True) -> "LandmarkModule":
         super().train(mode)

@@ -31,6 +31,14 @@ _WIDEST_EDGE = 4.5
 _Extent = tuple[float, float, float, float]
 
 
+def are_shares(weights: Sequence[Tensor]) -> bool:
+    """Whether each row of all weights [K, K] is 0 or more and adds up to 1, so that there is a uniform weight.
+
+    Those of a Gaussian refiner do not, and a landmark keeps a part of its own position.
+    """
+    return all(bool((weight >= 0).all() and ((weight.sum(1) - 1).abs() < 0.01).all()) for weight in weights)
+
+
 class EdgeGrid:
     """A row for each image, a column for each chosen landmark, with the strongest edges into it."""
 
@@ -50,8 +58,7 @@ class EdgeGrid:
         self.edges = [[strongest_into(i, weight, strongest) for i in chosen] for weight in weights]
         self.chosen = chosen
         self.signed = any((weight < 0).any() for weight in weights)
-        # Those of a Gaussian refiner do not add up to 1, and a landmark keeps a part of its own position.
-        self.absolute = self.signed or any((weight.sum(1) - 1).abs().max() > 0.01 for weight in weights)
+        self.absolute = not are_shares(weights)
         self.own = [weight.diagonal() if weight.diagonal().any() else None for weight in weights]
         self.largest = max(
             (float(weight[0].abs()) for row in self.edges for _, weight in row if len(weight)), default=0.0

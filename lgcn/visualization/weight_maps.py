@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from lgcn.schemes import Contour, LandmarkScheme
+from lgcn.visualization.edge_grid import are_shares
 from lgcn.visualization.layout import FONT, GAP, LINE, PAGE, SMALL_FONT, TEXT, Page
 
 # Blue below the uniform weight (below 0 where some weights are negative), red above, white at it; distinguishable
@@ -45,6 +46,7 @@ class HeatMaps:
         self.order = [k for region in self.regions for k in region.indices]
         self.weights = [weight[self.order][:, self.order].numpy() for weight in weights]
         self.signed = any((weight < 0).any() for weight in self.weights)
+        self.shares = are_shares(weights)
         self.largest = max(float(abs(weight).max()) for weight in self.weights)
         # As far below the uniform weight as above it, so that white is the middle of the bar.
         self.reach = max(2.0, *(float(weight.max()) / self.uniform for weight in weights))
@@ -105,7 +107,8 @@ class HeatMaps:
         else:
             self._name_multiples(bar)
         bar.ax.tick_params(labelsize=SMALL_FONT, length=2, pad=2, labelcolor=TEXT)
-        bar.ax.axhline(0.0 if self.signed else self.uniform, color="black", linewidth=1.2)
+        if self.signed or self.shares:
+            bar.ax.axhline(0.0 if self.signed else self.uniform, color="black", linewidth=1.2)
         bar.outline.set_linewidth(0.4)
         bar.ax.set_title("$e_{ij}$", fontsize=FONT, pad=4, color=TEXT)
 
@@ -121,7 +124,8 @@ class HeatMaps:
         multiples = sorted({1 / step for step in steps} | set(steps))
         bar.ax.yaxis.set_major_locator(FixedLocator([self.uniform * multiple for multiple in multiples]))
         bar.ax.yaxis.set_minor_locator(NullLocator())
-        bar.set_ticklabels([_tick_name(multiple, self.uniform) for multiple in multiples])
+        name = _tick_name if self.shares else _plain_name
+        bar.set_ticklabels([name(multiple, self.uniform) for multiple in multiples])
 
 
 def _regions(scheme: LandmarkScheme, most: int) -> list[Contour]:
@@ -152,6 +156,10 @@ def _spread(places: list[float], gap: float, last: float) -> list[float]:
     for behind, number in enumerate(range(len(moved) - 1, -1, -1)):
         moved[number] = min(moved[number], last - behind * gap)
     return moved
+
+
+def _plain_name(multiple: float, uniform: float) -> str:
+    return f"{multiple * uniform:.2g}"
 
 
 def _tick_name(multiple: float, uniform: float) -> str:

@@ -99,6 +99,22 @@ def test_a_graph_of_negative_weights_is_drawn_and_described(
     assert "changed by 0.0% of the size of a.png, face 0's weights" in change, "one matrix for all faces"
 
 
+def test_weights_of_a_gaussian_refiner_are_not_compared_with_uniform_ones(
+    connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refiner = {"name": "gaussian", "gaussian": {"rank": 4}}
+    detector = create_detector(scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), refiner=refiner)
+    detector.refiner.fit(64 * torch.rand(80, 68, 2))
+    detector.save_pretrained(tmp_path / "gaussian")
+    words = ["--output", tmp_path / "out", "--dpi", 60, "--model", tmp_path / "gaussian"]
+    assert connectivity(photos / "a.png", *words) == 0
+    first, _, change = capsys.readouterr().out.splitlines()
+    pattern = r"from (\S+) to (\S+) .median .+., own weights from (\S+) to (\S+) .median"
+    least, most, least_own, most_own = map(float, re.findall(pattern, first)[0])
+    assert 0 < least < most < most_own and least_own < most_own <= 1
+    assert "changed by" in change and "uniform" not in first + change
+
+
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_without_landmarks_only_the_heat_map_is_drawn(
     ending: str, start: bytes, connectivity, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

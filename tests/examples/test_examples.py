@@ -1,27 +1,9 @@
 """The examples run as they stand, from any folder."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import lgcn
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-def run_example(name: str, folder: Path, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(lgcn.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.examples.running import run_example
 
 
 def test_skeleton_graph_learns_to_weight_visible_joints(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from tests.examples.test_examples import run_example
+from tests.examples.running import run_example
 
 
 def test_gaussian_graph_hears_what_is_measured_well(tmp_path: Path) -> None:

@@ -2,28 +2,11 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import lgcn
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-def run_example(name: str, folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(EXAMPLES / name)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(lgcn.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.examples.running import run_example
 
 
 def test_points_only(tmp_path: Path) -> None:

@@ -147,6 +147,14 @@ def test_two_processes_equal_one(root: Path, alone: Path) -> None:
     assert_same_run(alone, run)
 
 
+@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="starts processes; LGCN_FULL_TEST=1 runs it")
+def test_a_gaussian_refiner_starts_from_the_same_statistics_in_each_process(root: Path) -> None:
+    gaussian = ("--model.detector.refiner.name", "gaussian", "--model.detector.refiner.gaussian.rank", "2")
+    one, _ = fit(root, "gaussian_one", *gaussian, "--data.batch_size", "4")
+    two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    assert_same_run(one, fit(root, "gaussian_two", *gaussian, *two)[0])
+
+
 @pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="the same again; LGCN_FULL_TEST=1 runs it")
 def test_torchrun_equals_one_process(root: Path, alone: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

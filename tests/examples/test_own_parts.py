@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.examples.test_examples import EXAMPLES, run_example
+from tests.examples.running import EXAMPLES, run_example
 
 
 def test_own_network_learns_the_marks_of_cards(tmp_path: Path) -> None:
