@@ -79,7 +79,7 @@ def report(args: argparse.Namespace, settings: Extraction, schedule: Schedule) -
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the missing parts, prints and writes."""
+    """Run the missing parts, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--work", type=Path, required=True, help="folder for intermediate files (1 GB)")

@@ -39,7 +39,7 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def draw_faces(root: Path, images: int, size: tuple[int, int], seed: int) -> None:
-    """Writes JPEGs of soft blobs, which compress like photos, with 68 points each, in the layout of 300-W."""
+    """Write JPEGs of soft blobs, which compress like photos, with 68 points each, in the layout of 300-W."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     (root / "afw").mkdir(parents=True)
@@ -54,7 +54,7 @@ def draw_faces(root: Path, images: int, size: tuple[int, int], seed: int) -> Non
 
 
 def measure(cli: FitCLI, args: argparse.Namespace) -> dict[str, Any]:
-    """Measures everything; rates are in images per second."""
+    """Measure everything; rates are in images per second."""
     data, B = cli.datamodule, cli.datamodule.batch_size
     data.setup()
     faces = SeededDataset(data.train_faces)
@@ -135,7 +135,7 @@ def line(name: str, result: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Measures, prints and writes."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="lgcn-68", help="of lgcn fit (default: lgcn-68)")
     parser.add_argument("--root", help="folder of a dataset (default: synthetic images)")

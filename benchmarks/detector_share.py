@@ -58,7 +58,7 @@ def quantiles(values: list[float]) -> tuple[float, list[float]]:
 
 
 def calibrate(backbone: nn.Module, images: Tensor) -> None:
-    """Sets batch norms to the statistics of these images; features of 300 untrained layers otherwise grow to 1e8."""
+    """Set batch norms to the statistics of these images; features of 300 untrained layers otherwise grow to 1e8."""
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -114,7 +114,7 @@ def parts(refiner: LandmarkRefiner, given: tuple[Any, ...], args: Any) -> dict[s
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures everything."""
+    """Measure everything."""
     torch.manual_seed(args.seed)
     described, others, started = environment(), OtherProcesses(), time.perf_counter()
     size = (args.size, args.size)
@@ -168,7 +168,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measures, prints and writes."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-B", "--images", type=int, nargs="+", default=[1, 32], help="default: 1 32")
     parser.add_argument("--backbone", default="hrnet_w18", help="default: hrnet_w18")

@@ -36,7 +36,7 @@ def longer_side_square(boxes: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--split", default="train", help="split or folder (default: train)")

@@ -37,7 +37,7 @@ def report(runs: Runs) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs, prints and writes."""
+    """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--work", type=Path, required=True, help="folder of the backbone's outputs and of the runs")

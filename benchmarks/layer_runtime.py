@@ -148,7 +148,7 @@ def exponent(points: list[tuple[int, float]]) -> float:
 
 
 def measure(args: argparse.Namespace, cells: list[Cell]) -> dict[str, Any]:
-    """Runs everything, and writes the file after each size, so a stopped run keeps its results.
+    """Run everything, and write the file after each size, so a stopped run keeps its results.
 
     Each K runs in a separate process: no size is affected by the heap, or the compiled graphs, of another.
     """
@@ -244,7 +244,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Measures, prints and writes."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-K", "--landmarks", type=int, nargs="+", default=[98], help="default: 98")
     parser.add_argument("-B", "--images", type=int, nargs="+", default=[1, 32], help="default: 1 32")

@@ -213,7 +213,7 @@ def versions(*packages: str) -> dict[str, str | None]:
 
 
 def write_figures(path: Path, figures: dict[str, Any]) -> None:
-    """Writes JSON atomically, with one line per row of a table."""
+    """Write JSON atomically, with one line per row of a table."""
     parts = []
     for key, value in figures.items():
         is_table = isinstance(value, list) and any(isinstance(row, dict) for row in value)

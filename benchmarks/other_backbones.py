@@ -141,7 +141,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs what is missing, prints and writes."""
+    """Run what is missing, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--work", type=Path, required=True, help="folder of models and outputs")

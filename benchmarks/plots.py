@@ -46,7 +46,7 @@ GROUPS = {"network": "three layers and their edges", "layer": "one layer"}
 
 
 def draw_all(figures: Figures, folder: Path) -> list[Path]:
-    """Writes every plot for which there are results as PNG; returns the paths."""
+    """Write every plot for which there are results as PNG; return the paths."""
     drawn: dict[str, Figure] = {}
     runtime, share = figures.get("layer_runtime"), figures.get("detector_share")
     if runtime is not None:

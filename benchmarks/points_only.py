@@ -226,7 +226,7 @@ def compare(train: dict[str, Tensor], test: dict[str, Tensor]) -> list[dict[str,
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Predicts, compares, prints and writes."""
+    """Predict, compares, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--work", type=Path, required=True, help="folder of the predictions")

@@ -251,7 +251,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Measures, prints, writes and draws."""
+    """Measure, print, write and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder of 300-W")
     parser.add_argument("--split", default="lfpw/testset", help="faces that are measured (default: lfpw/testset)")

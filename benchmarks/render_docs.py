@@ -130,7 +130,7 @@ def insert(text: str, block: str) -> str:
 
 
 def render(figures: Figures, docs: Path) -> list[Path]:
-    """Writes all pages and plots for which there are results; returns their paths."""
+    """Write all pages and plot for which there are results; return their paths."""
     pages: dict[Path, str] = {}
     if newest_runtime(figures):
         blocks = {"benchmarks.md": targets_block(figures), "reformulation.md": reformulation_block(figures)}
@@ -153,7 +153,7 @@ def render(figures: Figures, docs: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Reads and writes."""
+    """Read and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     results = ROOT / "benchmarks" / "results"
     parser.add_argument("--results", type=Path, default=results, help="folder of JSON (default: benchmarks/results)")

@@ -131,7 +131,7 @@ def step_names(part: str, net: Network) -> list[Step]:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures everything."""
+    """Measure everything."""
     described, others, started = environment(), OtherProcesses(), time.perf_counter()
     peaks = measure_peaks(args.side, tuple(args.blocks), min(0.5, args.seconds))
     print(f"product of {args.side} x {args.side} matrices: {peaks.operations_per_s / 1e9:.1f} GFLOP/s")
@@ -200,7 +200,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures, prints and writes."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-K", "--landmarks", type=int, nargs="+", help="with -B, in pairs (default: 98 98 478)")
     parser.add_argument("-B", "--images", type=int, nargs="+", help="with -K, in pairs (default: 1 32 8)")

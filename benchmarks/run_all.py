@@ -30,7 +30,7 @@ def commands(targets: bool, threads: int, folder: Path) -> list[list[str]]:
 
 
 def main() -> int:
-    """Measures and renders."""
+    """Measure and render."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--targets", action="store_true", help="the results that have a target")

@@ -34,7 +34,7 @@ class InputFileError(InputError, OSError):
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
-    """Returns ``value`` if it is one of ``choices``, else raises :class:`InputError` listing them."""
+    """Return ``value`` if it is one of ``choices``, else raise :class:`InputError` listing them."""
     known = list(choices)
     if isinstance(value, str) and value in known:
         return value
@@ -44,7 +44,7 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """Returns the device if torch can use it here, else raises :class:`InputError`."""
+    """Return the device if torch can use it here, else raise :class:`InputError`."""
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
@@ -53,7 +53,7 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def check_at_least(name: str, value: int, least: int) -> int:
-    """Returns ``value`` if it is an integer of ``least`` or more, else raises :class:`InputError`."""
+    """Return ``value`` if it is an integer of ``least`` or more, else raise :class:`InputError`."""
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_integer or not least <= value <= _LARGEST:
         kind = "" if is_integer else "an integer, "
@@ -62,7 +62,7 @@ def check_at_least(name: str, value: int, least: int) -> int:
 
 
 def check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
-    """Returns ``value`` if it is a finite number in ``low`` ... ``high``, else raises :class:`InputError`."""
+    """Return ``value`` if it is a finite number in ``low`` ... ``high``, else raise :class:`InputError`."""
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high or abs(value) > _LARGEST:
         wanted = "a finite number" if low == -math.inf else f"in [{low:g}, {high:g}]"
         wanted = f"{low:g} or more" if low > -math.inf and high == math.inf else wanted
@@ -71,21 +71,21 @@ def check_number(name: str, value: float, low: float = -math.inf, high: float = 
 
 
 def check_positive(name: str, value: float) -> float:
-    """Returns ``value`` if it is a positive number, else raises :class:`InputError`."""
+    """Return ``value`` if it is a positive number, else raise :class:`InputError`."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= _LARGEST:
         raise InputError(f"Expected '{name}' to be a positive number (got {shown(value)}).")
     return value
 
 
 def check_flag(name: str, value: bool) -> bool:
-    """Returns ``value`` if it is True or False, else raises :class:`InputError`."""
+    """Return ``value`` if it is True or False, else raise :class:`InputError`."""
     if not isinstance(value, bool):
         raise InputError(f"Expected '{name}' to be True or False (got {shown(value)}).")
     return value
 
 
 def check_size(name: str, size: Sequence[int]) -> tuple[int, int]:
-    """Returns a size (H, W) of integers of 1 or more as a tuple, else raises :class:`InputError`."""
+    """Return a size (H, W) of integers of 1 or more as a tuple, else raise :class:`InputError`."""
     try:
         height, width = size
         return check_at_least(name, height, 1), check_at_least(name, width, 1)
@@ -94,7 +94,7 @@ def check_size(name: str, size: Sequence[int]) -> tuple[int, int]:
 
 
 def check_pair(name: str, pair: Sequence[float]) -> tuple[float, float]:
-    """Returns two finite numbers as a tuple, else raises :class:`InputError`."""
+    """Return two finite numbers as a tuple, else raise :class:`InputError`."""
     try:
         first, second = pair
         return check_number(name, first), check_number(name, second)
@@ -109,7 +109,7 @@ def shown(value: object) -> str:
 
 
 def check_options(name: str, options: Iterable[str], build: Callable[..., Any], given: Iterable[str] = ()) -> None:
-    """Checks that ``build`` takes each of ``options`` by name, before it is called with them.
+    """Check that ``build`` takes each of ``options`` by name, before it is called with them.
 
     A ``build`` that takes ``**options`` checks them itself.
 
@@ -142,7 +142,7 @@ def _fits(shape: str, actual: torch.Size, **sizes: int) -> bool:
 
 
 def check_tensor(name: str, value: object) -> None:
-    """Checks that ``value`` is a dense tensor of real numbers.
+    """Check that ``value`` is a dense tensor of real numbers.
 
     Raises:
         InputError: with its type and how to convert it.
@@ -158,7 +158,7 @@ def check_tensor(name: str, value: object) -> None:
 
 
 def check_shape(name: str, tensor: Tensor, shape: str, **sizes: int) -> None:
-    """Checks ``tensor`` against axis letters such as ``"B K 2"``.
+    """Check ``tensor`` against axis letters such as ``"B K 2"``.
 
     A number is that size, a letter given in ``sizes`` is that size, any other letter is free
     but must have one size wherever it occurs, and a leading ``...`` stands for any number of axes. Does
@@ -210,7 +210,7 @@ def is_known_finite(tensor: Tensor) -> bool:
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
-    """Checks that ``tensor`` holds neither NaN nor infinity.
+    """Check that ``tensor`` holds neither NaN nor infinity.
 
     Checks only on the CPU: elsewhere it would force a synchronisation. Does nothing while compiling, or where
     :func:`is_transformed`.
@@ -230,7 +230,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
 
 
 def check_floating(name: str, tensor: Tensor) -> None:
-    """Checks that ``tensor`` holds floating-point numbers.
+    """Check that ``tensor`` holds floating-point numbers.
 
     Raises:
         InputError: with the actual type.
@@ -243,7 +243,7 @@ def check_floating(name: str, tensor: Tensor) -> None:
 
 
 def check_ids(name: str, ids: Tensor, count: int) -> None:
-    """Checks that ``ids`` are integers in 0 ... count - 1, of a type that can be an index.
+    """Check that ``ids`` are integers in 0 ... count - 1, of a type that can be an index.
 
     Values are checked on the CPU only and not where :func:`is_transformed`; nothing is checked while compiling.
 
@@ -266,7 +266,7 @@ def check_ids(name: str, ids: Tensor, count: int) -> None:
 
 
 def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
-    """Checks an edge list [2, E] of int64 whose nodes are in 0 ... num_nodes - 1.
+    """Check an edge list [2, E] of int64 whose nodes are in 0 ... num_nodes - 1.
 
     Values are checked on the CPU only and not where :func:`is_transformed`; nothing is checked while compiling.
 
@@ -282,7 +282,7 @@ def check_edges(name: str, edge_index: Tensor, num_nodes: int) -> None:
 
 
 def check_mask(name: str, mask: Tensor, shape: str, **sizes: int) -> None:
-    """Checks that a mask holds booleans and has a shape, written as for :func:`check_shape`.
+    """Check that a mask holds booleans and has a shape, written as for :func:`check_shape`.
 
     Raises:
         InputError: with the wrong type or shape.
@@ -293,7 +293,7 @@ def check_mask(name: str, mask: Tensor, shape: str, **sizes: int) -> None:
 
 
 def check_images(images: Sequence[int], whose: str = "x", /, **tensors: tuple[Tensor | None, int]) -> None:
-    """Checks that tensors have the same leading axes, or none.
+    """Check that tensors have the same leading axes, or none.
 
     Args:
         images: sizes of the leading axes, [B] or none.
@@ -313,7 +313,7 @@ def check_images(images: Sequence[int], whose: str = "x", /, **tensors: tuple[Te
 
 
 def check_devices(device: torch.device, whose: str, /, **tensors: Tensor | None) -> None:
-    """Checks that tensors are on one device.
+    """Check that tensors are on one device.
 
     Args:
         device: the device.
@@ -337,7 +337,7 @@ def check_devices(device: torch.device, whose: str, /, **tensors: Tensor | None)
 
 
 def check_values(like: Tensor | None = None, /, **tensors: Tensor | None) -> None:
-    """Checks that tensors hold values, which those on the meta device do not.
+    """Check that tensors hold values, which those on the meta device do not.
 
     Args:
         like: a tensor that is on the meta device itself if shapes are all that is wanted.

@@ -15,7 +15,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @contextmanager
 def replace_when_done(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path in the folder of ``path``; renames it to ``path`` unless the block raises.
+    """Yield a temporary path in the folder of ``path``; rename it to ``path`` unless the block raises.
 
     The temporary name keeps the suffix, so that writers that choose a format by it still do. A link is followed, and
     a device or a pipe, such as ``/dev/stdout``, is written to directly. Libraries that write with C code may miss
@@ -38,7 +38,7 @@ def replace_when_done(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    r"""Writes ``text`` to ``path`` as UTF-8, whole or not at all.
+    r"""Write ``text`` to ``path`` as UTF-8, whole or not at all.
 
     What UTF-8 cannot encode (the bytes of a file name that is not UTF-8) is written as ``\udcff``, see
     :func:`printable`.
@@ -49,7 +49,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def write_from_memory(path: str | Path) -> Iterator[io.BytesIO]:
-    """Yields a buffer; writes its content to ``path``, whole or not at all, unless the block raises.
+    """Yield a buffer; write its content to ``path``, whole or not at all, unless the block raises.
 
     For images and plots: the C code of Pillow's encoders reports success when the disk fills up, and leaves a truncated
     file.

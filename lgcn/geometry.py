@@ -189,7 +189,7 @@ def crop_image(
     fill: int = 0,
     **augmentation: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Crops an image around a box to the network's input.
+    """Crop an image around a box to the network's input.
 
     ``crop_image(image, box, input_size, **protocol.crop_options)`` is the crop of a protocol.
 
@@ -219,7 +219,7 @@ def crop_image(
 
 
 def transform_points(pos: Tensor, affine: Tensor) -> Tensor:
-    """Applies affines [..., 2, 3] to points [..., K, 2]; integer points become floating point."""
+    """Apply affines [..., 2, 3] to points [..., K, 2]; integer points become floating point."""
     check_shape("pos", pos, "... K 2")
     check_shape("affine", affine, "... 2 3")
     check_devices(pos.device, "'pos'", affine=affine)

@@ -233,7 +233,7 @@ def half_masked(refiner: GaussianRefiner, outputs: Outputs) -> dict[str, float]:
 
 
 def run(name: str, data: dict[str, Any], schedule: Schedule, input_size: Size, seed: int, work: Path) -> dict[str, Any]:
-    """Fits, trains and tests one refiner; reads the results where they exist."""
+    """Fit, train and test one refiner; read the results where they exist."""
     variant, path = VARIANTS[name], work / f"{name}-{seed}.json"
     made_by = json.loads(json.dumps({"options": variant.options, "steps": schedule.steps}))
     if path.is_file():

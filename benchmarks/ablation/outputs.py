@@ -65,7 +65,7 @@ class Outputs:
         return landmark_errors(pos, self.target, self.normalizer)
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file atomically."""
+        """Write a safetensors file atomically."""
         tensors = {f"pos.{name}": value for name, value in self.pos.items()}
         tensors |= {f"samples.{name}": value for name, value in self.samples.items()}
         tensors |= {name: getattr(self, name) for name in ("confidence", "target", "normalizer", "face")}
@@ -74,7 +74,7 @@ class Outputs:
 
     @classmethod
     def load(cls, path: Path, starts: tuple[str, ...] = STARTS) -> "Outputs":
-        """Reads a file of :meth:`save`."""
+        """Read a file of :meth:`save`."""
         with safe_open(path, "pt") as file:
             return cls(
                 {name: file.get_tensor(f"pos.{name}") for name in DECODES},
@@ -144,7 +144,7 @@ def extract(
     workers: int = 0,
     kinds: Collection[str] = (*CONDITIONS, *REGIMES),
 ) -> None:
-    """Writes all missing shards of some conditions and regimes; these do not depend on one another.
+    """Write all missing shards of some conditions and regimes; these do not depend on one another.
 
     Raises:
         InputError: if ``folder`` holds outputs of other settings.
@@ -180,7 +180,7 @@ def extract(
 
 
 def check_same(path: Path, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` into a new folder, and refuses a folder that was made with other settings."""
+    """Write ``settings`` into a new folder, and refuse a folder that was made with other settings."""
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept != json.loads(json.dumps(settings)):

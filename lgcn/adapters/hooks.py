@@ -70,7 +70,7 @@ class HookedBackbone(Backbone):
         self._measure(check_size("input_size", input_size))
 
     def train(self, mode: bool = True) -> "HookedBackbone":
-        """Sets the mode; a frozen network stays in eval mode."""
+        """Set the mode; a frozen network stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.network.eval()

@@ -47,7 +47,7 @@ class ViTPoseBackbone(Backbone):
             model.eval()
 
     def train(self, mode: bool = True) -> "ViTPoseBackbone":
-        """Sets the mode; a frozen model stays in eval mode."""
+        """Set the mode; a frozen model stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.model.eval()

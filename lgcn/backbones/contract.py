@@ -15,7 +15,7 @@ from lgcn.typing import Size
 
 
 def check_backbone(backbone: nn.Module, num_landmarks: int, scheme: str, input_size: Size) -> None:
-    """Checks the attributes of a backbone and, unless it is one of the package, runs it once on two black images.
+    """Check the attributes of a backbone and, unless it is one of the package, run it once on two black images.
 
     Args:
         backbone: the network.

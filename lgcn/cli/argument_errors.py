@@ -76,7 +76,7 @@ def explain(message: str, config: str | None = None, names: Iterable[str] = ()) 
 
 
 def check_sections(config: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raises :class:`InputError` if a section of a parsed configuration holds a value instead of options.
+    """Raise :class:`InputError` if a section of a parsed configuration holds a value instead of options.
 
     Args:
         config: the configuration, indexed by dotted names.

@@ -26,7 +26,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; nothing slow is imported for ``--help``."""
+    """Add the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add_input_arguments(parser)
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts, prints statistics of the weights and writes the plots; the exit status."""
+    """Predict, print statistics of the weights and write the plots; the exit status."""
     from lgcn.checks import InputError, check_at_least
     from lgcn.cli.images import find_images, load_input, read_boxes_of
     from lgcn.files import printable, write_from_memory
@@ -132,7 +132,7 @@ def _titles(names: Sequence[str]) -> list[str]:
 def _print_statistics(
     weights: Sequence["Tensor"], titles: Sequence[str], scheme: "LandmarkScheme", chosen: Sequence[int], strongest: int
 ) -> None:
-    """Prints the distance of each face's weights from uniform ones, from those of the first face, and the strongest."""
+    """Print the distance of each face's weights from uniform ones, from those of the first face, and the strongest."""
     from lgcn.visualization.edge_grid import are_shares, strongest_into
 
     signed = any((weight < 0).any() for weight in weights)

@@ -27,7 +27,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments; imports nothing slow, to keep ``--help`` fast."""
+    """Add the arguments; import nothing slow, to keep ``--help`` fast."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     check = actions.add_parser(
         "check",
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks, prints and writes; returns 0 without findings, else 1."""
+    """Check, print and write; return 0 without findings, else 1."""
     from lgcn.checks import check_at_least
     from lgcn.cli.writable import check_writable_folder
     from lgcn.datasets import DATASETS
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(lines: Sequence[str]) -> None:
-    """Prints lines with names of files; characters that the stream cannot encode are escaped."""
+    """Print lines with names of files; characters that the stream cannot encode are escaped."""
     from lgcn.files import printable
 
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -142,7 +142,7 @@ def _or_dash(number: int | None) -> str:
 
 
 def _write(args: argparse.Namespace, report: "CheckReport", checked: dict[str, "CheckedSplit"]) -> list[str]:
-    """Writes the report and the sheets; returns their names."""
+    """Write the report and the sheets; return their names."""
     from lgcn.cli.writable import writing_to
     from lgcn.files import printable, write_text
     from lgcn.visualization import save_contact_sheet

@@ -13,7 +13,7 @@ _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, 
 
 
 def add_dataset_option(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--dataset-option``, which may be repeated, and ``--scheme``; see :func:`parse_dataset_options`."""
+    """Add ``--dataset-option``, which may be repeated, and ``--scheme``; see :func:`parse_dataset_options`."""
     parser.add_argument(
         "--scheme",
         metavar="NAME|FILE",

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates, prints the tables and writes the files; returns the exit status."""
+    """Evaluate, print the tables and write the files; return the exit status."""
     from inspect import signature
 
     from lgcn.checks import InputError, InputFileError

@@ -36,7 +36,7 @@ class EvaluationFolder:
         self.written: list[Path] = []
 
     def check_not_replaced(self, overwrite: bool) -> None:
-        """Checks that the folder holds no earlier results, unless they may be replaced.
+        """Check that the folder holds no earlier results, unless they may be replaced.
 
         Raises:
             InputFileError: naming one of them.
@@ -50,7 +50,7 @@ class EvaluationFolder:
         tables: Sequence["ComparisonTable"],
         published: Sequence["PublishedResult"],
     ) -> None:
-        """Writes all files.
+        """Write all files.
 
         Args:
             results: results of the evaluation.
@@ -135,7 +135,7 @@ class EvaluationFolder:
     def _plot(
         self, stem: str, curves: dict[str, "Tensor"], threshold: float, title: str, points: Sequence[dict[str, object]]
     ) -> str:
-        """Draws the curves and writes their points; returns the name of the image."""
+        """Draw the curves and write their points; return the name of the image."""
         from lgcn.files import printable
         from lgcn.visualization import plot_ced
 

@@ -30,7 +30,7 @@ LEAST_TO_CALIBRATE = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; nothing slow is imported for ``--help``."""
+    """Add the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument("model", metavar="MODEL", help="shipped name, folder, .ckpt of lgcn fit or hub id")

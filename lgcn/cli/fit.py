@@ -186,7 +186,7 @@ def _unusable_trainer(error: Exception) -> InputError:
 
 
 def _check_sync_batchnorm(trainer: Trainer, wanted: bool) -> None:
-    """Raises :class:`InputError` before the run has a folder; torch would raise later."""
+    """Raise :class:`InputError` before the run has a folder; torch would raise later."""
     if wanted and trainer.strategy.root_device.type == "cpu":
         raise InputError(
             "Expected 'trainer.sync_batchnorm' to be false on the CPU, where torch does not support it (got true). "
@@ -195,7 +195,7 @@ def _check_sync_batchnorm(trainer: Trainer, wanted: bool) -> None:
 
 
 def _check_writable(folder: str) -> None:
-    """Raises :class:`InputFileError` unless the folder of the runs can be created and written to."""
+    """Raise :class:`InputFileError` unless the folder of the runs can be created and written to."""
     if "://" in folder:
         return
     try:
@@ -213,7 +213,7 @@ _CONNECTION_LOST = re.compile(r"Connection (closed|reset) by peer")
 
 @contextmanager
 def single_error(trainer: Trainer) -> Iterator[None]:
-    """Prints an :class:`InputError` in one of several training processes as the only message of the run.
+    """Print an :class:`InputError` in one of several training processes as the only message of the run.
 
     The other processes would notice a broken connection and print a traceback each. A process that started the others
     ends them; one of the others only reports that it stops.

@@ -26,7 +26,7 @@ HELD_OUT = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; nothing slow is imported for ``--help``."""
+    """Add the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument("points", type=Path, metavar="FILE", help="predicted landmarks, as for lgcn refine")
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fits, measures and saves; the exit status."""
+    """Fit, measure and save; the exit status."""
     from lgcn.cli.messages import counted
     from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
     from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME

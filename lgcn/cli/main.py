@@ -50,7 +50,7 @@ def create_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parses ``argv`` and runs the command."""
+    """Parse ``argv`` and run the command."""
     argv = import_modules(argv)
     command = next((word for word in argv if not word.startswith("-")), None)
     if argv and argv[0] == "fit":
@@ -65,7 +65,7 @@ def _module_of(command: str) -> str:
 
 
 def import_modules(argv: Sequence[str]) -> list[str]:
-    """Imports the modules that ``--import`` names at the start of ``argv``; returns the other words."""
+    """Import the modules that ``--import`` names at the start of ``argv``; return the other words."""
     words = list(argv)
     while words and words[0].partition("=")[0] == "--import":
         _, equals, name = words.pop(0).partition("=")
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flush() -> None:
-    """Writes what is still buffered for stdout.
+    """Write what is still buffered for stdout.
 
     Raises:
         InputFileError: if the disk that stdout is redirected to is full.
@@ -128,7 +128,7 @@ def _flush() -> None:
 
 
 def _discard_output() -> None:
-    """Keeps the interpreter from failing again when it flushes stdout on exit."""
+    """Keep the interpreter from failing again when it flushes stdout on exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

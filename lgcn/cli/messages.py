@@ -10,7 +10,7 @@ from lgcn.files import printable
 
 
 def tell(kind: str, message: object) -> None:
-    """Prints ``lgcn: kind: message`` in one line on stderr, above a progress bar."""
+    """Print ``lgcn: kind: message`` in one line on stderr, above a progress bar."""
     from tqdm import tqdm
 
     tqdm.write(f"lgcn: {kind}: {printable(str(message), sys.stderr.encoding or 'ascii')}", file=sys.stderr)
@@ -23,7 +23,7 @@ def counted(number: int, thing: str) -> str:
 
 @contextmanager
 def short_warnings() -> Iterator[None]:
-    """Shows warnings for the user as one line each, without the line of source code that raised them."""
+    """Show warnings for the user as one line each, without the line of source code that raised them."""
     from lgcn.images import PixelRangeWarning
     from lgcn.predict import NoFaceWarning
 

@@ -90,11 +90,11 @@ class OutputFolder:
         return self._record.num_images
 
     def start(self, scheme: "LandmarkScheme") -> None:
-        """Takes the landmark scheme of the results."""
+        """Take the landmark scheme of the results."""
         self._scheme = scheme
 
     def write(self, image: "PreparedImage", faces: Sequence["Face"]) -> None:
-        """Writes the results of one image.
+        """Write the results of one image.
 
         Raises:
             InputFileError: if the disk is full or has become read-only.
@@ -123,7 +123,7 @@ class OutputFolder:
             self._record.append(record)
 
     def report_unreadable(self, name: str, error: Exception) -> None:
-        """Adds an image that could not be used to ``unreadable.csv``."""
+        """Add an image that could not be used to ``unreadable.csv``."""
         from lgcn.files import escape_name, printable
 
         with writing_to(self.folder):
@@ -136,7 +136,7 @@ class OutputFolder:
             self._unreadable.flush()
 
     def finish(self) -> None:
-        """Writes the files that cover all images.
+        """Write the files that cover all images.
 
         Raises:
             InputFileError: as for :meth:`write`; the record stays as it is.
@@ -174,7 +174,7 @@ class OutputFolder:
             self._num_files += 1
 
     def _write_aligned(self, image: "PreparedImage", faces: Sequence["Face"], record: dict[str, Any]) -> None:
-        """Writes the aligned crops, and adds their transforms to the record."""
+        """Write the aligned crops, and add their transforms to the record."""
         from PIL import Image
 
         from lgcn.files import write_from_memory
@@ -204,7 +204,7 @@ class OutputFolder:
         self._finished.append(self._report)
 
     def _check_settings(self) -> None:
-        """Checks that the earlier run had the settings of this one: the results would not belong together."""
+        """Check that the earlier run had the settings of this one: the results would not belong together."""
         from lgcn.checks import InputFileError
 
         path = self.folder / SETTINGS

@@ -45,7 +45,7 @@ killed keeps the images that were done."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; nothing slow is imported for ``--help``."""
+    """Add the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.usage = "lgcn predict IMAGE [IMAGE ...] [--output DIR] [options]"
@@ -110,7 +110,7 @@ def _marks(text: str) -> tuple[str, ...]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts and writes; 2 if an input could not be used, else 0."""
+    """Predict and write; 2 if an input could not be used, else 0."""
     _check_options(args)
     if args.ray is not None:
         from lgcn.cli import predict_on_ray
@@ -161,7 +161,7 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
 def _predict(
     images: Sequence[Path], target: OutputFolder | StandardOutput, args: argparse.Namespace, problems: list[Exception]
 ) -> None:
-    """Predicts the images that are not done yet; whatever ends it, the results of those that are done are written."""
+    """Predict the images that are not done yet; whatever ends it, the results of those that are done are written."""
     from lgcn.cli.progress import Progress
 
     def report(name: str, error: Exception) -> None:

@@ -9,7 +9,7 @@ from lgcn.cli.predictor_options import predictor_options
 
 
 def run(args: argparse.Namespace) -> None:
-    """Predicts the images and writes Parquet files."""
+    """Predict the images and write Parquet files."""
     from lgcn.checks import InputError
     from lgcn.predict import predict_on_ray
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what commands share that predict landmarks: images, their faces, and the model."""
+    """Add what commands share that predict landmarks: images, their faces, and the model."""
     parser.add_argument(
         "images",
         nargs="+",

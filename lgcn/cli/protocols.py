@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table; returns the exit status."""
+    """Print the table; return the exit status."""
     import json
     import textwrap
     from dataclasses import asdict

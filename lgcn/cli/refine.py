@@ -18,7 +18,7 @@ named by their numbers from 0. What else the file holds is kept."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; nothing slow is imported for ``--help``."""
+    """Add the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument("points", type=Path, metavar="FILE", help="landmarks of any detector")
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Refines and writes; the exit status."""
+    """Refine and write; the exit status."""
     from lgcn.cli.messages import counted, tell
     from lgcn.cli.writable import check_not_replaced, check_writable_file, writing_to
     from lgcn.files import write_text

@@ -60,7 +60,7 @@ class ResultNames:
         return self.folder / f"{stem}{ending}"
 
     def check_inputs(self, images: Sequence[Path], overlay: bool, pts: bool) -> None:
-        """Checks that no input and no annotation would be replaced."""
+        """Check that no input and no annotation would be replaced."""
         from lgcn.checks import InputFileError
 
         inputs = {path.resolve() for path in images}

@@ -27,11 +27,11 @@ class StandardOutput:
         self._encoding = sys.stdout.encoding or "ascii"
 
     def start(self, scheme: "LandmarkScheme") -> None:
-        """Takes the landmark scheme of the results."""
+        """Take the landmark scheme of the results."""
         self._num_landmarks = scheme.num_landmarks
 
     def write(self, image: "PreparedImage", faces: Sequence["Face"]) -> None:
-        """Prints the results of one image."""
+        """Print the results of one image."""
         from lgcn.predict.output import csv_header, csv_rows, json_line, to_record
 
         record = to_record(image.name, faces)
@@ -46,10 +46,10 @@ class StandardOutput:
         self.num_faces += len(faces)
 
     def report_unreadable(self, name: str, error: Exception) -> None:
-        """Does nothing: the error has been printed."""
+        """Do nothing: the error has been printed."""
 
     def finish(self) -> None:
-        """Prints what closes the text, so that it can be parsed."""
+        """Print what closes the text, so that it can be parsed."""
         if self.file_format == "json" and self.num_images:
             self._print("\n]\n")
 

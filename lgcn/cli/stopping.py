@@ -26,7 +26,7 @@ def exit_status(stop: KeyboardInterrupt) -> int:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Raises :class:`Stopped` when SIGTERM or SIGHUP arrives, which would end the program immediately."""
+    """Raise :class:`Stopped` when SIGTERM or SIGHUP arrives, which would end the program immediately."""
     replaced: dict[int, Any] = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)

@@ -7,7 +7,7 @@ from tempfile import TemporaryFile
 
 
 def check_writable_folder(option: str, folder: Path) -> None:
-    """Checks that ``folder`` can be written to, or created, and has room; leaves nothing behind.
+    """Check that ``folder`` can be written to, or created, and has room; leave nothing behind.
 
     Args:
         option: of the command line, for the message.
@@ -34,7 +34,7 @@ def check_writable_folder(option: str, folder: Path) -> None:
 
 
 def check_writable_file(option: str, path: Path) -> None:
-    """Checks that a file can be written at ``path``; leaves nothing behind.
+    """Check that a file can be written at ``path``; leave nothing behind.
 
     Raises:
         InputFileError: if ``path`` is a folder, or its own folder cannot be written to.
@@ -47,7 +47,7 @@ def check_writable_file(option: str, path: Path) -> None:
 
 
 def check_not_replaced(paths: Sequence[Path], overwrite: bool) -> None:
-    """Checks that none of the files that are going to be written exists, unless they may be overwritten.
+    """Check that none of the files that are going to be written exists, unless they may be overwritten.
 
     Raises:
         InputFileError: naming the first that exists, and ``--overwrite``.
@@ -68,7 +68,7 @@ def check_not_replaced(paths: Sequence[Path], overwrite: bool) -> None:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turns an error of the file system, such as a full disk, into one of the argument ``--output``."""
+    """Turn an error of the file system, such as a full disk, into one of the argument ``--output``."""
     from lgcn.checks import InputFileError
 
     try:

@@ -23,7 +23,7 @@ ON_CORRUPT = ("stop", "skip")
 def match_found_boxes(
     dataset: LandmarkDataset, find_faces: FindFaces, progress: bool = True, on_corrupt: str = "stop"
 ) -> tuple[Tensor, Tensor]:
-    """Runs a face detector on each image of a dataset once, and matches its boxes to the annotated faces.
+    """Run a face detector on each image of a dataset once, and match its boxes to the annotated faces.
 
     A face gets the detected box that overlaps its own most, or keeps its own if no overlap reaches 0.3.
 

@@ -72,7 +72,7 @@ def describe_conditions() -> str:
 
 
 def check_condition(name: str) -> str:
-    """Returns the name of a condition.
+    """Return the name of a condition.
 
     Raises:
         InputError: for a name that is unknown, or a number out of its range; lists the choices.

@@ -47,7 +47,7 @@ def crop_faces(
     find_faces: FindFaces | None = None,
     on_corrupt: str = "stop",
 ) -> int | None:
-    """Sets the ``transform`` of a dataset, so that it crops faces for a detector as its protocol says.
+    """Set the ``transform`` of a dataset, so that it crops faces for a detector as its protocol says.
 
     Args:
         dataset: changed in place.
@@ -91,7 +91,7 @@ def evaluate(
     seed: int = 0,
     find_faces: FindFaces | None = None,
 ) -> EvaluationResult:
-    """Runs a detector on a dataset and measures its landmarks as the protocol of the dataset says.
+    """Run a detector on a dataset and measure its landmarks as the protocol of the dataset says.
 
     Args:
         detector: evaluated in eval mode; the modes of its modules are restored afterwards.
@@ -188,7 +188,7 @@ def check_evaluation(
     device: str | torch.device | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> None:
-    """Raises the errors of :func:`evaluate` that can be known before an image is read."""
+    """Raise the errors of :func:`evaluate` that can be known before an image is read."""
     if detector.scheme.name != dataset.scheme.name:
         raise InputError(
             f"Expected 'detector' to have the dataset's scheme '{dataset.scheme.name}' (got '{detector.scheme.name}'). "
@@ -297,7 +297,7 @@ def _for_inference(detector: "LandmarkDetector") -> Any:
 
 
 def _check_faces(detector: "LandmarkDetector", dataset: Sequence[Data]) -> None:
-    """Checks the first face: images that are not cropped would fail to stack, with an unhelpful error."""
+    """Check the first face: images that are not cropped would fail to stack, with an unhelpful error."""
     if len(dataset) == 0:
         raise InputError("Expected 'dataset' to hold faces (got an empty one).")
     first = dataset[0]

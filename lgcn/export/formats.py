@@ -42,7 +42,7 @@ class ExportModule(nn.Module):
 def export_detector(
     detector: "LandmarkDetector", path: str | os.PathLike[str], format: str = "onnx", dtype: str = "uint8"
 ) -> ExportMetadata:
-    """Writes a detector as one file that needs neither its Python classes nor its weights.
+    """Write a detector as one file that needs neither its Python classes nor its weights.
 
     Normalisation of the pixels, decoding of the heatmaps and the graph are inside. The number of crops is free.
 
@@ -119,7 +119,7 @@ SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "aoti": ".pt2"}
 
 
 def check_onnx_installed() -> None:
-    """Checks that the packages of the extra ``export`` are there.
+    """Check that the packages of the extra ``export`` are there.
 
     Raises:
         InputError: naming the first that is missing, and the extra.

@@ -74,7 +74,7 @@ class ExportMetadata:
 
     @classmethod
     def from_strings(cls, strings: dict[str, str]) -> "ExportMetadata":
-        """Reads what :meth:`to_strings` wrote.
+        """Read what :meth:`to_strings` wrote.
 
         Raises:
             InputError: for a property that is missing or damaged.

@@ -60,7 +60,7 @@ class OnnxDetector(nn.Module):
         return self
 
     def forward(self, images: Tensor, mask: Tensor | None = None, return_connectivity: bool = False) -> DetectorOutput:
-        """Detects landmarks in crops of faces.
+        """Detect landmarks in crops of faces.
 
         Args:
             images: [B, 3, H, W] RGB, uint8 or floating point in [0, 1]; converted to the type of the file's input.
@@ -95,7 +95,7 @@ class OnnxDetector(nn.Module):
 def load_detector(
     source: str | os.PathLike[str], device: str | torch.device = "cpu"
 ) -> "LandmarkDetector | OnnxDetector":
-    """Loads a detector that runs in PyTorch, or in ONNX Runtime if ``source`` is an ``.onnx`` file.
+    """Load a detector that runs in PyTorch, or in ONNX Runtime if ``source`` is an ``.onnx`` file.
 
     Args:
         source: an ``.onnx`` file, or what :meth:`lgcn.models.LandmarkDetector.from_pretrained` takes.

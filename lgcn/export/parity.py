@@ -78,7 +78,7 @@ def load_exported(path: str | os.PathLike[str], format: str) -> Network:
 
 @torch.inference_mode()
 def compare(detector: "LandmarkDetector", network: Network, crops: Tensor) -> ParityReport:
-    """Compares the outputs of a network with those of a detector.
+    """Compare the outputs of a network with those of a detector.
 
     Args:
         detector: in PyTorch.

@@ -27,7 +27,7 @@ class _Crops:
 
 
 def quantize(source: str | os.PathLike[str], target: str | os.PathLike[str], crops: Tensor) -> None:
-    """Writes a copy of an ONNX file whose convolutions compute in int8: about a third of the size.
+    """Write a copy of an ONNX file whose convolutions compute in int8: about a third of the size.
 
     Weights get a scale for each channel, activations one for each tensor, from the crops. Decoding and graph stay in
     float32, as do the convolutions in which int8 costs most accuracy: depthwise ones, the first one, which sees the

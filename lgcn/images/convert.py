@@ -21,7 +21,7 @@ ImageLike = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 
 def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
-    """Converts a path, file content, Pillow image, array or tensor to uint8 [3, H, W] in RGB.
+    """Convert a path, file content, Pillow image, array or tensor to uint8 [3, H, W] in RGB.
 
     Args:
         image: path of an image file, its content as bytes or a binary stream (read to its end), Pillow image, uint8
@@ -63,7 +63,7 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) ->
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
-    """Converts a Pillow image of any mode to uint8 [3, H, W] as :func:`read_image` does; the image is not changed.
+    """Convert a Pillow image of any mode to uint8 [3, H, W] as :func:`read_image` does; the image is not changed.
 
     Raises:
         InputError: if its pixels cannot be decoded, or are of a kind that cannot be converted.
@@ -100,7 +100,7 @@ def _open_frame(content: bytes, number: int) -> Image.Image:
 
 
 def _check_pixels(kind: str, form: str, shape: tuple[int, ...], axis: int, dtype: str, to_8_bit: str) -> None:
-    """Raises :class:`InputError` unless the shape is ``form`` without empty axes and the numbers are uint8."""
+    """Raise :class:`InputError` unless the shape is ``form`` without empty axes and the numbers are uint8."""
     if len(shape) != 3 or shape[axis] != 3 or 0 in shape:
         other = len(shape) == 3 and shape[-1 - axis] == 3
         swap = " Swap the axes: " + ("image.permute(2, 0, 1)." if axis == 0 else "image.transpose(1, 2, 0).")

@@ -63,7 +63,7 @@ class ImageListing:
 
 
 def list_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> ImageListing:
-    """Lists the files in a folder whose suffix says that Pillow can read them.
+    """List the files in a folder whose suffix says that Pillow can read them.
 
     Links are followed, each folder is searched once even if links lead back to it, and hidden files and folders are
     skipped. A link that leads nowhere is listed like the file that it names, so that reading it raises an error.

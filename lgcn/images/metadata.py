@@ -28,7 +28,7 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def load(image: Image.Image) -> int:
-    """Decodes an image; the EXIF orientation (1 ... 8) still to be applied to its pixels.
+    """Decode an image; the EXIF orientation (1 ... 8) still to be applied to its pixels.
 
     Metadata that cannot be parsed counts as none: the pixels do not depend on it.
 
@@ -60,7 +60,7 @@ def load(image: Image.Image) -> int:
 
 
 def turn_upright(rgb: Tensor, orientation: int) -> Tensor:
-    """Applies an EXIF orientation from 1 to 8 to pixels [3, H, W] (EXIF 2.3, table 6)."""
+    """Apply an EXIF orientation from 1 to 8 to pixels [3, H, W] (EXIF 2.3, table 6)."""
     if orientation in (5, 6, 7, 8):
         rgb = rgb.transpose(1, 2)
     axes = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation, [])

@@ -22,7 +22,7 @@ MAX_PIXELS = 2**27
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
-    """Reads an image file as 8-bit RGB, with its EXIF orientation applied.
+    """Read an image file as 8-bit RGB, with its EXIF orientation applied.
 
     Grey, palette, CMYK and 1-bit images are converted; transparent ones are composited on black, which also
     fills crops outside the image. 16-bit images are scaled to 8 bits; where their values fit into 8, 10, 12 or 14 bits
@@ -44,7 +44,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIX
 
 
 def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
-    """Reads an image from a path or the content of a file, as :func:`read_image` does; ``name`` is for messages."""
+    """Read an image from a path or the content of a file, as :func:`read_image` does; ``name`` is for messages."""
     try:
         rgb, orientation = _read(source, name, max_pixels)
         return turn_upright(rgb, orientation)

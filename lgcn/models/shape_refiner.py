@@ -164,7 +164,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
     def _fit_errors(
         self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, share: float, noise: float
     ) -> None:
-        """Sets the bias to a share of its estimate, and the noise to a multiple of its."""
+        """Set the bias to a share of its estimate, and the noise to a multiple of its."""
         similarity = self._to_frame(predictions)
         bias = spatial_median(similarity.apply(predictions) - similarity.apply(shapes))
         self.bias.copy_(bias)
@@ -207,7 +207,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         return share, noise
 
     def forward(self, keypoints: KeyPoints, drop_outliers: int = 0) -> Refinement:
-        """Refines landmarks; says how large the error of each is expected to be, and which contradict the others.
+        """Refine landmarks; say how large the error of each is expected to be, and which contradict the others.
 
         Args:
             keypoints: landmarks in pixels of any image. Those whose ``mask`` is False or whose position is not finite
@@ -238,7 +238,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         return refined._replace(deviation=deviation.masked_fill(~observed, 0.0), outlier_p=share, observed=observed)
 
     def _refine(self, keypoints: KeyPoints, observed: Tensor) -> Refinement:
-        """Refines landmarks, of which some are read; without shares of outliers."""
+        """Refine landmarks, of which some are read; without shares of outliers."""
         pos = keypoints.pos
         frame = Frame.of(pos, observed)
         moved = frame.apply(pos.masked_fill(~observed.unsqueeze(-1), 0.0)).to(self.bias)

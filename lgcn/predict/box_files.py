@@ -26,7 +26,7 @@ _Rows = Iterable[tuple[str, list[float] | None]]
 
 
 def read_boxes(path: str | os.PathLike[str]) -> "BoxTable":
-    """Reads the boxes of images from a file.
+    """Read the boxes of images from a file.
 
     JSON (suffix ``.json``) is ``{"image": [[x0, y0, x1, y1], ...]}`` or the layout that
     :func:`lgcn.predict.to_json` writes; JSON Lines (``.jsonl``) is what ``lgcn predict`` leaves when it is killed, with

@@ -15,7 +15,7 @@ Records = Iterable[dict[str, Any]]
 
 
 def save_npz(path: str | os.PathLike[str], results: Results, num_landmarks: int) -> None:
-    """Writes arrays of N images and F faces, for :func:`numpy.load`.
+    """Write arrays of N images and F faces, for :func:`numpy.load`.
 
     ``images`` [N] holds the names; ``image_index`` [F] says which of them a face is in; ``box`` [F, 4], ``score`` [F],
     ``landmarks`` [F, K, 2], ``initial`` [F, K, 2], ``confidence`` [F, K], ``expected_error`` [F, K],
@@ -26,7 +26,7 @@ def save_npz(path: str | os.PathLike[str], results: Results, num_landmarks: int)
 
 
 def save_coco(path: str | os.PathLike[str], results: Results) -> None:
-    """Writes detections as COCO's evaluation reads them: one object a face in a JSON list.
+    """Write detections as COCO's evaluation reads them: one object a face in a JSON list.
 
     ``keypoints`` holds x, y and confidence of each landmark, ``bbox`` is (x, y, width, height), ``score`` the mean
     confidence, ``category_id`` 1. ``image_id`` is the number that the name of the file consists of, as in COCO

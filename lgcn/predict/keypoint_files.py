@@ -50,7 +50,7 @@ class KeyPointFile:
 
 
 def read_keypoints(path: str | Path) -> KeyPointFile:
-    """Reads the landmarks of a file in one of the layouts above.
+    """Read the landmarks of a file in one of the layouts above.
 
     Missing landmarks are null or NaN, an empty cell of CSV, or x, y and score 0 in COCO's JSON.
 

@@ -25,7 +25,7 @@ class Matches(NamedTuple):
 def match_keypoints(
     predicted_images: Sequence[str], predicted: Tensor, true_images: Sequence[str], true: Tensor
 ) -> Matches:
-    """Matches objects one to one, the nearest first.
+    """Match objects one to one, the nearest first.
 
     An image has the same name in both, or a path that ends with the other's.
 

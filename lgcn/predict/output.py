@@ -77,17 +77,17 @@ def csv_rows(record: dict[str, Any], encoding: str = "utf-8") -> str:
 
 
 def save_json(path: PathLike, results: Results) -> None:
-    """Writes :func:`to_json` to a file."""
+    """Write :func:`to_json` to a file."""
     write_text(Path(path), to_json(results))
 
 
 def save_csv(path: PathLike, results: Results, num_landmarks: int) -> None:
-    """Writes :func:`to_csv` to a file."""
+    """Write :func:`to_csv` to a file."""
     write_text(Path(path), to_csv(results, num_landmarks))
 
 
 def save_pts(path: PathLike, landmarks: Tensor) -> None:
-    """Writes the landmarks [K, 2] of one face as a ``.pts`` file of 300-W: 1-based, the first pixel is at (1, 1)."""
+    """Write the landmarks [K, 2] of one face as a ``.pts`` file of 300-W: 1-based, the first pixel is at (1, 1)."""
     # Imported only here: it takes a second, and other formats do without.
     from lgcn.datasets import write_pts
 

@@ -110,7 +110,7 @@ class LandmarkPredictor:
         max_pixels: int | None = MAX_PIXELS,
         turned: bool = True,
     ) -> "LandmarkPredictor":
-        """Loads a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does, or an exported one.
+        """Load a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does, or an exported one.
 
         Args:
             source: a shipped name (``"lgcn-68"``), a folder, a ``.ckpt`` file or an id on the hub; or the ``.onnx``
@@ -152,7 +152,7 @@ class LandmarkPredictor:
         *,
         return_connectivity: bool = False,
     ) -> list[Face] | list[list[Face]]:
-        """Predicts the faces in one image, or in each image of a list.
+        """Predict the faces in one image, or in each image of a list.
 
         Args:
             images: a path, bytes of a file, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W] in RGB, or a
@@ -189,7 +189,7 @@ class LandmarkPredictor:
         on_error: Callable[[str, InputError], None] | None = None,
         return_connectivity: bool = False,
     ) -> Iterator[tuple[PreparedImage, list[Face]]]:
-        """Yields each image with its faces, in order, as batches are done; any number of images in bounded memory.
+        """Yield each image with its faces, in order, as batches are done; any number of images in bounded memory.
 
         >>> for image, faces in predictor.stream(Path("photos").glob("*.jpg"), workers=4):
         ...     print(image.name, len(faces))
@@ -217,7 +217,7 @@ class LandmarkPredictor:
             yield from zip(group, self.predict(group, return_connectivity=return_connectivity), strict=True)
 
     def grouped(self, images: Iterable[PreparedImage]) -> Iterator[list[PreparedImage]]:
-        """Groups images until their faces fill a batch or their pixels reach the memory limit."""
+        """Group images until their faces fill a batch or their pixels reach the memory limit."""
         group: list[PreparedImage] = []
         for image in images:
             group.append(image)
@@ -231,7 +231,7 @@ class LandmarkPredictor:
 
     @torch.inference_mode()
     def predict(self, images: Sequence[PreparedImage], *, return_connectivity: bool = False) -> list[list[Face]]:
-        """Predicts all faces in prepared images, in common batches; one list of faces for each image.
+        """Predict all faces in prepared images, in common batches; one list of faces for each image.
 
         Detected faces of low confidence are dropped as false positives. Warns of an image in which no face is left.
         """
@@ -286,7 +286,7 @@ class LandmarkPredictor:
     def _run(
         self, images: Sequence[Tensor], boxes: Tensor, rotation: Tensor, return_connectivity: bool
     ) -> DetectorOutput:
-        """Crops, runs the network once, and maps its output to pixels of the images, on the CPU."""
+        """Crop, run the network once, and map its output to pixels of the images, on the CPU."""
         size, options = self.detector.input_size, self.detector.protocol.crop_options
         faces = zip(images, boxes, rotation.tolist(), strict=True)
         crops, affines = zip(

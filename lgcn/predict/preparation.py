@@ -46,7 +46,7 @@ class ImagePreparer:
         self.max_pixels = max_pixels
 
     def __call__(self, image: ImageLike, boxes: BoxesLike | None = None, *, name: str | None = None) -> PreparedImage:
-        """Prepares one image.
+        """Prepare one image.
 
         Args:
             image: as :func:`lgcn.images.as_image_tensor` takes it.

@@ -51,7 +51,7 @@ class RayPredictor:
 def predict_on_ray(
     inputs: Sequence[str], output: str, address: str, model: str, *, workers: int | None = None, **options: Any
 ) -> None:
-    """Predicts the images in files and folders on a Ray cluster and writes :class:`RayPredictor`'s rows as Parquet.
+    """Predict the images in files and folders on a Ray cluster and write :class:`RayPredictor`'s rows as Parquet.
 
     A process that is lost is replaced, and its batches are predicted again.
 

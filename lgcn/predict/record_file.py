@@ -51,7 +51,7 @@ class RecordFile:
         return found
 
     def append(self, record: dict[str, Any]) -> None:
-        """Writes the record of one image, whole or not at all.
+        """Write the record of one image, whole or not at all.
 
         Raises:
             OSError: if the disk is full or has become read-only.
@@ -102,7 +102,7 @@ class RecordFile:
             )
 
     def close(self) -> None:
-        """Closes the file; what it holds can still be read."""
+        """Close the file; what it holds can still be read."""
         if self._file is not None:
             self._file.close()
             self._file = None

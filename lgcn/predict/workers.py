@@ -42,7 +42,7 @@ def prepare_all(
     ahead: int = 0,
     on_error: Callable[[str, InputError], None] | None = None,
 ) -> Iterator[PreparedImage]:
-    """Yields the prepared images, without those that cannot be used.
+    """Yield the prepared images, without those that cannot be used.
 
     Args:
         preparer: reads and detects.
@@ -116,7 +116,7 @@ def _start_worker(preparer: ImagePreparer, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process once its parent has been killed, which nothing else would tell it."""
+    """End this process once its parent has been killed, which nothing else would tell it."""
     while os.getppid() == parent:
         time.sleep(_PARENT_POLL)
     os._exit(1)

@@ -33,7 +33,7 @@ class BackboneTester:
     _built: Backbone
 
     def build(self) -> Backbone:
-        """Returns a new network with ``num_landmarks`` heatmaps; override it."""
+        """Return a new network with ``num_landmarks`` heatmaps; override it."""
         raise NotImplementedError(f"Define {type(self).__name__}.build().")
 
     @property
@@ -71,7 +71,7 @@ class BackboneTester:
         return torch.randn(count, 3, *(size or self.sizes[-1]), generator=torch.Generator().manual_seed(0))
 
     def check(self, output: Any, count: int, size: tuple[int, int]) -> None:
-        """Checks shapes and values."""
+        """Check shapes and values."""
         assert hasattr(output, "heatmaps"), f"forward returns no HeatmapOutput: {type(output).__name__}"
         stride, channels = (self.backbone_attribute(name) for name in ("stride", "feature_channels"))
         expected = (count, self.num_landmarks, size[0] // stride, size[1] // stride)
@@ -84,7 +84,7 @@ class BackboneTester:
             assert getattr(output, name).isfinite().all(), f"{name} are not finite"
 
     def compare(self, found: HeatmapOutput, expected: HeatmapOutput, what: str) -> None:
-        """Checks that two outputs agree."""
+        """Check that two outputs agree."""
         for name, one, other in zip(("heatmaps", "features"), found, expected, strict=False):
             difference = (one - other).abs().max() / other.abs().max().clamp(min=1e-6)
             assert difference <= self.tolerance, f"{name} differ by {difference:.1e} of the largest: {what}"
@@ -215,7 +215,7 @@ def _names(count: int) -> tuple[str, ...]:
 
 
 def calibrate(backbone: Backbone, images: Tensor) -> Backbone:
-    """Takes running statistics from ``images``: where they are still 0 and 1, deep networks blow values up."""
+    """Take running statistics from ``images``: where they are still 0 and 1, deep networks blow values up."""
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -50,7 +50,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part_file.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: _PATH, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Raises :class:`InputFileError` if a file is not a checkpoint of ``lgcn fit``."""
+        """Raise :class:`InputFileError` if a file is not a checkpoint of ``lgcn fit``."""
         try:
             checkpoint = super().load_checkpoint(path, *arguments, **options)
         except Exception as error:

@@ -30,7 +30,7 @@ class _Faces(NamedTuple):
 def fit_refiners(
     detector: LandmarkDetector, batches: Iterable[Batch], max_faces: int = 2048, use_predictions: bool = True
 ) -> None:
-    """Fits the Gaussian refiners of a detector that are not fitted yet, see :meth:`lgcn.nn.GaussianRefiner.fit`.
+    """Fit the Gaussian refiners of a detector that are not fitted yet, see :meth:`lgcn.nn.GaussianRefiner.fit`.
 
     Faces on which a landmark is not annotated are left out.
 

@@ -146,7 +146,7 @@ class LandmarkDataModule(LightningDataModule):
             self.test_faces = self._create(self.test_split)
 
     def _check_measurable(self, faces: Any) -> None:
-        """Raises if no face has a normalising distance: the best epoch would be chosen by a metric that is NaN."""
+        """Raise if no face has a normalising distance: the best epoch would be chosen by a metric that is NaN."""
         distance = faces.normalizer[list(faces.indices())]
         if (distance.isfinite() & (distance > 0)).any():
             return
@@ -229,7 +229,7 @@ class LandmarkDataModule(LightningDataModule):
         return faces
 
     def _augmented(self, faces: LandmarkDataset) -> LandmarkDataset:
-        """Sets the augmentation; textures are cut from these faces alone, not from those held out."""
+        """Set the augmentation; textures are cut from these faces alone, not from those held out."""
         textures = FaceTextures(faces, self.input_size) if self.augmentation.needs_textures else ()
         protocol = self._crop_protocol(faces)
         faces.transform = self.augmentation.build(self.scheme, self.input_size, protocol, textures)

@@ -116,13 +116,13 @@ class LandmarkModule(LightningModule):
         self.train()
 
     def _check_loss_fits_codec(self) -> None:
-        """Raises before a run has a folder if the heatmap loss does not fit the heatmaps of the detector."""
+        """Raise before a run has a folder if the heatmap loss does not fit the heatmaps of the detector."""
         codec = self.detector.codec
         target, weight = codec.encode(torch.zeros(1, self.detector.scheme.num_landmarks, 2))
         self.loss.heatmap_loss(torch.zeros_like(target), target, weight, codec)
 
     def check_backbone_is_trained(self) -> None:
-        """Raises :class:`InputError` if the frozen backbone has random weights; called when a new run starts."""
+        """Raise :class:`InputError` if the frozen backbone has random weights; called when a new run starts."""
         if not self.freeze_backbone or self.allow_untrained_backbone:
             return
         unmatched = self._not_from_initial_weights
@@ -302,7 +302,7 @@ def random_weights(backbone: nn.Module, config: DetectorConfig) -> list[str]:
 
 
 def check_same_scheme(what: str, got: str, expected: str) -> None:
-    """Raises :class:`InputError` if weights for one landmark scheme are given to a detector of another."""
+    """Raise :class:`InputError` if weights for one landmark scheme are given to a detector of another."""
     if got != expected:
         raise InputError(
             f"Expected {what} to hold a detector of the scheme '{expected}' (got '{got}'). "
@@ -311,7 +311,7 @@ def check_same_scheme(what: str, got: str, expected: str) -> None:
 
 
 def load_matching_weights(detector: LandmarkDetector, source: str) -> list[str]:
-    """Copies all weights of a trained detector whose names and shapes match into ``detector``.
+    """Copy all weights of a trained detector whose names and shapes match into ``detector``.
 
     Returns:
         The names of the entries of ``detector`` that did not change.

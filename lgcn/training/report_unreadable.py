@@ -59,7 +59,7 @@ class ReportUnreadable(Callback):
             self._report(trainer)
 
     def _report(self, trainer: Trainer) -> int:
-        """Prints and writes what was left out since the last report; returns the number of images of all processes."""
+        """Print and write what was left out since the last report; return the number of images of all processes."""
         found = {part: sorted(_of_all_processes(reasons)) for part, reasons in self._reasons.items()}
         for reasons in self._reasons.values():
             reasons.clear()

@@ -7,7 +7,7 @@ from lgcn.checks import InputError, check_number, check_shape, check_values
 
 
 def check_field(data: Data, name: str, shape: str, **sizes: int) -> None:
-    """Checks that an attribute of ``data`` is a tensor of that shape, see :func:`lgcn.checks.check_shape`.
+    """Check that an attribute of ``data`` is a tensor of that shape, see :func:`lgcn.checks.check_shape`.
 
     Raises:
         InputError: naming the attribute.
@@ -22,7 +22,7 @@ def check_field(data: Data, name: str, shape: str, **sizes: int) -> None:
 
 
 def check_image(data: Data, channels: str = "3") -> None:
-    """Checks that ``data`` has an ``image`` uint8 [1, 3, H, W] with pixels.
+    """Check that ``data`` has an ``image`` uint8 [1, 3, H, W] with pixels.
 
     Raises:
         InputError: with what it has instead.
@@ -35,7 +35,7 @@ def check_image(data: Data, channels: str = "3") -> None:
 
 
 def check_probability(name: str, value: float) -> float:
-    """Returns ``value`` if it is in [0, 1], else raises :class:`InputError`."""
+    """Return ``value`` if it is in [0, 1], else raise :class:`InputError`."""
     if not 0 <= check_number(name, value) <= 1:
         raise InputError(f"Expected '{name}' to be a probability in [0, 1] (got {value}).")
     return value

@@ -92,7 +92,7 @@ def plot_ced(
 
 
 def save_ced_csv(results: Mapping[str, Tensor], threshold: float, path: str | Path, *, num_points: int = 201) -> None:
-    """Writes the curves as CSV: column ``nme`` (fraction), then a column for each curve (fraction of the faces).
+    """Write the curves as CSV: column ``nme`` (fraction), then a column for each curve (fraction of the faces).
 
     Args:
         results: as for :func:`plot_ced`.

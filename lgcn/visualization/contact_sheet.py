@@ -150,7 +150,7 @@ def draw_contact_sheet(tiles: Sequence[Tile], *, columns: int = 4, title: str = 
 
 
 def save_contact_sheet(path: str | Path, tiles: Sequence[Tile], *, columns: int = 4, title: str = "") -> None:
-    """Writes :func:`draw_contact_sheet` to an image file, whole or not at all."""
+    """Write :func:`draw_contact_sheet` to an image file, whole or not at all."""
     figure = draw_contact_sheet(tiles, columns=columns, title=title)
     FigureCanvasAgg(figure)
     with write_from_memory(path) as buffer:

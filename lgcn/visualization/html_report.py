@@ -53,7 +53,7 @@ def save_html_report(
     title: str = "Landmarks",
     max_faces: int = MOST_FACES,
 ) -> None:
-    """Writes the report, one HTML file that needs no other, whole or not at all.
+    """Write the report, one HTML file that needs no other, whole or not at all.
 
     The worst faces come first: by the mean expected error in per cent of the distance between the eyes if the model
     predicts errors, else by the score. Thumbnails are read from the images again; one that has gone is left out.

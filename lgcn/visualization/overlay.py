@@ -133,7 +133,7 @@ def draw_landmarks(
 def save_overlay(
     path: str | Path, image: ImageLike, faces: Sequence[Face], scheme: str | LandmarkScheme, **options: Any
 ) -> None:
-    """Writes :func:`draw_landmarks` to an image file, whole or not at all.
+    """Write :func:`draw_landmarks` to an image file, whole or not at all.
 
     Args:
         path: its suffix (``.png``, ``.jpg``, ``.webp``, ``.tif``) says the format.

@@ -41,7 +41,7 @@ class DenseFactorAnalysisConv(nn.Module):
         self.prior.reset_parameters()
 
     def forward(self, pos: Tensor, variance: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Returns the posterior means, [B, K, 2].
+        """Return the posterior means, [B, K, 2].
 
         Computed, and returned, in the precision of the parameters or a higher one of ``pos``, also under autocast.
 
@@ -63,7 +63,7 @@ class DenseFactorAnalysisConv(nn.Module):
             return posterior_mean(mean, observation, prediction)
 
     def posterior(self, pos: Tensor, variance: Tensor, mask: Tensor | None = None) -> GaussianPosterior:
-        """Returns means, covariances and leave-one-out residuals; arguments and errors as for :meth:`forward`."""
+        """Return means, covariances and leave-one-out residuals; arguments and errors as for :meth:`forward`."""
         with autocast_disabled(pos.device.type):
             mean, loadings, uniqueness, observation = self._observe(pos, variance, mask)
             factors = self._infer(loadings, observation)
@@ -71,7 +71,7 @@ class DenseFactorAnalysisConv(nn.Module):
             return posterior(mean, uniqueness, loadings, observation, prediction)
 
     def edge_weight(self, variance: Tensor, mask: Tensor | None = None) -> Tensor:
-        r"""Returns the edges :math:`\mathbf{E} = \mathbf{S} (\mathbf{S} + \mathbf{R})^{-1}`, [B, K, K, 2, 2].
+        r"""Return the edges :math:`\mathbf{E} = \mathbf{S} (\mathbf{S} + \mathbf{R})^{-1}`, [B, K, K, 2, 2].
 
         Row i holds the response of landmark i to a deviation of each landmark j, itself included. Edges do not depend
         on positions. Arguments and errors as for :meth:`forward`.
@@ -90,7 +90,7 @@ class DenseFactorAnalysisConv(nn.Module):
     def _observe(
         self, pos: Tensor, variance: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Observation]:
-        """Checks the arguments; the prior's mean, loadings and uniqueness, and the landmarks."""
+        """Check the arguments; the prior's mean, loadings and uniqueness, and the landmarks."""
         check_shape("pos", pos, "B K 2", K=self.prior.num_landmarks)
         missing = check_observations(pos, variance, mask)
         mean, loadings, uniqueness, pos, variance = self.prior.parameters_for(pos, variance)

@@ -83,7 +83,7 @@ class FactorAnalysisConv(MessagePassing):
         mask: Tensor | None = None,
         batch_size: int | None = None,
     ) -> Tensor:
-        """Returns the posterior means, [N, 2].
+        """Return the posterior means, [N, 2].
 
         Computed, and returned, in the precision of the parameters or a higher one of ``pos``, also under autocast.
 
@@ -115,7 +115,7 @@ class FactorAnalysisConv(MessagePassing):
         mask: Tensor | None = None,
         batch_size: int | None = None,
     ) -> GaussianPosterior:
-        """Returns means, covariances and leave-one-out residuals; arguments and errors as for :meth:`forward`."""
+        """Return means, covariances and leave-one-out residuals; arguments and errors as for :meth:`forward`."""
         nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
         with autocast_disabled(pos.device.type):
             prediction = nodes.loadings @ self._infer(nodes)
@@ -130,7 +130,7 @@ class FactorAnalysisConv(MessagePassing):
         mask: Tensor | None = None,
         batch_size: int | None = None,
     ) -> Tensor:
-        r"""Returns the edges :math:`\mathbf{E}_{ij}`, [E, 2, 2], of pairs of nodes.
+        r"""Return the edges :math:`\mathbf{E}_{ij}`, [E, 2, 2], of pairs of nodes.
 
         ``edge_index`` [2, E] has neighbours j in row 0 and receiving nodes i in row 1; a pair of two graphs gets 0.
         Edges do not depend on positions. The other arguments and the errors are those of :meth:`forward`.
@@ -148,7 +148,7 @@ class FactorAnalysisConv(MessagePassing):
             return weight if batch is None else weight * (batch[i] == batch[j])[:, None, None]
 
     def to_dense(self) -> DenseFactorAnalysisConv:
-        """Returns the same layer for complete graphs [B, K, ...], with a shared prior."""
+        """Return the same layer for complete graphs [B, K, ...], with a shared prior."""
         return DenseFactorAnalysisConv(self.prior)
 
     def message(self, x_j: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class FactorAnalysisConv(MessagePassing):
         mask: Tensor | None,
         batch_size: int | None,
     ) -> "_Nodes":
-        """Checks the arguments and looks up the prior of each node."""
+        """Check the arguments and look up the prior of each node."""
         check_shape("pos", pos, "... N 2")
         N = pos.shape[-2]
         check_shape("landmark_id", landmark_id, "N", N=N)

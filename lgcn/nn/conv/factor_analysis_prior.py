@@ -40,7 +40,7 @@ class FactorAnalysisPrior(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws new loadings; means are 0, and variances 1 from the factors, on average, plus a uniqueness of 1."""
+        """Draw new loadings; means are 0, and variances 1 from the factors, on average, plus a uniqueness of 1."""
         nn.init.zeros_(self.mean)
         nn.init.normal_(self.loadings, std=1 / math.sqrt(self.rank))
         nn.init.zeros_(self.log_uniqueness)
@@ -68,7 +68,7 @@ class FactorAnalysisPrior(nn.Module):
 
     @torch.no_grad()
     def fit(self, shapes: Tensor, iterations: int = 100, least: float = 1e-4) -> "FactorAnalysisPrior":
-        r"""Sets all parameters from examples, without gradients: principal components, then EM on their covariance.
+        r"""Set all parameters from examples, without gradients: principal components, then EM on their covariance.
 
         Args:
             shapes: [N, K, 2], aligned and complete.

@@ -51,7 +51,7 @@ class Observation(NamedTuple):
 
 
 def check_observations(pos: Tensor, variance: Tensor, mask: Tensor | None) -> Tensor:
-    """Checks observations and finds the missing landmarks: masked, or with an infinite variance.
+    """Check observations and find the missing landmarks: masked, or with an infinite variance.
 
     Values are checked on the CPU only and not under ``torch.func`` transforms; nothing is checked while compiling.
 
@@ -136,7 +136,7 @@ def solve_spd(matrix: Tensor, rhs: Tensor) -> Tensor:
 
 
 def observe(pos: Tensor, variance: Tensor, mean: Tensor, uniqueness: Tensor, missing: Tensor) -> Observation:
-    r"""Puts positions and their noise into the form in which landmarks enter a sum.
+    r"""Put positions and their noise into the form in which landmarks enter a sum.
 
     Args:
         pos: [..., K, 2]; not read where missing.

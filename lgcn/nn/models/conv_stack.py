@@ -100,7 +100,7 @@ class ConvStack(nn.Module):
         self.dropout = nn.Dropout(check_number("dropout", dropout, 0, 1))
 
     def reset_parameters(self) -> None:
-        """Draws new parameters for all layers."""
+        """Draw new parameters for all layers."""
         for conv in self.convs:
             cast(Any, conv).reset_parameters()
 
@@ -115,7 +115,7 @@ class ConvStack(nn.Module):
         confidence: Tensor | None = None,
         batch: Tensor | None = None,
     ) -> Tensor:
-        """Returns [N, out_channels].
+        """Return [N, out_channels].
 
         Args:
             x: [N, C].

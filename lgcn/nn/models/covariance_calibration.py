@@ -45,7 +45,7 @@ class CovarianceCalibration(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Removes the calibration."""
+        """Remove the calibration."""
         for buffer in (self.weight, self.limits, self.error_factor):
             buffer.zero_()
         self.error_factor.add_(1.0)
@@ -75,7 +75,7 @@ class CovarianceCalibration(nn.Module):
         level: float = 0.9,
         groups: Tensor | None = None,
     ) -> "CovarianceCalibration":
-        """Sets the calibration from errors.
+        """Set the calibration from errors.
 
         Args:
             errors: [N, K, 2], prediction minus truth; NaN where the truth is not known.

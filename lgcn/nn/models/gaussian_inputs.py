@@ -37,7 +37,7 @@ def alignment_weight(prior: FactorAnalysisPrior, rank: int, variance: Tensor, ma
 def check_examples(
     num_landmarks: int, shapes: Tensor, predictions: Tensor | None, confidences: Tensor | None, use_confidence: bool
 ) -> None:
-    """Checks the arguments of :meth:`lgcn.nn.GaussianRefiner.fit`."""
+    """Check the arguments of :meth:`lgcn.nn.GaussianRefiner.fit`."""
     for name, tensor in (("shapes", shapes), ("predictions", predictions)):
         if tensor is not None:
             check_shape(name, tensor, "N K 2", N=len(shapes), K=num_landmarks)
@@ -67,7 +67,7 @@ def check_inputs(
     confidence: Tensor | None,
     mask: Tensor | None,
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """Checks the arguments of :meth:`lgcn.nn.GaussianRefiner.forward` and fills what is missing."""
+    """Check the arguments of :meth:`lgcn.nn.GaussianRefiner.forward` and fill what is missing."""
     K, C = num_landmarks, feature_channels
     check_shape("pos", pos, "B K 2", K=K)
     B = pos.shape[0]

@@ -138,7 +138,7 @@ class GaussianRefiner(Refiner):
         return self.conv.prior
 
     def reset_parameters(self) -> None:
-        """Draws new parameters; the last layers of the MLPs start at zero. Removes the calibration."""
+        """Draw new parameters; the last layers of the MLPs start at zero. Removes the calibration."""
         self.calibration.reset_parameters()
         self.conv.reset_parameters()
         self.noise.reset_parameters()
@@ -154,7 +154,7 @@ class GaussianRefiner(Refiner):
     def fit(
         self, shapes: Tensor, predictions: Tensor | None = None, confidences: Tensor | None = None
     ) -> "GaussianRefiner":
-        """Sets mean shape, prior and noise from statistics alone, without gradients; the MLPs do not change.
+        """Set mean shape, prior and noise from statistics alone, without gradients; the MLPs do not change.
 
         Args:
             shapes: [N, K, 2], annotated landmarks, pixels of the input.
@@ -196,7 +196,7 @@ class GaussianRefiner(Refiner):
     def forward(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
     ) -> Tensor:
-        """Refines landmarks.
+        """Refine landmarks.
 
         Args:
             features: [B, C, h, w], the backbone's, or [B, K, C], sampled at the landmarks; None if the refiner was
@@ -246,7 +246,7 @@ class GaussianRefiner(Refiner):
     def calibrate(
         self, keypoints: KeyPoints, target: Tensor, level: float = 0.9, groups: Tensor | None = None
     ) -> "GaussianRefiner":
-        """Scales the covariances of :meth:`refine` so that regions of probability ``level`` hold that share of errors.
+        """Scale the covariances of :meth:`refine` so that regions of probability ``level`` hold that share of errors.
 
         Calibrate last, on images that neither the refiner nor the network has been trained on, and under all conditions
         that matter: half of them degraded, for instance. See :class:`CovarianceCalibration`.

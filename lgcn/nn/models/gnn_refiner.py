@@ -104,7 +104,7 @@ class GNNRefiner(Refiner):
         return ("confidence",) * by_confidence + ("features",) * (self.visual_mlp is not None)
 
     def _check_model(self) -> None:
-        """Tries the model on two small graphs."""
+        """Try the model on two small graphs."""
         name = type(self.model).__name__
         reference = next(self.model.parameters(), torch.zeros(()))
         pos, confidence = torch.zeros(2, self.num_landmarks, 2), torch.ones(2, self.num_landmarks)
@@ -128,7 +128,7 @@ class GNNRefiner(Refiner):
             )
 
     def reset_parameters(self) -> None:
-        """Draws new parameters; with ``output="offset"`` the scale starts at 0."""
+        """Draw new parameters; with ``output="offset"`` the scale starts at 0."""
         for module in (self.connectivity, self.visual_mlp, self.landmark_embedding, self.model):
             if module is not None and hasattr(module, "reset_parameters"):
                 cast(Any, module).reset_parameters()
@@ -183,7 +183,7 @@ class GNNRefiner(Refiner):
     def forward(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
     ) -> Tensor:
-        """Refines landmarks.
+        """Refine landmarks.
 
         Args:
             features: [B, C, h, w], or [B, K, C] at the landmarks; None if the refiner was built without.

@@ -53,7 +53,7 @@ class LandmarkNoise(nn.Module):
 
     @torch.no_grad()
     def fit(self, errors: Tensor, confidences: Tensor | None) -> None:
-        """Sets variances by type from errors [N, K, 2], then g by quantiles of their confidences [N, K]."""
+        """Set variances by type from errors [N, K, 2], then g by quantiles of their confidences [N, K]."""
         errors = errors.cpu().double()
         covariance = torch.einsum("nka,nkb->kab", errors, errors) / len(errors)
         variance = covariance.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
