@@ -1,6 +1,6 @@
 """Draw the edges of a Gaussian refiner on a face, seen and partly covered: where a landmark gets its position from.
 
-    python examples/draw_gaussian_edges.py --model FOLDER [--output gaussian_edges.png]
+    python examples/draw_gaussian_edges.py [--model lgcn-68] [--output gaussian_edges.png]
 
 Edges are E = S (S + R)^-1: types enter by the covariance S of shapes, confidences by the noise R of this image. The
 photo is examples/astronaut.jpg (NASA, public domain).
@@ -21,7 +21,7 @@ PATCH = (196, 131, 256, 186)  # mouth and chin: x0, y0, x1, y1 in pixels of the 
 LANDMARKS = ("chin", "nose_tip", "left_eye_outer", 48)  # 48: a corner of the mouth
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--model", required=True, help="a detector with refiner.name: gaussian")
+parser.add_argument("--model", default="lgcn-68", help="a detector with refiner.name: gaussian (default: lgcn-68)")
 parser.add_argument("--landmarks", nargs="+", default=LANDMARKS, help="names or numbers")
 parser.add_argument("--output", type=Path, default=Path("gaussian_edges.png"), help="image to write")
 args = parser.parse_args()

@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from lgcn.models import LandmarkDetector
 
 _ROLL_CORRECTED = 20.0
-"""Degrees: a face that the first pass finds turned by more is cropped upright in the next.
-
-NME of the backbone's first model on 61 training faces turned by 0, 25 and 45 degrees: 3.14, 3.13, 3.10 %, and 3.14,
-3.35, 4.44 % without. A limit of 5 degrees gave 3.11, 3.11, 3.10 %; what is best on faces unseen in training is open.
+"""Degrees: a face that the first pass finds turned by more is cropped upright in the next. Training covers smaller turns.
 """
 
 
@@ -47,10 +44,8 @@ class LandmarkPredictor:
     >>> for face in predictor("photo.jpg"):
     ...     print(face.landmarks)
 
-    With two passes, the second crop is cut around the landmarks of the first. Face detectors disagree on the box of
-    a face; the second crop is like those in training, whatever the first box was. NME of
-    ``lgcn-68`` on every other face of LFPW test with one, two and three passes: 3.55, 3.14, 3.12 % from the boxes of
-    the cascade, 3.13, 3.11, 3.12 % from the annotated boxes.
+    With two passes, the second crop is cut around the landmarks of the first, upright. Face detectors disagree on the
+    box of a face; the second crop is like those in training, whatever the first box was.
 
     Args:
         detector: a copy for inference is made of it now, on its device; or an exported one.
