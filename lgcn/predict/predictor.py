@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from lgcn.models import LandmarkDetector
 
 _ROLL_CORRECTED = 20.0
-"""Degrees: a face that the first pass finds turned by more is cropped upright in the next. Training covers smaller turns.
-"""
+"""Degrees: a face that the first pass finds turned by more is cropped upright in the next; training covers less."""
 
 
 class _Crop(NamedTuple):
