@@ -25,6 +25,17 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Gives back the number of threads that a test has changed, by running a benchmark in this process for one.
+
+    Sums in another order differ in their last digits, and some tests compare to the last digit.
+    """
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
 def _schemes() -> Iterator[None]:
     """Forgets the schemes that a test has registered, by hand or by loading a model that defines one."""
     known = dict(SCHEMES._things)
