@@ -11,10 +11,10 @@ POSE_FACTORS = 4
 
 
 def pose_modes(mean: Tensor) -> Tensor:
-    """Derivatives [K, 2, 4] of a shape [K, 2] with respect to translation along x and y, scale and rotation."""
+    """Derivatives [..., K, 2, 4] of shapes [..., K, 2]: translation along x and y, scale, rotation."""
     x, y = mean.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
-    return torch.stack([torch.stack([one, zero, x, -y]), torch.stack([zero, one, y, x])]).permute(2, 0, 1)
+    return torch.stack([torch.stack([one, zero, x, -y], dim=-1), torch.stack([zero, one, y, x], dim=-1)], dim=-2)
 
 
 def alignment_weight(prior: FactorAnalysisPrior, rank: int, variance: Tensor, mask: Tensor | None) -> Tensor:
@@ -29,8 +29,7 @@ def alignment_weight(prior: FactorAnalysisPrior, rank: int, variance: Tensor, ma
     axes = variance.dim() - 2
     diagonal = variance.diagonal(dim1=-2, dim2=-1) if axes == 2 else variance
     noise = diagonal.mean(-1) if axes else diagonal
-    shape = prior.loadings[..., :rank].square().sum(-1) + prior.uniqueness
-    weight = (noise + shape.mean(-1)).reciprocal()
+    weight = (noise + prior.variance(rank).mean(-1)).reciprocal()
     return weight if mask is None else weight.masked_fill(~mask, 0.0)
 
 
