@@ -86,6 +86,12 @@ _CONFIDENCE = {"noise_inputs": ("confidence",)}
 VARIANTS = {
     "closed_type": Variant("closed form, noise by type", {"noise_inputs": ()}, trained=False, features=False),
     "closed": Variant("closed form, noise by type and confidence", _CONFIDENCE, trained=False, features=False),
+    "closed_mixture": Variant(
+        "closed form, full 2 x 2 noise, mixture of 3",
+        _CONFIDENCE | {"noise": "full", "num_components": 3},
+        trained=False,
+        features=False,
+    ),
     "no_graph": Variant("no graph: offsets alone", build=NoGraph),
     "transformer": Variant("transformer over landmarks", {"offset": False}, build=Transformer),
     "type": Variant("noise by type", {"noise_inputs": ()}),
@@ -108,6 +114,7 @@ COMPARISONS = (
     ("confidence", f"confidence, {SWAPPED}"),
     ("full", "confidence"),
     ("mixture", "full"),
+    ("closed_mixture", "closed"),
     ("decoder", "full"),
     ("features", "confidence"),
     ("rank8", "confidence"),
