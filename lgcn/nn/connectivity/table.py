@@ -52,7 +52,7 @@ class TableConnectivity(Connectivity):
         table = self.edge_table()
         rows = table.table.flatten(1).t()
         # Rows of an embedding: unlike that of indexing, its backward pass is parallel. Indexing, here without a
-        # gradient, detects each of both ids out of range; their combination might be in range.
+        # gradient, detects each id out of range; their combination might be in range.
         row = torch.arange(len(rows), device=rows.device).view(table.table.shape[1:])[id_i, id_j]
 
         def score(row: Tensor, confidence_i: Tensor, confidence_j: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def test_sizes_and_repr() -> None:
     ):
         assert part in text
     assert "DenseLayer(64, 16, connectivity=None, shape_features=True, bias=False)" in repr(lgcn.to_dense())
-    assert "widths=[66, 64, 16, 2], shape_features=[True, True, True]" in repr(for_inference(lgcn.to_dense()))
+    assert "Linear(in_features=68, out_features=128, bias=True)" in repr(for_inference(lgcn.to_dense()))
     inside = build_connectivity("adjacency", K, normalization="raw", symmetric=True)
     options = "connectivity=AdjacencyConnectivity(6, normalization='raw', symmetric=True), shape_features=False"
     assert repr(LGCNConv(C, 2, inside, False)) == f"LGCNConv(5, 2, {options})"
