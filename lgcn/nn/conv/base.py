@@ -1,7 +1,5 @@
 """Common base of the edge-list and the dense layer: parameters, reset and repr."""
 
-from collections.abc import Callable
-from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from lgcn.checks import InputError, check_at_least, check_devices, check_flag, is_known_finite, shown
+from lgcn.checks import InputError, check_at_least, check_devices, check_flag, shown
 from lgcn.nn.connectivity import Connectivity
 
 
@@ -99,15 +97,3 @@ def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | Non
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
     """Clear the rows of x [..., C] where ``mask`` [...] is False; their values are not read."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
-
-
-def find_unread(find_read: Callable[[], Tensor], *inputs: Tensor | None) -> Tensor | None:
-    """Find nodes whose inputs are not finite and that no edge reads, since 0 times NaN would reach their neighbours.
-
-    ``find_read``, called only if needed, tells which nodes [..., N] have an outgoing edge of another weight than 0. The
-    result is None while compiling, and if it is known that all inputs [..., N, C] are finite.
-    """
-    given = [each for each in inputs if each is not None]
-    if torch.compiler.is_compiling() or all(is_known_finite(each) for each in given):
-        return None
-    return ~find_read() & ~reduce(torch.logical_and, (each.isfinite().all(dim=-1) for each in given))

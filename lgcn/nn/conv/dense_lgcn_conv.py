@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcn.checks import InputError, check_devices, check_mask, check_shape
-from lgcn.nn.conv.base import LGCNConvBase, check_like, find_unread, first_parameter, mask_rows
+from lgcn.nn.conv.base import LGCNConvBase, check_like, first_parameter, mask_rows
 from lgcn.nn.functional.displacement import mean_displacement
 
 
@@ -50,10 +50,10 @@ class DenseGraphModule(nn.Module):
             pos: [B, K, 2], the initial positions, used by every layer with shape features.
             confidence: [B, K], finite, normally in [0, 1]; needed without ``edge_weight``.
             edge_weight: [B, K, K] or [K, K], used instead of the connectivity; row i holds the weights of i's
-                neighbours. A landmark with weight 0 to all affects no other, even if it is not finite (mask it in
-                compiled code, which does not look).
+                neighbours.
             mask: [B, K], False where a landmark is missing: it is no node's neighbour, also with given weights, and
-                its output is 0. Values at a missing landmark are not read.
+                its output is 0. Values at a missing landmark are not read. With given weights, mask what is not finite:
+                0 times NaN is NaN.
             return_connectivity: return ``(out, edge_weight)`` with edge weights [B, K, K].
 
         Raises:
@@ -89,14 +89,8 @@ class DenseGraphModule(nn.Module):
             weight = self.connectivity.dense(confidence, mask)
 
         x, pos = mask_rows(x, mask), None if pos is None else mask_rows(pos, mask)
-        unread = find_unread(lambda: (weight != 0).any(dim=-2), x, pos)
-        if unread is not None:
-            mask = ~unread if mask is None else mask & ~unread
-            x, pos = mask_rows(x, mask), None if pos is None else mask_rows(pos, mask)
         displacement = None if pos is None else mean_displacement(pos, weight)
         out = mask_rows(self.convolve(x, weight, displacement, mask), mask)
-        if unread is not None:
-            out = out.masked_fill(unread.unsqueeze(-1), torch.nan)
         return (out, weight) if return_connectivity else out
 
 

@@ -25,7 +25,7 @@ from lgcn.checks import (
     shown,
 )
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.conv.base import LGCNConvBase, check_like, find_unread, mask_rows
+from lgcn.nn.conv.base import LGCNConvBase, check_like, mask_rows
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
 
 
@@ -143,8 +143,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             pos: [N, 2] or [B, N, 2], positions; needed with shape features; a pair if ``x`` is one.
             landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
             confidence: [N] or [B, N], in [0, 1]; needed without ``edge_weight``.
-            edge_weight: [E] or [B, E], used instead of the connectivity. A node that is read by edges of weight 0 only
-                affects no other, even if its values are not finite (compiled code does not look: mask it there).
+            edge_weight: [E] or [B, E], used instead of the connectivity.
             mask: [N] or [B, N], False where a node is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing node are not read. Its edges get weight 0, which ``aggr="add"``
                 cannot distinguish from no edges; a mean still counts them.
@@ -194,10 +193,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         check_like(self.lin_self.weight, edge_weight=edge_weight)
         check_images(images, edge_weight=(edge_weight, 1))
         weight = mask_edges(edge_weight, edges, mask)
-        unread = find_unread(lambda: self._find_read(edges, weight, size[0]), source, positions[0])
-        if unread is not None:
-            source = mask_rows(source, ~unread)
-            positions = (None if positions[0] is None else mask_rows(positions[0], ~unread), positions[1])
 
         of_features, of_displacement = self.neighbor_weights
         sent = source @ of_features.t()
@@ -211,12 +206,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             received = received + displacement @ of_displacement.t()
         out = mask_rows(self.lin_self(target) + received, mask)
         return (out, (edge_index, weight)) if return_connectivity else out
-
-    def _find_read(self, edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
-        """Whether an edge from each node [..., N] has another weight than 0."""
-        sender = edges[0] if self.flow == "source_to_target" else edges[1]
-        counts = weight.new_zeros(*weight.shape[:-1], num_nodes)
-        return counts.index_add(-1, sender, (weight != 0).to(weight.dtype)) > 0
 
     # The name alpha lets PyG's AttentionExplainer find the weights.
     def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:

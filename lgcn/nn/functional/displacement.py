@@ -27,8 +27,6 @@ def mean_displacement(pos: Tensor, edge_weight: Tensor) -> Tensor:
         pos, edge_weight = pos.to(dtype), edge_weight.to(dtype)
         mass = edge_weight.detach().abs().sum(dim=-2).unsqueeze(-1)
         share = mass / mass.sum(dim=-2, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
-        # A position that no edge reads may be NaN, which times 0 is NaN.
-        sent = torch.where(mass > 0, pos, 0.0)
-        centre = (sent.detach() * share).sum(dim=-2, keepdim=True)
-        received = torch.bmm(edge_weight, torch.cat([sent - centre, torch.ones_like(mass)], dim=-1))
-        return torch.addcmul(-received[..., :2], pos - centre, received[..., 2:]).to(given)
+        pos = pos - (pos.detach() * share).sum(dim=-2, keepdim=True)
+        received = torch.bmm(edge_weight, torch.cat([pos, torch.ones_like(mass)], dim=-1))
+        return torch.addcmul(-received[..., :2], pos, received[..., 2:]).to(given)

@@ -137,17 +137,14 @@ def test_edge_weights_of_one_image_or_of_all() -> None:
     assert_close(conv(x, pos, edge_weight=adjacency)[0, 0], conv.lin_self(x[0, 0]) + adjacency[0] @ messages)
 
 
-def test_a_position_that_no_edge_reads_does_not_affect_precision_and_may_be_nan() -> None:
+def test_a_position_that_no_edge_reads_does_not_affect_precision() -> None:
     x, pos, _ = random_landmarks(2, K, C)
     weight = torch.rand(2, K, K)
     weight[:, :, 0] = weight[:, 0] = 0.0
     conv = randomize(DenseLGCNConv(C, 3))
-    expected = conv(x, pos, edge_weight=weight)
-    for value in (1e8, torch.nan):
-        moved = pos.clone()
-        moved[:, 0] = value
-        out = conv(x, moved, edge_weight=weight)
-        assert_close(out[:, 1:], expected[:, 1:])
+    moved = pos.clone()
+    moved[:, 0] = 1e8
+    assert_close(conv(x, moved, edge_weight=weight)[:, 1:], conv(x, pos, edge_weight=weight)[:, 1:])
 
 
 @pytest.mark.parametrize("convert", [lambda lgcn: lgcn, DenseLGCN.to_sparse])
