@@ -152,10 +152,7 @@ class Connectivity(nn.Module, ABC):
         Raises:
             InputError: for shapes, types or values that do not fit (values are checked on the CPU only).
         """
-        return self.normalized_scores(self._check_nodes(confidence, mask, "B K", K=self.num_landmarks), mask)
-
-    def normalized_scores(self, confidence: Tensor, mask: Tensor | None = None) -> Tensor:
-        """:meth:`dense` without checks; confidences of missing landmarks are 0."""
+        confidence = self._check_nodes(confidence, mask, "B K", K=self.num_landmarks)
         with autocast_disabled(confidence.device.type):
             score = self.pair_scores(confidence, mask)
         if self.symmetric:
