@@ -168,7 +168,7 @@ class Connectivity(nn.Module, ABC):
         check_floating("confidence", confidence)
         check_devices(self.attn_bias.device, "the connectivity", confidence=confidence, mask=mask)
         if mask is not None:
-            check_mask("mask", mask, shape, **({"B": len(confidence), **sizes} if shape == "B K" else sizes))
+            check_mask("mask", mask, shape, **({"B": confidence.shape[0], **sizes} if shape == "B K" else sizes))
             if confidence.dim() > 1:
                 check_images(confidence.shape[:-1], "confidence", mask=(mask, 1))
             confidence = confidence.masked_fill(~mask, 0.0)
