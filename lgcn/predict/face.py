@@ -94,7 +94,7 @@ class Face:
             None if error is None else torch.tensor(error),
             distance,
             None if covered is None else torch.tensor(covered),
-            values["score"],
+            None if covered is None else values["score"],
         )
 
 

@@ -56,7 +56,8 @@ def save_html_report(
     """Write the report, one HTML file that needs no other, whole or not at all.
 
     The worst faces come first: by the score, then by the mean expected error in per cent of the distance between the
-    eyes, if the model predicts both; by the error alone if it is not calibrated to tell failures. Thumbnails are read from the images again; one that has gone is left out.
+    eyes, if the model predicts both; by the error alone if it is not calibrated to tell failures. Thumbnails are read
+    from the images again; one that has gone is left out.
 
     Args:
         path: of the file.
@@ -98,7 +99,8 @@ def save_html_report(
         f"<h2>Scores</h2><p class=muted>The probability that the landmarks of a face fit, or their mean "
         f"confidence if the model does not know it.</p>{_histogram(scores)}",
         f"<h2>Faces</h2><p class=muted>{shown}. Magenta landmarks are unsure, hollow ones are believed covered; an "
-        f"ellipse holds the true place with 90&nbsp;% probability, where the model predicts errors.</p><div class=faces>{cards}</div>",
+        f"ellipse holds the true place with 90&nbsp;% probability, where the model predicts errors.</p>"
+        f"<div class=faces>{cards}</div>",
         f"<h2>Images without a face</h2><table>{missing}</table>{more}" if without else "",
         f"<h2>Images that could not be used</h2><table>{rows}</table>" if unreadable else "",
     ]

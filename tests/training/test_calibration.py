@@ -19,6 +19,7 @@ def test_regions_cover_their_share_of_landmarks(tiny_detector: DetectorConfig, f
     for batch in crops:
         batch.visibility[3] = 0  # and its annotation is not read
         batch.y[3] = 1e4
+    assert detector(crops[0].image).covered is None
     assert calibrate_refiner(detector, [crops, crops]) is detector
     refiner = detector.refiner.refiners[-1] if isinstance(detector.refiner, RefinerChain) else detector.refiner
     assert isinstance(refiner, GaussianRefiner)
@@ -27,6 +28,7 @@ def test_regions_cover_their_share_of_landmarks(tiny_detector: DetectorConfig, f
     detector.eval()
     for batch in crops:
         output = detector(batch.image)
+        assert output.covered.shape == output.pos.shape[:2]
         error = output.pos - batch.y.view_as(output.pos)
         inside = (error * torch.linalg.solve(output.covariance, error)).sum(-1) <= 4.605
         covered.append(inside.flatten()[batch.visibility > 0])
