@@ -9,7 +9,7 @@ from lgcn.training import LandmarkDataModule, calibrate_refiner, fit_refiners
 
 @pytest.mark.parametrize("name", ["gaussian", "lgcn+gaussian"])
 def test_regions_cover_their_share_of_landmarks(tiny_detector: DetectorConfig, face_root, name: str) -> None:
-    data = LandmarkDataModule(str(face_root), input_size=(32, 32), num_workers=0, batch_size=4)
+    data = LandmarkDataModule(str(face_root), input_size=(32, 32), num_workers=0, batch_size=4, val_fraction=0.3)
     data.setup()
     torch.manual_seed(0)
     options = {"name": name, "gaussian": {"rank": 2, "hidden_channels": [8]}}

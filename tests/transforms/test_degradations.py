@@ -103,7 +103,7 @@ def test_a_box_beside_shows_no_part_of_the_face(box: tuple[float, float, float, 
         crop = BoxBeside(strength)(data.clone()).bbox[0]
         side = crop[2] - crop[0]
         assert crop[3] - crop[1] == pytest.approx(side.item())
-        assert side <= strength * 40 + 1e-3
+        assert side <= strength * 48 + 1e-3
         crop = crop + torch.tensor([-1, -1, 1, 1]) * side / 8
         overlap = torch.minimum(crop[2:], data.bbox[0, 2:]) - torch.maximum(crop[:2], data.bbox[0, :2])
         assert overlap.min() <= 0.5 + 1e-3
