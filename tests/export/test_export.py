@@ -103,6 +103,7 @@ def test_covered_landmarks_and_scores_are_in_the_file_of_a_calibrated_detector(t
     target = output.pos + torch.randn(output.pos.shape, generator=torch.Generator().manual_seed(0))
     first = torch.arange(15) < 10
     detector.refiner.calibrate(detector.propose(crops), target, clean=first, fits=first.double())
+    detector.refiner.reliability.limit.fill_(1.0001)  # the noise of this network hardly varies
     export_detector(detector, tmp_path / "model.onnx")
     report = compare_file(detector, tmp_path / "model.onnx", "onnx", crops)
     assert report.agrees, report.to_dict()

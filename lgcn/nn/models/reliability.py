@@ -14,6 +14,7 @@ COVERED_SHARE = 0.05
 """Share of the landmarks of clean images that may be called covered."""
 
 _FEWEST = 100  # landmarks
+_LEAST_LIMIT = 1.01  # rounding is no cover, where the noise depends on the type alone
 _PENALTY = 1e-3  # on squared weights: fits and failures that do not overlap would make them infinite
 
 
@@ -122,7 +123,7 @@ class Reliability(nn.Module):
             )
         self.typical_noise.copy_(noise.masked_fill(~here, torch.nan).nanmedian(dim=0).values.exp())
         doubt = self.doubt(variance.cpu().double())
-        self.limit.copy_(doubt[here].quantile(1 - share).exp())
+        self.limit.copy_(doubt[here].quantile(1 - share).exp().clamp_min(_LEAST_LIMIT))
         self.tells_covered, self.tells_fits = True, False
         if fits is not None and posterior is not None:
             check_shape("fits", fits, "N", N=len(variance))

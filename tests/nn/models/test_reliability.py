@@ -65,6 +65,11 @@ def test_score_tells_noisy_and_contradictory_images(reliability: Reliability) ->
     torch.testing.assert_close(score[3], reliability(variance, posterior)[1][3])
 
 
+def test_noise_by_type_alone_tells_nothing() -> None:
+    variance = TYPES.square().expand(200, 3)
+    assert not Reliability(3).fit(variance, torch.ones(200) > 0)(variance)[0].any()
+
+
 def test_bad_input(reliability: Reliability) -> None:
     variance, posterior = draw(100, 0)
     clean = torch.ones(100, dtype=torch.bool)
