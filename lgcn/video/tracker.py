@@ -19,6 +19,7 @@ from lgcn.video.smoothing import KalmanSmoother, SmoothedState
 _SAME_FACE = 0.3
 """Smallest intersection over union of two boxes of a face in neighbouring frames."""
 _FRAME_SECONDS = 1 / 30
+_DEFAULT_SMOOTHER = KalmanSmoother()
 
 
 class TrackedFace(NamedTuple):
@@ -71,7 +72,7 @@ class LandmarkTracker:
         *,
         detect_every: int = 30,
         patience: int = 30,
-        smoother: KalmanSmoother | None = None,
+        smoother: KalmanSmoother | None = _DEFAULT_SMOOTHER,
     ) -> None:
         check_at_least("detect_every", detect_every, 1)
         check_at_least("patience", patience, 0)
@@ -147,8 +148,10 @@ class LandmarkTracker:
         return _without_doubles(tracks)
 
     def _search(self, image: PreparedImage, tracks: list[_Track]) -> list[_Track]:
-        """The known faces, and those that the face detector finds; a lost one that is found where it was is the same."""
+        """The known faces, and those that the face detector finds; one that is found where a face was lost is that."""
         found = self.predictor.prepare(image.image, name=image.name)
+        if not len(found.boxes) and not tracks and self.predictor.turned:
+            found = max(self.predictor.prepare.turned(found), key=lambda turned: len(turned.boxes))
         known = torch.stack([landmark_box(track.face.landmarks) for track in tracks]) if tracks else torch.zeros(0, 4)
         pairs = match_boxes(known, found.boxes)
         taken = {j for i, j in pairs if not tracks[i].missing}
@@ -158,7 +161,7 @@ class LandmarkTracker:
         candidates = self.predictor.predict(crops) if crops else []
         tracks = list(tracks)
         for j, (face,) in zip(new, candidates, strict=True):
-            box, rotation = self._next_crop(face.landmarks, torch.tensor(0.0))
+            box, rotation = self._next_crop(face.landmarks, torch.tensor(found.rotation))
             if face_score(face) < self.predictor.min_confidence or not _is_on(image.image, box):
                 continue
             if j in again:
