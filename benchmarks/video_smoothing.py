@@ -7,6 +7,9 @@ passing occluders, followed by :class:`lgcn.video.LandmarkTracker`. The astronau
 its landmarks are those predicted in the still image. ``--root`` adds faces of 300-W, evenly spaced in the split;
 ``--split held-out`` takes the training faces that the recipe of ``lgcn-68`` holds out, on which options are chosen.
 
+The same landmarks are smoothed by two rivals: the same filter without covariances, and a One-Euro filter (Casiez et al.
+2012) of each landmark.
+
 * jitter: mean length of the second difference of the error over time, in per cent of the distance between the eyes
 * lag: the shift in time, in frames, by which the true landmarks come nearest to the predicted ones but for an offset of
   each; of the shift without smoothing, which is due to the path, only the excess is reported
@@ -30,7 +33,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import OtherProcesses, environment, write_figures
-from benchmarks.synthetic_video import Conditions, synthetic_video
+from benchmarks.synthetic_video import FRAME_RATE, Conditions, synthetic_video
 from lgcn.datasets import IBUG300W, LandmarkDataset
 from lgcn.geometry import landmark_box
 from lgcn.images import as_image_tensor
@@ -39,6 +42,7 @@ from lgcn.video import KalmanSmoother, LandmarkTracker
 
 ASTRONAUT = Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg"
 EYES = (36, 45)
+SMOOTHED = ("smoothed", "without_covariances", "one_euro")
 _FIRST = 6
 """Frames at either end that are left out of the lag, for the shifted truth to exist."""
 
@@ -85,7 +89,32 @@ def follow(
         rows["smoothed"].append(found.face.landmarks)
         rows["target"].append(frame.target)
         rows["covered"].append(torch.tensor(frame.covered))
-    return {name: torch.stack(values) for name, values in rows.items()}
+    found_all = {name: torch.stack(values) for name, values in rows.items()}
+    rivals = {"without_covariances": unweighted, "one_euro": one_euro}
+    return found_all | {name: smooth(found_all["measured"]) for name, smooth in rivals.items()}
+
+
+def unweighted(pos: Tensor) -> Tensor:
+    """Landmarks [T, K, 2], smoothed by the Kalman filter; all are as uncertain as they are on average."""
+    smoother = KalmanSmoother(unknown=0.05)
+    state = smoother.start(pos[:1])
+    found = [state.pos]
+    for each in pos[1:]:
+        state = smoother.update(state, each[None], None, 1 / FRAME_RATE)
+        found.append(state.pos)
+    return torch.cat(found)
+
+
+def one_euro(pos: Tensor, min_cutoff: float = 1.0, beta: float = 3.0) -> Tensor:
+    """Landmarks [T, K, 2], smoothed by a One-Euro filter each; speeds in radii a second."""
+    radius = (pos - pos.mean(dim=1, keepdim=True)).square().sum(-1).mean(-1).sqrt()[:, None, None]
+    found, speed = [pos[0]], torch.zeros_like(pos[0])
+    for each, size in zip(pos[1:], radius[1:], strict=True):
+        share = 1 / (1 + FRAME_RATE / (2 * math.pi))
+        speed = speed + share * ((each - found[-1]) * FRAME_RATE / size - speed)
+        cutoff = min_cutoff + beta * speed.norm(dim=-1, keepdim=True)
+        found.append(found[-1] + (each - found[-1]) / (1 + FRAME_RATE / (2 * math.pi * cutoff)))
+    return torch.stack(found)
 
 
 def jitter_percent(pos: Tensor, target: Tensor) -> float:
@@ -117,7 +146,7 @@ def figures_of(found: dict[str, Tensor]) -> dict[str, Any]:
     """All figures of one video."""
     target, covered = found["target"], found["covered"]
     result: dict[str, Any] = {}
-    for name in ("measured", "smoothed"):
+    for name in ("measured", *SMOOTHED):
         nme = 100 * (found[name] - target).norm(dim=-1).mean(dim=1) / eye_distance(target)
         parts = {"nme_percent": nme, "nme_clear_percent": nme[~covered], "nme_covered_percent": nme[covered]}
         result[name] = {
@@ -129,14 +158,17 @@ def figures_of(found: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over videos, the change of the jitter, and the lag that smoothing adds."""
-    mean = {
+    """Means over videos, with what smoothing changes in jitter and lag."""
+    means = {
         name: {key: sum(row[name][key] for row in rows) / len(rows) for key in rows[0][name]}
-        for name in ("measured", "smoothed")
+        for name in ("measured", *SMOOTHED)
     }
-    before, after = mean["measured"], mean["smoothed"]
-    change = {"jitter_change_percent": 100 * (after["jitter_percent"] / before["jitter_percent"] - 1)}
-    return {**mean, **change, "added_lag_frames": after["lag_frames"] - before["lag_frames"]}
+    before = means["measured"]
+    for name in SMOOTHED:
+        after = means[name]
+        after["jitter_change_percent"] = 100 * (after["jitter_percent"] / before["jitter_percent"] - 1)
+        after["added_lag_frames"] = after["lag_frames"] - before["lag_frames"]
+    return means
 
 
 def main() -> None:
@@ -160,7 +192,7 @@ def main() -> None:
     faces = list(faces_of(args, predictor))
     predictor.min_confidence = 0.0  # no face is lost: every frame counts
     results = []
-    print("motion face                 jitter                  lag added   NME        NME covered")
+    print("motion face                 landmarks            jitter           lag     NME covered")
     for motion in args.motion:
         rows = []
         for seed, (name, image, pos) in enumerate(faces):
@@ -175,13 +207,12 @@ def main() -> None:
     write_figures(args.output, {**header, "environment": described, **seconds, "results": results, "left_out": []})
 
 
-def _print(name: str, found: dict[str, Any]) -> None:
-    jitter, nme, covered = (
-        f"{found['measured'].get(key, math.nan):5.2f} -> {found['smoothed'].get(key, math.nan):5.2f}"
-        for key in ("jitter_percent", "nme_percent", "nme_covered_percent")
-    )
-    change = f"({found['jitter_change_percent']:+.0f} %)"
-    print(f"{name} {jitter} {change:8} {found['added_lag_frames']:+5.2f}   {nme}   {covered}", flush=True)
+def _print(name: str, means: dict[str, Any]) -> None:
+    for variant, found in means.items():
+        change, lag = found.get("jitter_change_percent", 0.0), found.get("added_lag_frames", 0.0)
+        nme, covered = found["nme_percent"], found.get("nme_covered_percent", math.nan)
+        jitter = f"{found['jitter_percent']:5.2f} {f'({change:+.0f} %)':8}"
+        print(f"{name} {variant:20} {jitter} {lag:+6.2f} {nme:7.2f} {covered:7.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ VIDEO_SUFFIXES = frozenset(
 
 _WEBCAM = re.compile(r"webcam(?::(.*))?", re.DOTALL)
 
-_DEVICES = {
+_DEVICES: dict[str, tuple[str, str, str | None]] = {
     "linux": ("v4l2", "/dev/video{}", "0"),
     "darwin": ("avfoundation", "{}", "0"),
     "win32": ("dshow", "video={}", None),
@@ -148,19 +148,17 @@ def import_av() -> Any:
 def _open(source: str) -> "av.container.InputContainer":
     av = import_av()
     webcam = _WEBCAM.fullmatch(source)
+    address, device = (source, None) if webcam is None else _webcam(webcam[1])
     try:
-        if webcam is None:
-            return av.open(source)
-        device, address = _webcam(webcam[1])
         return av.open(address, format=device)
     except (av.FFmpegError, ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
-        if webcam is not None:
-            raise InputError(
-                f"Expected a webcam at '{address}' (FFmpeg's device '{device}': {reason}). Number the cameras from 0, "
-                "webcam:0, and check that this user may use them; or record a file and give that."
-            ) from None
-        raise InputFileError(f"Expected a video at '{source}' ({reason}).") from None
+    if webcam is None:
+        raise InputFileError(f"Expected a video at '{source}' ({reason}).")
+    raise InputError(
+        f"Expected a webcam at '{address}' (FFmpeg's device '{device}': {reason}). Number the cameras from 0, "
+        "webcam:0, and check that this user may use them; or record a file and give that."
+    )
 
 
 def _webcam(name: str | None) -> tuple[str, str]:
@@ -174,7 +172,7 @@ def _webcam(name: str | None) -> tuple[str, str]:
     camera = name or default
     if camera is None:
         raise InputError("Expected the name of a webcam, webcam:NAME, as Windows' device manager lists it (got none).")
-    return device, address.format(camera)
+    return device, address.format(camera) if camera.isdigit() or sys.platform == "win32" else camera
 
 
 def _upright(frame: "av.VideoFrame") -> Tensor:

@@ -39,7 +39,7 @@ class KalmanSmoother:
 
     Lengths are relative to the *radius*, the root mean square distance of the landmarks from their mean: for 68
     landmarks of a face, 0.7 times the distance between the outer corners of the eyes. The defaults are chosen on
-    held-out faces with ``benchmarks/video_smoothing.py``.
+    held-out training faces, in videos as ``benchmarks/video_smoothing.py`` makes them.
 
     Args:
         strength: of the smoothing, a factor of :math:`s`; above 1 landmarks are calmer and follow later.

@@ -19,7 +19,7 @@ _CODECS = {"libx264": {"crf": "20"}, "mpeg4": {"qscale": "3"}}
 
 
 class VideoWriter:
-    """Writes an mp4 file frame by frame; it appears under its name once it is closed.
+    """Writes an mp4 file frame by frame; it appears under its name once it is closed, if it has frames.
 
     Args:
         path: of the file.
@@ -27,7 +27,6 @@ class VideoWriter:
 
     Raises:
         InputError: if PyAV is not installed.
-        OSError: if the file cannot be written.
     """
 
     def __init__(self, path: str | Path, frame_rate: float) -> None:
@@ -35,8 +34,7 @@ class VideoWriter:
         self._av = import_av()
         self._rate = Fraction(frame_rate).limit_denominator(1001)
         self._resources = ExitStack()
-        temporary = self._resources.enter_context(replace_when_done(self.path))
-        self._container = self._resources.enter_context(self._av.open(str(temporary), "w", format="mp4"))
+        self._container: Any = None
         self._stream: Any = None
         self._last = -1
 
@@ -50,10 +48,12 @@ class VideoWriter:
 
         Raises:
             InputError: for another size.
-            OSError: if the disk is full.
+            OSError: if the file cannot be written, or the disk is full.
         """
         height, width = (side // 2 * 2 for side in pixels.shape[:2])
         if self._stream is None:
+            temporary = self._resources.enter_context(replace_when_done(self.path))
+            self._container = self._resources.enter_context(self._av.open(str(temporary), "w", format="mp4"))
             codec = next(name for name in _CODECS if name in self._av.codecs_available)
             self._stream = self._container.add_stream(codec, rate=self._rate, options=_CODECS[codec])
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
@@ -69,13 +69,11 @@ class VideoWriter:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Complete the file and move it to its name; without frames there is none."""
-        if self._stream is None:
-            self._resources.__exit__(None, None, None)
-            return
+        """Complete the file and move it to its name."""
         with self._resources:
-            self._container.mux(self._stream.encode())
-            self._stream = None
+            if self._stream is not None:
+                self._container.mux(self._stream.encode())
+                self._stream = None
 
     def __enter__(self) -> "VideoWriter":
         return self

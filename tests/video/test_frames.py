@@ -15,7 +15,7 @@ av = pytest.importorskip("av", reason="PyAV (the extra 'video') is not installed
 def ramp(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
     """Dark on the left; brighter with each frame."""
     image = np.zeros((*size, 3), np.uint8)
-    image[:, size[1] // 2 :] = 60 + 10 * number
+    image[:, size[1] // 2 :] = min(255, 60 + 10 * number)
     return image
 
 
@@ -115,4 +115,7 @@ def test_without_pyav_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", ["a.mp4", "A.MOV", "x/y.webm", "webcam", "webcam:1", "webcam:HD Camera"])
 def test_videos_are_known_by_name(name: str) -> None:
     assert is_video(name) and is_video(Path(name))
-    assert not is_video(name + ".jpg")
+
+
+def test_images_are_not_taken_for_videos() -> None:
+    assert not any(map(is_video, ("a.jpg", "mp4", "webcam.png", "-")))
