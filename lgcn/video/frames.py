@@ -34,7 +34,7 @@ _DEVICES: dict[str, tuple[str, str, str | None]] = {
 class VideoFrame(NamedTuple):
     """One frame of a video."""
 
-    index: int
+    number: int
     """From 0."""
     time: float
     """Seconds since the first frame."""
@@ -47,7 +47,7 @@ class VideoReader:
 
     >>> with VideoReader("clip.mp4") as video:
     ...     for frame in video:
-    ...         print(frame.index, frame.time, frame.image.shape)
+    ...         print(frame.number, frame.time, frame.image.shape)
 
     Frames that are damaged are skipped, with a warning at the end. The rotation that phones store is applied.
 

@@ -51,7 +51,7 @@ class LandmarkTracker:
     >>> tracker = LandmarkTracker(LandmarkPredictor.from_pretrained("lgcn-68"))
     >>> for frame in VideoReader("clip.mp4"):
     ...     for track, face, _ in tracker(frame.image, frame.time):
-    ...         print(frame.index, track, face.landmarks)
+    ...         print(frame.number, track, face.landmarks)
 
     A known face is cropped around its landmarks in the frame before and predicted in one pass. The face detector runs
     every ``detect_every`` frames, where no face is known, and while one is missing.
