@@ -1,4 +1,4 @@
-"""Face detection: the interface, and scikit-image's cascade, which needs no weights."""
+"""Face detection: the interface, and a cascade, which needs no weights."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -102,8 +102,8 @@ class CascadeFaceDetector:
 _SMALLEST_WINDOW = 32
 _SCALE_FACTOR = 1.1
 _LUMA = (0.2125, 0.7154, 0.0721)
-_SAME_FACE = 0.5
-"""IoU of squares that show the same face."""
+_SAME_FACE = 0.3
+"""IoU of squares that show the same face: the cascade sees a face at sides that differ by half and more."""
 
 
 def _load_cascade() -> LBPCascade:
