@@ -3,7 +3,7 @@
     python benchmarks/reliability.py --root DIR/300w [--model lgcn-68] [--split lfpw/testset] [--output FILE.json]
 
 Areas under the ROC curve, on the faces that `lgcn fit` holds out from training (with which `lgcn calibrate` has
-calibrated) and on those of a split. A face fits if its NME is 8 % or less. Three minutes on a quiet core.
+calibrated) and on those of a split. A face fits if its NME is 8 % or less.
 """
 
 import argparse
