@@ -14,6 +14,7 @@ _HOME = {
     "KeyPoints": "lgcn.typing",
     "LandmarkDetector": "lgcn.models",
     "LandmarkPredictor": "lgcn.predict",
+    "LandmarkTracker": "lgcn.video",
     "ShapeRefiner": "lgcn.models",
     "create_detector": "lgcn.models",
     "refine": "lgcn.models",
@@ -46,6 +47,7 @@ _PARTS = {
     "training",
     "transforms",
     "typing",
+    "video",
     "visualization",
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "KeyPoints",
     "LandmarkDetector",
     "LandmarkPredictor",
+    "LandmarkTracker",
     "ShapeRefiner",
     "__version__",
     "create_detector",
@@ -89,11 +92,13 @@ if TYPE_CHECKING:
         training,
         transforms,
         typing,
+        video,
         visualization,
     )
     from lgcn.models import DetectorConfig, LandmarkDetector, ShapeRefiner, create_detector, refine
     from lgcn.predict import LandmarkPredictor
     from lgcn.typing import KeyPoints
+    from lgcn.video import LandmarkTracker
 
 
 def __getattr__(name: str) -> Any:

@@ -26,9 +26,11 @@ def short_warnings() -> Iterator[None]:
     """Show warnings for the user as one line each, without the line of source code that raised them."""
     from lgcn.images import PixelRangeWarning
     from lgcn.predict import NoFaceWarning
+    from lgcn.video import VideoWarning
 
+    shown = (NoFaceWarning, PixelRangeWarning, VideoWarning)
     with warnings.catch_warnings():
-        for category in (NoFaceWarning, PixelRangeWarning):
+        for category in shown:
             warnings.simplefilter("always", category)
         show = warnings.showwarning
 
@@ -36,7 +38,7 @@ def short_warnings() -> Iterator[None]:
             message: Warning | str, category: type[Warning], filename: str, *place: Any, **more: Any
         ) -> None:
             # Pillow's warnings, too, concern the user's files.
-            if issubclass(category, NoFaceWarning | PixelRangeWarning) or "PIL" in filename:
+            if issubclass(category, shown) or "PIL" in filename:
                 tell("warning", message)
             else:
                 show(message, category, filename, *place, **more)

@@ -36,6 +36,11 @@ examples:
       a pattern, and faces with given boxes
   curl -s URL | lgcn predict - --format jsonl | jq .faces
       an image from standard input
+  lgcn predict clip.mp4 --output out --overlay
+      a video: each face with a number and smoothed landmarks, a line of JSON
+      for each frame in out/clip.jsonl, and drawn in out/clip_overlay.mp4
+  lgcn predict webcam | jq '.faces[].track'
+      the first camera of this machine, frame by frame
 
 An image that cannot be used is reported, also in out/unreadable.csv, and
 skipped; the exit status is then 2. Results are written image by image to
@@ -48,8 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options; nothing slow is imported for ``--help``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.usage = "lgcn predict IMAGE [IMAGE ...] [--output DIR] [options]"
-    add_input_arguments(parser)
+    parser.usage = "lgcn predict IMAGE|VIDEO [...] [--output DIR] [options]"
+    add_input_arguments(
+        parser,
+        "image files, folders, patterns such as 'photos/*.jpg', - for standard input; or videos, webcam, webcam:1",
+    )
     results = parser.add_argument_group("results")
     results.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: print JSON or CSV)")
     results.add_argument(
@@ -81,6 +89,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     results.add_argument(
         "--report", action="store_true", help="also write report.html: scores, and thumbnails of the worst faces first"
+    )
+    video = parser.add_argument_group("videos and webcams (pip install 'lgcn[video]')")
+    video.add_argument(
+        "--detect-every",
+        type=int,
+        default=30,
+        metavar="N",
+        help="look for new faces every N frames; those found are followed from frame to frame (default: 30)",
+    )
+    video.add_argument(
+        "--smoothing",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="strength of the smoothing: 0 for none, above 1 for calmer landmarks that follow later (default: 1)",
     )
     long_runs = parser.add_argument_group("long runs")
     long_runs.add_argument(
@@ -117,6 +140,10 @@ def run(args: argparse.Namespace) -> int:
 
         predict_on_ray.run(args)
         return 0
+    if any(map(_is_video, args.images)):
+        from lgcn.cli import predict_video
+
+        return predict_video.run(args)
     images, problems = find_images(args.images, recursive=args.recursive)
     if len(args.images) == 1 and problems:
         raise problems[0]
@@ -129,6 +156,12 @@ def run(args: argparse.Namespace) -> int:
         done = counted(target.num_images, "image")
         tell("error", f"{counted(len(problems), 'input')} could not be used; results for {done}.")
     return 2 if problems else 0
+
+
+def _is_video(path: Path) -> bool:
+    from lgcn.video import is_video
+
+    return not path.is_dir() and is_video(path)
 
 
 def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFolder:

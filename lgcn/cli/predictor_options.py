@@ -8,14 +8,17 @@ if TYPE_CHECKING:
     from lgcn.predict import LandmarkPredictor
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+def add_input_arguments(
+    parser: argparse.ArgumentParser,
+    images: str = "image files, folders, patterns such as 'photos/*.jpg', or - for standard input",
+) -> None:
     """Add what commands share that predict landmarks: images, their faces, and the model."""
     parser.add_argument(
         "images",
         nargs="+",
         type=Path,
         metavar="IMAGE",
-        help="image files, folders, patterns such as 'photos/*.jpg', or - for standard input",
+        help=images,
     )
     parser.add_argument("-r", "--recursive", action="store_true", help="also search subfolders (links are followed)")
     parser.add_argument(

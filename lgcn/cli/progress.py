@@ -15,22 +15,23 @@ class Progress:
     """Counts images, as a context manager.
 
     Args:
-        total: images in all.
+        total: images in all; None if that is not known.
         done: of them, in an earlier run.
+        unit: what is counted.
     """
 
-    def __init__(self, total: int, done: int = 0) -> None:
-        self._quiet = total - done <= 1
+    def __init__(self, total: int | None, done: int = 0, unit: str = "image") -> None:
+        self._quiet = total is not None and total - done <= 1
         # disable=None: no bar if stderr is not a terminal.
         self._bar = tqdm(
             total=total,
             initial=done,
             desc="predict",
-            unit=" images",
+            unit=f" {unit}s",
             disable=True if self._quiet else None,
             smoothing=0.1,
         )
-        self._total, self._earlier, self._done = total, done, done
+        self._total, self._earlier, self._done, self._unit = total, done, done, unit
         self._start = self._told = time.monotonic()
 
     def advance(self) -> None:
@@ -40,8 +41,11 @@ class Progress:
         now = time.monotonic()
         if self._bar.disable and not self._quiet and now - self._told >= _LOG_EVERY:
             self._told = now
-            left = tqdm.format_interval((self._total - self._done) / self.rate())
-            tell("note", f"{self._done} of {self._total} images, {self.rate():.2f} images/s, {left} left.")
+            of = left = ""
+            if self._total is not None:
+                of = f" of {self._total}"
+                left = f", {tqdm.format_interval(max(0, self._total - self._done) / self.rate())} left"
+            tell("note", f"{self._done}{of} {self._unit}s, {self.rate():.2f} {self._unit}s/s{left}.")
 
     def rate(self) -> float:
         """Images per second so far, of this run."""

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lgcn.cli.messages import counted
 
@@ -32,9 +32,14 @@ class StandardOutput:
 
     def write(self, image: "PreparedImage", faces: Sequence["Face"]) -> None:
         """Print the results of one image."""
-        from lgcn.predict.output import csv_header, csv_rows, json_line, to_record
+        from lgcn.predict.output import to_record
 
-        record = to_record(image.name, faces)
+        self.write_record(to_record(image.name, faces))
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Print the results of one image or frame, with its ``"faces"``."""
+        from lgcn.predict.output import csv_header, csv_rows, json_line
+
         if self.file_format == "json":
             self._print(f"{',' if self.num_images else '['}\n{json_line(record, self._encoding)}")
         elif self.file_format == "jsonl":
@@ -43,7 +48,7 @@ class StandardOutput:
             header = "" if self.num_images else csv_header(self._num_landmarks)
             self._print(header + csv_rows(record, self._encoding))
         self.num_images += 1
-        self.num_faces += len(faces)
+        self.num_faces += len(record["faces"])
 
     def report_unreadable(self, name: str, error: Exception) -> None:
         """Do nothing: the error has been printed."""

@@ -16,6 +16,9 @@ _LARGEST_FRACTION = 2.0
 """Coordinates up to this, in an image of at least ``_LEAST_SIDE`` pixels, are fractions of the image, not pixels."""
 _LEAST_SIDE = 16
 
+_ROLL_CORRECTED = 20.0
+"""Degrees: a face that is turned by more in its crop is cropped upright in the next; training covers less."""
+
 
 def check_boxes(boxes: BoxesLike, image: Tensor, name: str) -> Tensor:
     """Boxes as float32 [F, 4] if each is finite, has an area and overlaps the image.
@@ -124,3 +127,15 @@ def landmark_roll(pos: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
     across = pos[:, second] - pos[:, first]
     across = across.where(across[..., :1] >= 0, -across).sum(dim=1)
     return torch.atan2(across[:, 1], across[:, 0]).rad2deg()
+
+
+def upright_rotation(pos: Tensor, rotation: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Rotations [F] in degrees of the next crops, in which faces are upright; changed only by more than 20 degrees.
+
+    Args:
+        pos: landmarks [F, K, 2] in pixels of the image.
+        rotation: [F], by which the crops were turned clockwise in which the landmarks were predicted.
+        flip_pairs: of the landmark scheme.
+    """
+    roll = landmark_roll(pos @ rotation_matrix(rotation).mT, flip_pairs)
+    return torch.where(roll.abs() > _ROLL_CORRECTED, rotation - roll, rotation)

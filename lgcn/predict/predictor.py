@@ -13,7 +13,7 @@ from lgcn.checks import InputError, check_at_least, check_device
 from lgcn.export import OnnxDetector, load_detector
 from lgcn.geometry import crop_image, invert_affine, transform_points
 from lgcn.images import MAX_PIXELS, ImageLike
-from lgcn.predict.boxes import BoxesLike, landmark_roll, rotation_matrix, tight_boxes
+from lgcn.predict.boxes import BoxesLike, tight_boxes, upright_rotation
 from lgcn.predict.face import Face, NoFaceWarning
 from lgcn.predict.face_detector import FaceDetector
 from lgcn.predict.preparation import ImagePreparer, PreparedImage, image_name
@@ -23,9 +23,6 @@ from lgcn.typing import DetectorOutput
 
 if TYPE_CHECKING:
     from lgcn.models import LandmarkDetector
-
-_ROLL_CORRECTED = 20.0
-"""Degrees: a face that the first pass finds turned by more is cropped upright in the next; training covers less."""
 
 
 class _Crop(NamedTuple):
@@ -224,58 +221,57 @@ class LandmarkPredictor:
             yield group
 
     @torch.inference_mode()
-    def predict(self, images: Sequence[PreparedImage], *, return_connectivity: bool = False) -> list[list[Face]]:
+    def predict(
+        self, images: Sequence[PreparedImage], *, return_connectivity: bool = False, passes: int | None = None
+    ) -> list[list[Face]]:
         """Predict all faces in prepared images, in common batches; one list of faces for each image.
 
         Detected faces of low confidence are dropped as false positives. Warns of an image in which no face is left.
+        ``passes`` replaces those of this predictor: one is enough for boxes around known landmarks.
         """
         self._network.eval()
-        results = self._predict_all(images, return_connectivity)
+        passes = self.passes if passes is None else passes
+        results = self._predict_all(images, return_connectivity, passes)
         for number, image in enumerate(images):
             if image.detected and not results[number]:
                 if self.turned:
-                    turned = self._predict_all(self.prepare.turned(image), return_connectivity)
+                    turned = self._predict_all(self.prepare.turned(image), return_connectivity, passes)
                     results[number] = max(turned, key=lambda faces: max((face.score for face in faces), default=0.0))
                 if not results[number]:
                     message = self.prepare.describe_no_face(image, self.min_confidence)
                     warnings.warn(message, NoFaceWarning, stacklevel=3)
         return results
 
-    def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool) -> list[list[Face]]:
+    def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool, passes: int) -> list[list[Face]]:
         """The faces of each image, without detected ones of low confidence."""
         crops = [_Crop(image.image, box, image.rotation) for image in images for box in image.boxes]
         faces: list[Face] = []
         for start in range(0, len(crops), self.batch_size):
-            faces += self._predict_batch(crops[start : start + self.batch_size], return_connectivity)
+            faces += self._predict_batch(crops[start : start + self.batch_size], return_connectivity, passes)
         remaining = iter(faces)
         least = [self.min_confidence if image.detected else 0.0 for image in images]
         return [
-            [face for face in islice(remaining, len(image.boxes)) if face.score >= limit]
+            [face for face in islice(remaining, len(image.boxes)) if face.mean_confidence >= limit]
             for image, limit in zip(images, least, strict=True)
         ]
 
-    def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool) -> list[Face]:
+    def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool, passes: int) -> list[Face]:
         """One face for each crop, predicted in all passes."""
         images, boxes, rotations = zip(*crops, strict=True)
         box, rotation = torch.stack(boxes), torch.tensor(rotations)
         around = box
-        for number in range(self.passes):
-            last = number == self.passes - 1
+        for number in range(passes):
+            last = number == passes - 1
             found = self._run(images, around, rotation, return_connectivity and last)
             if not last:
-                rotation = self._upright(found.pos, rotation)
+                rotation = upright_rotation(found.pos, rotation, self.detector.scheme.flip_pairs)
                 around = tight_boxes(found.pos, around, images, rotation)
         distance = self._eye_distance(found.pos)
-        known = (found.connectivity, found.covariance, found.expected_error)
+        score = None if found.score is None else found.score.tolist()
+        known = (found.connectivity, found.covariance, found.expected_error, distance, found.covered, score)
         optional = ([None] * len(crops) if each is None else each for each in known)
-        fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
+        fields = zip(box, found.pos, found.initial, found.confidence, *optional, strict=True)
         return [Face(*each) for each in fields]
-
-    def _upright(self, pos: Tensor, rotation: Tensor) -> Tensor:
-        """Rotations [F] of the next crops, in which faces with landmarks [F, K, 2] are upright."""
-        turned = pos @ rotation_matrix(rotation).mT
-        roll = landmark_roll(turned, self.detector.scheme.flip_pairs)
-        return torch.where(roll.abs() > _ROLL_CORRECTED, rotation - roll, rotation)
 
     def _run(
         self, images: Sequence[Tensor], boxes: Tensor, rotation: Tensor, return_connectivity: bool
@@ -302,7 +298,10 @@ class LandmarkPredictor:
             covariance = (linear @ output.covariance.cpu().double() @ linear.mT).float()
             # The crop is a similarity, or nearly: lengths grow by the square root of the area.
             error = (output.expected_error.cpu().double() * linear.det().abs().sqrt()).float()
-        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance, error)
+        covered, score = (None if each is None else each.cpu() for each in (output.covered, output.score))
+        return DetectorOutput(
+            pos, initial, confidence, output.heatmaps, connectivity, covariance, error, covered, score
+        )
 
     def _eye_distance(self, pos: Tensor) -> list[float | None]:
         """The normaliser of the protocol for landmarks [F, K, 2], if it is a distance between landmarks."""

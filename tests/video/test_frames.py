@@ -1,0 +1,121 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lgcn.checks import InputError, InputFileError
+from lgcn.video import VideoReader, VideoWarning, VideoWriter, is_video
+from lgcn.video import frames as frames_module
+
+av = pytest.importorskip("av", reason="PyAV (the extra 'video') is not installed")
+
+
+def ramp(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """Dark on the left; brighter with each frame."""
+    image = np.zeros((*size, 3), np.uint8)
+    image[:, size[1] // 2 :] = min(255, 60 + 10 * number)
+    return image
+
+
+def write(path: Path, times: list[float], size: tuple[int, int] = (48, 64)) -> Path:
+    with VideoWriter(path, 25.0) as writer:
+        for number, time in enumerate(times):
+            writer.write(ramp(number, size), time)
+    return path
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.1, 0.3, 0.31]  # no constant rate
+    with VideoReader(write(tmp_path / "clip.mp4", times)) as video:
+        assert video.num_frames == 5
+        found = list(video)
+    assert [frame.number for frame in found] == [0, 1, 2, 3, 4]
+    assert [frame.time for frame in found] == pytest.approx(times, abs=1e-3)
+    for number, frame in enumerate(found):
+        assert frame.image.dtype == torch.uint8 and frame.image.shape == (3, 48, 64)
+        assert frame.image[:, :, :28].float().mean() == pytest.approx(0, abs=4)
+        assert frame.image[:, :, 36:].float().mean() == pytest.approx(60 + 10 * number, abs=4)
+    assert not [path for path in tmp_path.iterdir() if path.name != "clip.mp4"]
+
+
+def test_odd_sizes_lose_a_row_and_a_column_and_other_sizes_are_refused(tmp_path: Path) -> None:
+    with VideoReader(write(tmp_path / "odd.mp4", [0.0], (49, 65))) as video:
+        assert next(iter(video)).image.shape == (3, 48, 64)
+    with VideoWriter(tmp_path / "two.mp4", 25.0) as writer:
+        writer.write(ramp(0), 0.0)
+        with pytest.raises(InputError, match="frames of 64 x 48 pixels.*got 32 x 32"):
+            writer.write(ramp(0, (32, 32)), 0.1)
+
+
+def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "none.mp4", 25.0):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_rotation_of_phones_is_applied(tmp_path: Path) -> None:
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV writes no rotation")
+        stream.set_display_rotation(90)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(ramp(14), format="rgb24")))
+        container.mux(stream.encode())
+    with VideoReader(path) as video:
+        image = next(iter(video)).image.float()
+    assert image.shape == (3, 64, 48)
+    # A quarter turn counter-clockwise takes the right to the top.
+    assert image[:, :24].mean() > 150 > 50 > image[:, 40:].mean()
+
+
+def test_damaged_parts_are_skipped_with_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", [t / 25 for t in range(30)])
+    whole = bytearray(path.read_bytes())
+    at = whole.find(b"mdat") + 4
+    with VideoReader(path) as video:
+        positions = [(packet.pos, packet.size) for packet in video._container.demux(video._stream) if packet.size]
+    start, size = positions[10]
+    assert start > at
+    whole[start : start + size] = b"\xff" * size
+    path.write_bytes(whole)
+    with VideoReader(path) as video, pytest.warns(VideoWarning, match="damaged part"):
+        assert 15 <= len(list(video)) < 30
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a video\n" * 50])
+def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "clip.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputFileError, match=r"Expected a video .*clip\.mp4.*\(.+\)\.$"):
+        list(VideoReader(path))
+
+
+def test_a_missing_webcam_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="Expected a webcam at '.*987.*"):
+        VideoReader("webcam:987")
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(InputError, match="Expected the name of a webcam"):
+        VideoReader("webcam")
+    monkeypatch.setattr(sys, "platform", "emscripten")
+    with pytest.raises(InputError, match="Expected a platform"):
+        VideoReader("webcam")
+
+
+def test_without_pyav_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match=r"pip install 'lgcn\[video\]'"):
+        frames_module.import_av()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "A.MOV", "x/y.webm", "webcam", "webcam:1", "webcam:HD Camera"])
+def test_videos_are_known_by_name(name: str) -> None:
+    assert is_video(name) and is_video(Path(name))
+
+
+def test_images_are_not_taken_for_videos() -> None:
+    assert not any(map(is_video, ("a.jpg", "mp4", "webcam.png", "-")))
