@@ -34,7 +34,7 @@ _DEVICES: dict[str, tuple[str, str, str | None]] = {
 class VideoFrame(NamedTuple):
     """One frame of a video."""
 
-    index: int
+    number: int
     """From 0."""
     time: float
     """Seconds since the first frame."""
@@ -47,7 +47,7 @@ class VideoReader:
 
     >>> with VideoReader("clip.mp4") as video:
     ...     for frame in video:
-    ...         print(frame.index, frame.time, frame.image.shape)
+    ...         print(frame.number, frame.time, frame.image.shape)
 
     Frames that are damaged are skipped, with a warning at the end. The rotation that phones store is applied.
 
@@ -88,7 +88,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[VideoFrame]:
         import av
 
-        index = damaged = 0
+        number = damaged = 0
         first: float | None = None
         time = -1 / self.frame_rate
         for packet in self._container.demux(self._stream):
@@ -103,9 +103,9 @@ class VideoReader:
                 # Time stamps may be missing, or repeat where files were cut.
                 following = time + 1 / self.frame_rate
                 time = following if stamp is None or stamp - (first or 0.0) <= time else stamp - (first or 0.0)
-                yield VideoFrame(index, time, _upright(frame))
-                index += 1
-        if not index:
+                yield VideoFrame(number, time, _upright(frame))
+                number += 1
+        if not number:
             raise InputFileError(f"Expected a video in '{self.source}' (none of its frames can be decoded).")
         if damaged:
             warnings.warn(f"Skipped {damaged} damaged parts of '{self.source}'.", VideoWarning, stacklevel=2)

@@ -14,7 +14,7 @@ from lgcn.video.tracker import TrackedFace
 def to_frame_record(frame: VideoFrame, faces: Sequence[TrackedFace]) -> dict[str, Any]:
     """``{"frame": index, "time": seconds, "faces": [{"track": number, ...}]}``, as :meth:`Face.to_dict` goes on."""
     own = [{"track": each.track, **each.face.to_dict()} for each in faces]
-    return {"frame": frame.index, "time": round(frame.time, 6), "faces": own}
+    return {"frame": frame.number, "time": round(frame.time, 6), "faces": own}
 
 
 def draw_tracks(

@@ -51,7 +51,7 @@ class LandmarkTracker:
     >>> tracker = LandmarkTracker(LandmarkPredictor.from_pretrained("lgcn-68"))
     >>> for frame in VideoReader("clip.mp4"):
     ...     for track, face, _ in tracker(frame.image, frame.time):
-    ...         print(frame.index, track, face.landmarks)
+    ...         print(frame.number, track, face.landmarks)
 
     A known face is cropped around its landmarks in the frame before and predicted in one pass. The face detector runs
     every ``detect_every`` frames, where no face is known, and while one is missing.
@@ -95,9 +95,9 @@ class LandmarkTracker:
         Args:
             frames: of a :class:`VideoReader`, or images, 30 a second.
         """
-        for index, frame in enumerate(frames):
+        for number, frame in enumerate(frames):
             if not isinstance(frame, VideoFrame):
-                frame = VideoFrame(index, index * _FRAME_SECONDS, as_image_tensor(frame))
+                frame = VideoFrame(number, number * _FRAME_SECONDS, as_image_tensor(frame))
             yield frame, self(frame.image, frame.time)
 
     @torch.inference_mode()

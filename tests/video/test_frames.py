@@ -31,7 +31,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     with VideoReader(write(tmp_path / "clip.mp4", times)) as video:
         assert video.num_frames == 5
         found = list(video)
-    assert [frame.index for frame in found] == [0, 1, 2, 3, 4]
+    assert [frame.number for frame in found] == [0, 1, 2, 3, 4]
     assert [frame.time for frame in found] == pytest.approx(times, abs=1e-3)
     for number, frame in enumerate(found):
         assert frame.image.dtype == torch.uint8 and frame.image.shape == (3, 48, 64)
