@@ -11,22 +11,17 @@ forward         operations                                                 numbe
 table           2 T C1 H + 2 C1 C2 H + T (2 C1 + H)                        parameters, H T (training: T C1 too)
 pair scores     4 P H (add, max, multiply, add) + 4 N H                    H T, N, P
 softmax         5 P (max, subtract, exp, sum, divide)                      2 P
-displacement    4 P + 2 N                                                  P, 4 N
-layer I -> O    2 N I O + N O; sums first: 2 P I + 2 N (I + 2) O + N O;    P, N (I + O + 2), 2 I O + 3 O
-                transformed first: 2 N I O + 2 P O + 6 N O;
-                N O for the activation
+displacement    8 P (6 in the product, 2 in the mass) + 12 N               P, 4 N
+layer I -> O    4 N I O + 2 P O + 7 N O; N O for the activation            P, N (I + O + 2), 2 I O + 3 O
 ==============  =========================================================  ====================================
 
-:func:`lgcn.nn.conv.dense_lgcn_conv.sums_last` chooses between both orders. The backward pass of a product is two
-products of the same size; that of the softmax is 4 P; that of the pair scores 6 P H (two additions to recompute a unit,
-one selection, three sums). Gradients that several layers contribute to one operand are summed. All layers have shape
-features, as in the benchmarks.
+The backward pass of a product is two products of the same size; that of the softmax is 4 P; that of the pair scores
+6 P H (two additions to recompute a unit, one selection, three sums). Gradients that several layers contribute to one
+operand are summed. All layers have shape features, as in the benchmarks.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
-
-from lgcn.nn.conv.dense_lgcn_conv import sums_last
 
 BYTES = 4  # of a number
 
@@ -93,10 +88,10 @@ def forward(net: Network, table: bool, training: bool = False) -> list[Step]:
     steps += [
         Step("pair scores", 2 * n * h, 4 * p * h + 2 * n * h, h * net.landmarks**2 + n + p),
         Step("softmax", 0, 5 * p, 2 * p),
-        Step("displacement", 4 * p, 2 * n, p + 4 * n),
+        Step("displacement", 6 * p, 2 * p + 12 * n, p + 4 * n),
     ]
     for place, (before, after) in enumerate(net.layers, start=1):
-        products, others = _layer_products(net, before, after), n * after * (2 + sums_last(before, after))
+        products, others = _layer_products(net, before, after), 3 * n * after
         activation = n * after if place < len(net.channels) else 0
         numbers = p + n * (before + after + 2) + _layer_parameters(before, after)
         steps.append(Step(f"layer {place}", products, others + activation, numbers))
@@ -119,7 +114,7 @@ def backward(net: Network) -> list[Step]:
     kept = types * net.class_hidden
     return [
         *steps,
-        Step("displacement", 4 * p, p, 2 * p + 4 * n),
+        Step("displacement", 6 * p, p, 2 * p + 4 * n),
         Step("softmax", 0, 4 * p, 3 * p),
         Step("pair scores", 0, 6 * p * h + 4 * n * h, 2 * h * types + n + p + 2 * h),
         Step("table", products, sums, h * types + kept + 2 * parameters),
@@ -140,10 +135,7 @@ def _table_parameters(net: Network) -> int:
 
 
 def _layer_products(net: Network, before: int, after: int) -> int:
-    own = 2 * net.nodes * before * after
-    if sums_last(before, after):
-        return own + 2 * net.nodes * before * after + 2 * net.pairs * after + 4 * net.nodes * after
-    return own + 2 * net.pairs * before + 2 * net.nodes * (before + 2) * after
+    return 4 * net.nodes * before * after + 2 * net.pairs * after + 4 * net.nodes * after
 
 
 def _layer_parameters(before: int, after: int) -> int:

@@ -45,10 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--steps", type=int, default=Schedule.steps, help="batches of 32 crops (default: 3000)")
+    parser.add_argument("--rounds", type=int, default=4, help="crops of a training face (default: 4)")
     parser.add_argument("--output", type=Path, default=Path("gaussian_refiner.json"), help="of the results")
     args = parser.parse_args(argv)
 
-    settings, schedule = Extraction(str(args.root.resolve()), args.model), Schedule(args.steps)
+    settings, schedule = Extraction(str(args.root.resolve()), args.model, args.rounds), Schedule(args.steps)
     folder = args.work / "outputs"
     torch.set_num_threads(1)
     try:

@@ -190,23 +190,10 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def is_plain_inference(tensor: Tensor) -> bool:
-    """Whether this is eager CPU inference: no gradients, compiler, transforms or autocast."""
-    return tensor.is_cpu and not (
-        torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or is_transformed()
-    )
-
-
 def _has_values(tensor: Tensor) -> bool:
     """Whether values can be read without synchronisation."""
     # Tracers pass subclasses that hold none.
     return tensor.device.type == "cpu" and type(tensor) in (Tensor, torch.nn.Parameter) and not is_transformed()
-
-
-def is_known_finite(tensor: Tensor) -> bool:
-    """Whether it is known that a tensor holds neither NaN nor infinity: not where that takes a synchronisation."""
-    # One sum is several times faster than a test of each number; it is finite unless a value is not (or it overflows).
-    return _has_values(tensor) and math.isfinite(tensor.sum().item())
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
@@ -218,7 +205,8 @@ def check_finite(name: str, tensor: Tensor) -> None:
     Raises:
         InputError: with the first value that is not finite and its index.
     """
-    if torch.compiler.is_compiling() or not _has_values(tensor) or is_known_finite(tensor):
+    # One sum is several times faster than a test of each number; it is finite unless a value is not (or it overflows).
+    if torch.compiler.is_compiling() or not _has_values(tensor) or math.isfinite(tensor.sum().item()):
         return
     wrong = (~tensor.isfinite()).nonzero()
     if len(wrong):
@@ -346,9 +334,9 @@ def check_values(like: Tensor | None = None, /, **tensors: Tensor | None) -> Non
     Raises:
         InputError: with the first tensor that holds none.
     """
+    needed = like is None or not like.is_meta
     for name, tensor in tensors.items():
         if tensor is not None:
             check_tensor(name, tensor)
-            if not tensor.is_meta or (like is not None and like.is_meta):
-                continue
-            raise InputError(f"Expected '{name}' to hold values (got a tensor on the device 'meta').")
+            if needed and tensor.is_meta:
+                raise InputError(f"Expected '{name}' to hold values (got a tensor on the device 'meta').")

@@ -64,6 +64,10 @@ class KeyPoints(NamedTuple):
     """[B, K, K], the edge weights of the refiner, if requested."""
     expected_error: Tensor | None = None
     """[B, K], expected distance of ``pos`` from the truth, pixels."""
+    covered: Tensor | None = None
+    """bool [B, K], landmarks that the refiner believes covered, or that are missing."""
+    score: Tensor | None = None
+    """[B], in [0, 1], the probability that the landmarks of an image fit."""
 
 
 class DetectorOutput(NamedTuple):
@@ -83,5 +87,9 @@ class DetectorOutput(NamedTuple):
     """[B, K, 2, 2], of the errors of ``pos``, square pixels; None if the refiner does not know it."""
     expected_error: Tensor | None = None
     """[B, K], expected distance of ``pos`` from the truth, pixels; None if the refiner does not know it."""
+    covered: Tensor | None = None
+    """bool [B, K], landmarks that the model believes covered; None if it is not calibrated."""
+    score: Tensor | None = None
+    """[B], in [0, 1], the probability that the landmarks of a face fit; None if the model is not calibrated."""
     intermediate: tuple[Tensor, ...] | None = None
     """Heatmaps [B, K, h, w] of earlier stages of the backbone, in training, if it supervises them."""

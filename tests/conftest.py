@@ -14,7 +14,11 @@ from lgcn.schemes import SCHEMES
 
 ROOT = Path(__file__).resolve().parents[1]
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Each of several test processes takes one thread. Sums in another order differ in their last digits, and some tests
+# compare with what a process of their own has calculated: that one takes as many.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads())
+torch.set_num_threads(THREADS)
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +30,9 @@ def _seed() -> None:
 
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
-    """Gives back the number of threads that a test has changed, by running a benchmark in this process for one.
-
-    Sums in another order differ in their last digits, and some tests compare to the last digit.
-    """
-    threads = torch.get_num_threads()
+    """Gives back the number of threads that a test has changed, by running a benchmark in this process for one."""
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.ablation.outputs import PARTS, Outputs
 from benchmarks.ablation.training import per_face
@@ -115,19 +116,21 @@ COMPARISONS = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """How refiners are trained: AdamW, one cycle, L1 in pixels of the crop.
+    """How refiners are trained: AdamW, one cycle, L1 in pixels of the crop, weights averaged over the second half.
 
     Args:
         steps: batches.
         batch_size: crops in a batch.
         rate: highest learning rate.
         weight_decay: of the networks; prior and noise, which come from statistics, have none.
+        average: decay per step of the weights' moving average.
     """
 
     steps: int = 3000
     batch_size: int = 32
     rate: float = 1e-3
     weight_decay: float = 1e-2
+    average: float = 0.998
 
 
 def keypoints(refiner: GaussianRefiner, outputs: Outputs, chosen: Tensor | slice, shift: int = 0) -> KeyPoints:
@@ -161,7 +164,8 @@ def train(
     generator = torch.Generator().manual_seed(mix_seed(seed, 2))
     epochs = -(-schedule.steps * schedule.batch_size // len(outputs))
     order = torch.cat([torch.randperm(len(outputs), generator=generator) for _ in range(epochs)])
-    losses = []
+    averaged = AveragedModel(refiner, multi_avg_fn=get_ema_multi_avg_fn(schedule.average))
+    losses: list[float] = []
     for chosen in order.split(schedule.batch_size)[: schedule.steps]:
         given, target = keypoints(refiner, outputs, chosen), outputs.target[chosen]
         if likelihood > 0:
@@ -176,6 +180,9 @@ def train(
         optimizer.step()
         cycle.step()
         losses.append(loss.item())
+        if len(losses) > schedule.steps // 2:
+            averaged.update_parameters(refiner)
+    refiner.load_state_dict(averaged.module.state_dict())
     return [round(part.mean().item(), 4) for part in torch.tensor(losses).tensor_split(10)]
 
 
@@ -235,7 +242,7 @@ def half_masked(refiner: GaussianRefiner, outputs: Outputs) -> dict[str, float]:
 def run(name: str, data: dict[str, Any], schedule: Schedule, input_size: Size, seed: int, work: Path) -> dict[str, Any]:
     """Fit, train and test one refiner; read the results where they exist."""
     variant, path = VARIANTS[name], work / f"{name}-{seed}.json"
-    made_by = json.loads(json.dumps({"options": variant.options, "steps": schedule.steps}))
+    made_by = json.loads(json.dumps({"options": variant.options, "crops": len(data["train"]), **vars(schedule)}))
     if path.is_file():
         result = json.loads(path.read_text(encoding="utf-8"))
         if result["of"] == made_by:

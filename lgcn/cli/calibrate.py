@@ -1,4 +1,4 @@
-"""``lgcn calibrate``: calibrate the expected errors of a detector on faces that it was not trained on."""
+"""``lgcn calibrate``: calibrate what a detector says of its errors, on faces that it was not trained on."""
 
 import argparse
 from pathlib import Path
@@ -10,10 +10,12 @@ example:
   lgcn calibrate --model runs/gaussian_frozen/version_0/model --dataset ibug300w --root 300w --output my-model
       on the faces that lgcn fit has held out for validation
 
-Only covariances and expected errors change, not landmarks. The detector needs
-a Gaussian refiner."""
+Covariances and expected errors become true on average, and the detector learns
+to tell covered landmarks, and faces that its landmarks fit from failures.
+Landmarks do not change. The detector needs a Gaussian refiner."""
 
 CONDITIONS = ("clean", "patch20", "patch40", "blur2", "blur4", "dark4", "dark10")
+FAILURES = ("patch80", "texture40", "texture60", "box40", "box80", "beside100")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"under which the faces are seen, as for lgcn evaluate (default: {' '.join(CONDITIONS)})",
     )
+    parser.add_argument(
+        "--failures",
+        nargs="+",
+        default=list(FAILURES),
+        metavar="NAME",
+        help="more conditions, under which landmarks fail; for the score of a face alone "
+        f"(default: {' '.join(FAILURES)})",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the conditions (default: 0)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to save the model in")
     parser.add_argument("--overwrite", action="store_true", help="replace a model in the folder")
@@ -53,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.checks import InputError
     from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
     from lgcn.datasets import DATASETS
-    from lgcn.evaluation.conditions import DETECTOR, check_condition, degrade_faces
+    from lgcn.evaluation.conditions import CLEAN, DETECTOR, check_condition, degrade_faces
     from lgcn.models import LandmarkDetector
     from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME
 
@@ -68,8 +78,10 @@ def run(args: argparse.Namespace) -> int:
 
     check_not_replaced([args.output / name for name in (CONFIG_NAME, WEIGHTS_NAME)], args.overwrite)
     check_writable_folder("--output", args.output)
-    conditions = [check_condition(name) for name in dict.fromkeys(args.conditions)]
-    if DETECTOR in conditions:
+    # Clean faces come first: they say what is typical.
+    conditions = [check_condition(name) for name in dict.fromkeys([CLEAN, *args.conditions])]
+    failures = [check_condition(name) for name in dict.fromkeys(args.failures)]
+    if DETECTOR in (*conditions, *failures):
         raise InputError("Expected '--conditions' that degrade the faces (got detector). Leave it out.")
     detector = LandmarkDetector.from_pretrained(args.model)
     data = LandmarkDataModule(
@@ -85,9 +97,12 @@ def run(args: argparse.Namespace) -> int:
     )
     data.setup()
     faces = data.val_faces
-    loaders = [DataLoader(degrade_faces(faces, name, args.seed), args.batch_size) for name in conditions]  # type: ignore[arg-type]
-    calibrate_refiner(detector, loaders)
+
+    def load(names: list[str]) -> list[DataLoader]:
+        return [DataLoader(degrade_faces(faces, name, args.seed), args.batch_size) for name in names]  # type: ignore[arg-type]
+
+    calibrate_refiner(detector, load(conditions), failures=load(failures))
     with writing_to(args.output):
         detector.save_pretrained(args.output)
-    print(f"Calibrated on {len(faces)} faces under {', '.join(conditions)}: {args.output}")
+    print(f"Calibrated on {len(faces)} faces under {', '.join((*conditions, *failures))}: {args.output}")
     return 0

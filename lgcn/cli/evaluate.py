@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="degrade the faces, in one table over conditions: clean, detector (boxes of the face detector), patchN, "
         "noiseN, colorN, textureN, copyN (N %% of the face covered), blurN (N pixels), darkN (1/N of the light), jpegN "
-        "(quality N), rotN (turned by N degrees), boxN (box off by up to N %%), for instance: clean patch20 patch40 "
-        "blur4 dark4 (default: clean)",
+        "(quality N), rotN (turned by N degrees), boxN (box off by up to N %%), besideN (no face: a box of N %% of "
+        "its size beside it), for instance: clean patch20 patch40 blur4 dark4 (default: clean)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the conditions (default: 0)")
     parser.add_argument(

@@ -12,7 +12,7 @@ from torch_geometric.transforms import BaseTransform, Compose
 from lgcn.checks import InputError, shown
 from lgcn.datasets import FaceTextures, LandmarkDataset
 from lgcn.registry import Registry
-from lgcn.transforms import BoxJitter, Darkness, FacePatch, GaussianBlur, JPEGCompression, Rotation
+from lgcn.transforms import BoxBeside, BoxJitter, Darkness, FacePatch, GaussianBlur, JPEGCompression, Rotation
 from lgcn.transforms.degradations import Degradation
 
 CLEAN = "clean"
@@ -61,6 +61,7 @@ for _family in (
     ConditionFamily("jpeg", "JPEG of quality N", lambda n, s, _: JPEGCompression(n, seed=s)),
     ConditionFamily("rot", "photo turned by N degrees to either side", lambda n, s, _: Rotation(n, seed=s)),
     ConditionFamily("box", "box moved and scaled by up to N %", lambda n, s, _: BoxJitter(n / 100, seed=s)),
+    ConditionFamily("beside", "no face: box beside it, of N % of its size", lambda n, s, _: BoxBeside(n / 100, seed=s)),
 ):
     CONDITIONS.register(_family.name, _family)
 

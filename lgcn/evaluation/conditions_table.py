@@ -15,7 +15,9 @@ def conditions_tables(results: Sequence[EvaluationResult]) -> list[ComparisonTab
 
     Columns of the NME in per cent: of initial and of refined landmarks; of those among them that the condition leaves
     visible and that it covers; ``expected``, what the predicted covariances expect of the refined ones. Then the share
-    of the refined landmarks in their 90 % regions, FR and AUC. Columns without any value are left out.
+    of the refined landmarks in their 90 % regions; of those that the detector believes covered, how many of the covered
+    ones they are, how many of them are covered, and how many of the visible ones they are; FR and AUC. Columns without
+    any value are left out.
     """
     groups: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in results:
@@ -54,6 +56,9 @@ def _cells(rows: dict[str, EvaluationRow]) -> dict[str, str]:
         "refined covered": (None if refined is None else refined.covered_nme_percent, 3),
         "expected": (last.expected_nme_percent, 3),
         f"in {REGION_PERCENT} % regions": (last.coverage_percent, 1),
+        "covered recall %": (last.covered_recall_percent, 1),
+        "covered precision %": (last.covered_precision_percent, 1),
+        "visible called covered %": (last.covered_false_percent, 1),
     }
     for threshold in last.fr_percent:
         values[f"FR@{threshold_title(threshold)} %"] = (last.fr_percent[threshold], 2)

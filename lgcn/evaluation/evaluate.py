@@ -127,7 +127,7 @@ def evaluate(
     _check_faces(detector, faces)
     if device is not None:
         detector.to(check_device(device))
-    measured, covered, reasons = _measure(detector, dataset, faces, batch_size, num_workers, progress)
+    measured, covered, called, reasons = _measure(detector, dataset, faces, batch_size, num_workers, progress)
     rows = {
         name: EvaluationRow.from_errors(
             found.errors.nanmean(dim=1),
@@ -137,6 +137,7 @@ def evaluate(
             covered=covered,
             expected_errors=found.expected,
             mahalanobis=found.mahalanobis,
+            called_covered=None if name == "initial" else called,
         )
         for name, found in measured.items()
     }
@@ -215,8 +216,8 @@ def _measure(
     batch_size: int,
     num_workers: int,
     progress: bool,
-) -> tuple[dict[str, ProtocolErrors], Tensor | None, list[str]]:
-    """Errors by row, landmarks that the condition covers [N, K], and the reason why an image is unreadable.
+) -> tuple[dict[str, ProtocolErrors], Tensor | None, Tensor | None, list[str]]:
+    """Errors by row, landmarks covered by the condition and so called [N, K], why an image is unreadable.
 
     ``faces`` are those of ``dataset``, or of a wrapper around it. The reason is "" for images that can be read.
     """
@@ -225,6 +226,7 @@ def _measure(
     kinds = {"initial": "initial"} if detector.refiner is None else {"initial": "initial", "refined": "pos"}
     measured: dict[str, list[ProtocolErrors]] = {kind: [] for kind in kinds}
     covered: list[Tensor] = []
+    called: list[Tensor] = []
     reasons: list[str] = []
     # The decode of the public HRNet code ends in whole pixels of the image.
     whole_pixels = getattr(getattr(detector, "codec", None), "decode_name", None) == "hrnet"
@@ -237,6 +239,7 @@ def _measure(
             output = network(batch.image.to(device))
             reasons += batch.get("unreadable", B * [""])
             covered += [batch.covered.view(B, K)] if "covered" in batch else []
+            called += [] if output.covered is None else [output.covered.cpu()]
             for kind, name in kinds.items():
                 found = compute_errors(
                     getattr(output, name),
@@ -263,6 +266,7 @@ def _measure(
             for kind, found in joined.items()
         },
         torch.cat(covered) if covered else None,
+        torch.cat(called) if called else None,
         reasons,
     )
 

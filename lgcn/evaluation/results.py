@@ -42,6 +42,8 @@ class EvaluationRow:
     """[N, K], errors that the predicted covariances expect, fractions; None if the detector predicts none."""
     mahalanobis: Tensor | None = None
     """[N, K], squared Mahalanobis distances of the errors under the predicted covariances."""
+    called_covered: Tensor | None = None
+    """bool [N, K], landmarks that the detector believes covered; None if it does not tell."""
 
     @classmethod
     def from_errors(
@@ -94,6 +96,30 @@ class EvaluationRow:
         """Mean of the errors that the covariances expect, to be compared with ``nme_percent``; None without them."""
         return None if self.expected_errors is None else 100 * self.expected_errors.nanmean(dim=1).nanmean().item()
 
+    @property
+    def covered_recall_percent(self) -> float | None:
+        """Share of the covered landmarks that the detector calls covered; None as the others, NaN without any."""
+        return None if self.covered is None else self._called_covered_percent(self.covered)
+
+    @property
+    def covered_precision_percent(self) -> float | None:
+        """Share of the landmarks called covered that the condition covers; hair and hands count as wrong."""
+        if self.covered is None or self.called_covered is None or self.landmark_errors is None:
+            return None
+        called = self.called_covered & ~self.landmark_errors.isnan()
+        return 100 * self.covered[called].double().mean().item()
+
+    @property
+    def covered_false_percent(self) -> float | None:
+        """Share of the landmarks that the condition leaves visible, but the detector calls covered."""
+        return self._called_covered_percent(None if self.covered is None else ~self.covered)
+
+    def _called_covered_percent(self, among: Tensor | None) -> float | None:
+        if self.called_covered is None or self.landmark_errors is None:
+            return None
+        chosen = ~self.landmark_errors.isnan()
+        return 100 * self.called_covered[chosen if among is None else chosen & among].double().mean().item()
+
     def _nme_percent_where(self, covered: bool) -> float | None:
         if self.covered is None or self.landmark_errors is None:
             return None
@@ -101,7 +127,7 @@ class EvaluationRow:
 
     def select(self, faces: Tensor) -> "EvaluationRow":
         """The row of the faces in a mask [N]."""
-        names = ("landmark_errors", "landmarks", "covered", "expected_errors", "mahalanobis")
+        names = ("landmark_errors", "landmarks", "covered", "expected_errors", "mahalanobis", "called_covered")
         parts = {name: getattr(self, name) for name in names}
         chosen = {name: None if part is None else part[faces] for name, part in parts.items()}
         return self.from_errors(self.errors[faces], tuple(self.fr_percent), **chosen)

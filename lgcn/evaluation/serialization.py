@@ -137,6 +137,9 @@ def _metrics(row: EvaluationRow, sigmas: tuple[float, ...] | None) -> dict[str, 
         "visible_nme_percent": row.visible_nme_percent,
         "expected_nme_percent": row.expected_nme_percent,
         f"coverage_percent@{REGION_PERCENT}": row.coverage_percent,
+        "covered_recall_percent": row.covered_recall_percent,
+        "covered_precision_percent": row.covered_precision_percent,
+        "covered_false_percent": row.covered_false_percent,
     }
     metrics |= keypoint_metrics(row.landmark_errors, sigmas)
     return metrics | {name: value for name, value in others.items() if value is not None}

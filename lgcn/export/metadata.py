@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lgcn.models import LandmarkDetector
 
 DTYPES = ("uint8", "float32")
-OUTPUTS = ("pos", "initial", "confidence", "covariance", "expected_error")
-"""Names of the outputs in order, as in :class:`lgcn.typing.DetectorOutput`; the last two only where they are known."""
+OUTPUTS = ("pos", "initial", "confidence", "covariance", "expected_error", "covered", "score")
+"""Names of the outputs in order, as in :class:`lgcn.typing.DetectorOutput`; the last four only where they are known."""
 PREFIX = "lgcn."
 
 

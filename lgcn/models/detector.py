@@ -99,6 +99,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             refined.connectivity,
             covariance=refined.covariance,
             expected_error=refined.expected_error,
+            covered=refined.covered,
+            score=refined.score,
             intermediate=intermediate,
         )
 
@@ -168,7 +170,11 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             _check_backbone(source, config, weights)
         detector = cls(config, backbone, refiner)
         # Refiners that were saved before they could be calibrated.
-        weights = {key: value for key, value in detector.state_dict().items() if ".calibration." in key} | weights
+        parts = (".calibration.", ".reliability.")
+        uncalibrated = {
+            key: value for key, value in detector.state_dict().items() if any(part in key for part in parts)
+        }
+        weights = uncalibrated | weights
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
         return detector.eval()

@@ -60,6 +60,9 @@ class Refinement(NamedTuple):
     """
     observed: Tensor
     """[N, K], False where a landmark was missing and has been filled in."""
+    covered: Tensor | None = None
+    """bool [N, K], whether a landmark is probably covered, given with less confidence than all but 5 % of those in the
+    fit, or missing; None if the refiner uses no confidences, or was fitted to less than 100 images."""
 
     def outliers(self, p: float = 0.002) -> Tensor:
         """[N, K], whether a landmark contradicts the others more than all but a share ``p`` of those in the fit."""

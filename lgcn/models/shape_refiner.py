@@ -22,11 +22,8 @@ from lgcn.nn.functional.similarity import Similarity, fit_similarity
 from lgcn.options import update
 from lgcn.typing import KeyPoints
 
-LEAST_OBSERVED = 2
-"""Landmarks without which position, scale and rotation of a shape are open."""
-
+LEAST_OBSERVED = 2  # landmarks, without which position, scale and rotation of a shape are open
 NUM_LEVELS = 1001
-
 BIAS_SHARES = (0.0, 0.5, 0.7, 1.0)
 """Shares of the mean error that are tried in :meth:`ShapeRefiner.fit`."""
 
@@ -39,8 +36,7 @@ TOLERANCE = 0.004
 HELD_OUT = 5
 """Every fifth image is held out from the fit that decides between these."""
 
-LEAST_IMAGES = 100
-"""Images without which nothing is held out."""
+LEAST_IMAGES = 100  # without which nothing is held out
 
 
 class ShapeRefiner(Refiner, PyTorchModelHubMixin):
@@ -158,6 +154,9 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if len(shapes) >= LEAST_IMAGES:
             share, noise = self._choose(shapes, predictions, confidences, held, pairs)
         self._fit_errors(shapes, predictions, confidences, share, noise)
+        if confidences is not None and len(shapes) >= LEAST_IMAGES:
+            variance = self.gaussian.align(None, predictions.to(self.bias), confidences.to(self.bias))[2]
+            self.gaussian.reliability.fit(variance, torch.ones(len(variance), dtype=torch.bool))
         self.chosen = {"bias_share": share, "noise_scale": noise}
         return self.eval()
 
@@ -242,7 +241,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         pos = keypoints.pos
         frame = Frame.of(pos, observed)
         moved = frame.apply(pos.masked_fill(~observed.unsqueeze(-1), 0.0)).to(self.bias)
-        result = self.gaussian.posterior(None, self._without_bias(moved, observed), keypoints.confidence, observed)
+        given = (None, self._without_bias(moved, observed), keypoints.confidence, observed)
+        result = self.gaussian.posterior(*given)
         area = frame.radius.square().unsqueeze(-1)
         unknown = (observed.sum(-1) < LEAST_OBSERVED)[:, None, None]
         scale = torch.where(observed, self.error_scale[0], self.error_scale[1]).to(pos)[..., None, None]
@@ -256,13 +256,15 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             deviation,
             deviation,
             observed,
+            self.gaussian.reliability(self.gaussian.align(*given)[2], mask=observed)[0],
         )
 
     def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
         if return_connectivity:
             raise InputError("Expected 'return_connectivity' to be False for a ShapeRefiner (got True).")
         refined = self(keypoints)
-        return keypoints._replace(pos=refined.pos, covariance=refined.covariance, expected_error=refined.expected_error)
+        known = {name: getattr(refined, name) for name in ("pos", "covariance", "expected_error", "covered")}
+        return keypoints._replace(**known)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **download: Any) -> "ShapeRefiner":  # type: ignore[override]

@@ -19,8 +19,8 @@ def save_npz(path: str | os.PathLike[str], results: Results, num_landmarks: int)
 
     ``images`` [N] holds the names; ``image_index`` [F] says which of them a face is in; ``box`` [F, 4], ``score`` [F],
     ``landmarks`` [F, K, 2], ``initial`` [F, K, 2], ``confidence`` [F, K], ``expected_error`` [F, K],
-    ``expected_error_percent`` [F, K] and ``covariance`` [F, K, 2, 2] are the fields of :class:`lgcn.predict.Face`, NaN
-    where the model does not know them. Pixels are zero-based.
+    ``expected_error_percent`` [F, K], ``covariance`` [F, K, 2, 2] and ``covered`` [F, K] (0 or 1) are the fields of
+    :class:`lgcn.predict.Face`, NaN where the model does not know them. Pixels are zero-based.
     """
     _write_npz(Path(path), (to_record(*each) for each in results), num_landmarks)
 
@@ -28,8 +28,8 @@ def save_npz(path: str | os.PathLike[str], results: Results, num_landmarks: int)
 def save_coco(path: str | os.PathLike[str], results: Results) -> None:
     """Write detections as COCO's evaluation reads them: one object a face in a JSON list.
 
-    ``keypoints`` holds x, y and confidence of each landmark, ``bbox`` is (x, y, width, height), ``score`` the mean
-    confidence, ``category_id`` 1. ``image_id`` is the number that the name of the file consists of, as in COCO
+    ``keypoints`` holds x, y and confidence of each landmark, ``bbox`` is (x, y, width, height), ``score`` that of
+    the face, ``category_id`` 1. ``image_id`` is the number that the name of the file consists of, as in COCO
     (``000000000139.jpg`` is 139), else that name without its suffix; ``file_name`` is the whole name.
     """
     _write_coco(Path(path), (to_record(*each) for each in results), 0)
@@ -69,7 +69,7 @@ def _coco_result(name: str, face: dict[str, Any]) -> dict[str, Any]:
 def _write_npz(path: Path, records: Records, num_landmarks: int) -> None:
     K = num_landmarks
     fields = {"box": (4,), "score": (), "landmarks": (K, 2), "initial": (K, 2), "confidence": (K,)}
-    fields |= {"expected_error": (K,), "expected_error_percent": (K,), "covariance": (K, 3)}
+    fields |= {"expected_error": (K,), "expected_error_percent": (K,), "covariance": (K, 3), "covered": (K,)}
     names: list[str] = []
     index: list[int] = []
     values: dict[str, list[np.ndarray]] = {key: [] for key in fields}

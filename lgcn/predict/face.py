@@ -36,11 +36,21 @@ class Face:
     eye_distance: float | None = None
     """Pixels between the eyes, as the normaliser of the model's protocol measures it; None if that is no distance
     between landmarks."""
+    covered: Tensor | None = None
+    """bool [K], the landmarks that the model believes covered; None if it is not calibrated to tell."""
+    fit_probability: float | None = None
+    """In [0, 1], that the landmarks fit a face, with an NME of 8 % or less, where as many faces fit as do not; None if
+    the model is not calibrated to tell."""
+
+    @property
+    def mean_confidence(self) -> float:
+        """In [0, 1], of the landmarks: what ``min_confidence`` compares."""
+        return float(self.confidence.mean())
 
     @property
     def score(self) -> float:
-        """In [0, 1], the mean confidence of the landmarks: what ``min_confidence`` compares."""
-        return float(self.confidence.mean())
+        """In [0, 1], higher for better faces: ``fit_probability`` where it is known, else the mean confidence."""
+        return self.mean_confidence if self.fit_probability is None else self.fit_probability
 
     @property
     def expected_error_percent(self) -> Tensor | None:
@@ -63,12 +73,13 @@ class Face:
             "expected_error": _rounded(self.expected_error, 3),
             "expected_error_percent": _rounded(self.expected_error_percent, 4),
             "covariance": _rounded(covariance, 4),
+            "covered": None if self.covered is None else self.covered.tolist(),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Face":
         """The face that :meth:`to_dict` gave ``values`` of."""
-        covariance, error = values["covariance"], values["expected_error"]
+        covariance, error, covered = values["covariance"], values["expected_error"], values["covered"]
         distance = None
         if values["expected_error_percent"] is not None:
             errors = zip(values["expected_error"], values["expected_error_percent"], strict=True)
@@ -82,6 +93,8 @@ class Face:
             None if covariance is None else torch.tensor(covariance)[:, [0, 1, 1, 2]].unflatten(1, (2, 2)),
             None if error is None else torch.tensor(error),
             distance,
+            None if covered is None else torch.tensor(covered),
+            None if covered is None else values["score"],
         )
 
 

@@ -105,9 +105,9 @@ def _refined_faces(faces: Sequence[dict[str, Any]], refined: Refinement) -> list
     """Entries of ``lgcn predict`` with refined landmarks; the given ones become ``initial``."""
     columns = _columns(refined)
     changed = []
-    for face, pos, error, covariance, outliers, filled in zip(faces, *columns, strict=True):
+    for face, pos, error, covariance, outliers, filled, covered in zip(faces, *columns, strict=True):
         if pos is None:  # fewer than two landmarks: nothing is known
-            changed.append({**face, "expected_error": None, "covariance": None})
+            changed.append({**face, "expected_error": None, "covariance": None, "covered": None})
             continue
         stale = {"expected_error_percent": None} if "expected_error_percent" in face else {}
         changed.append(
@@ -118,6 +118,7 @@ def _refined_faces(faces: Sequence[dict[str, Any]], refined: Refinement) -> list
                 "expected_error": error,
                 **stale,
                 "covariance": covariance,
+                "covered": covered,
                 "outliers": outliers,
                 "filled_in": filled,
             }
@@ -155,12 +156,15 @@ def _read_coco(path: Path, entries: Any, results: list[dict[str, Any]] | None) -
     return KeyPointFile([str(entry["image_id"]) for entry, _ in items], keypoints, render)
 
 
-def _refined_entry(entry: dict[str, Any], pos: Any, error: Any, _: Any, outliers: Any, filled: Any, scores: Any) -> Any:
+def _refined_entry(
+    entry: dict[str, Any], pos: Any, error: Any, _: Any, outliers: Any, filled: Any, covered: Any, scores: Any
+) -> Any:
     """One of COCO's results with refined landmarks and the given scores."""
     if pos is None:
         return {**entry, "expected_error": None}
     flat = [number for point, score in zip(pos, scores, strict=True) for number in (*point, score)]
-    return {**entry, "keypoints": flat, "expected_error": error, "outliers": outliers, "filled_in": filled}
+    found = {"expected_error": error, "covered": covered, "outliers": outliers, "filled_in": filled}
+    return {**entry, "keypoints": flat, **found}
 
 
 def _read_csv(path: Path, text: str) -> KeyPointFile:
@@ -195,12 +199,12 @@ def _read_csv(path: Path, text: str) -> KeyPointFile:
     keypoints = _keypoints(points, scores, [where for _, where in items])
 
     def render(refined: Refinement) -> str:
-        extra = [f"expected_error_{k}" for k in range(count)] + [f"outlier_{k}" for k in range(count)]
+        extra = [f"{name}_{k}" for name in ("expected_error", "covered", "outlier") for k in range(count)]
         names = [*header, *(name for name in extra if name not in place)]
         written = io.StringIO()
         writer = csv.DictWriter(written, names, lineterminator="\n")
         writer.writeheader()
-        for (row, _), pos, error, _, outliers, _ in zip(items, *_columns(refined), strict=True):
+        for (row, _), pos, error, _, outliers, _, covered in zip(items, *_columns(refined), strict=True):
             changes: dict[str, Any] = dict.fromkeys(extra, "")
             for k in range(count if pos is not None else 0):
                 for axis, number in zip("xy", pos[k], strict=True):
@@ -208,6 +212,7 @@ def _read_csv(path: Path, text: str) -> KeyPointFile:
                         changes[f"initial_{k}_{axis}"] = row[f"landmark_{k}_{axis}"]
                     changes[f"landmark_{k}_{axis}"] = number
                 changes[f"expected_error_{k}"], changes[f"outlier_{k}"] = error[k], int(k in outliers)
+                changes[f"covered_{k}"] = "" if covered is None else int(covered[k])
             writer.writerow({**row, **changes})
         return written.getvalue()
 
@@ -252,13 +257,14 @@ def _keypoints(points: list[list[tuple[float, float]]], scores: Any, where: list
 
 
 def _columns(refined: Refinement) -> tuple[list[Any], ...]:
-    """For each object: landmarks, expected errors, covariances, outliers, filled in; None where nothing is known."""
+    """For each object: landmarks, expected errors, covariances, outliers, filled in, covered; None where unknown."""
     known = refined.pos.isfinite().flatten(1).all(1)
     covariance = refined.covariance[..., [0, 0, 1], [0, 1, 1]]
     outliers = [_places(row) for row in refined.outliers()]
     filled = [_places(row) for row in ~refined.observed]
     numbers = (_rounded(each, known) for each in (refined.pos, refined.expected_error, covariance))
-    return (*numbers, outliers, filled)
+    covered = [None] * len(outliers) if refined.covered is None else refined.covered.tolist()
+    return (*numbers, outliers, filled, covered)
 
 
 def _places(row: Tensor) -> list[int]:

@@ -44,9 +44,9 @@ def to_csv(results: Results, num_landmarks: int) -> str:
 
     The columns are ``image, face, x0, y0, x1, y1`` (the box), ``score``, then for every landmark k from 0
     ``landmark_k_x, landmark_k_y``, then ``initial_k_x, initial_k_y``, then ``confidence_k``, ``expected_error_k``,
-    ``expected_error_percent_k`` and ``covariance_k_xx, covariance_k_xy, covariance_k_yy``, empty where the model does
-    not know them. Pixels are zero-based. Line breaks and bytes that are not UTF-8 in names are escaped (``\x0a``,
-    ``\udcff``), see :func:`lgcn.files.escape_name`. The file can be given to ``--boxes``.
+    ``expected_error_percent_k``, ``covariance_k_xx, covariance_k_xy, covariance_k_yy`` and ``covered_k`` (0 or 1),
+    empty where the model does not know them. Pixels are zero-based. Line breaks and bytes that are not UTF-8 in names
+    are escaped (``\x0a``, ``\udcff``), see :func:`lgcn.files.escape_name`. The file can be given to ``--boxes``.
     """
     rows = (csv_rows(to_record(name, faces)) for name, faces in results)
     return csv_header(num_landmarks) + "".join(rows)
@@ -101,6 +101,7 @@ _COLUMNS = {
     "expected_error": ("expected_error", ("",)),
     "expected_error_percent": ("expected_error_percent", ("",)),
     "covariance": ("covariance", ("_xx", "_xy", "_yy")),
+    "covered": ("covered", ("",)),
 }
 """Key of a face's record -> the name of its columns, before and after the number of the landmark."""
 
@@ -110,7 +111,8 @@ def _values(face: dict[str, Any]) -> Iterator[float | str]:
     yield face["score"]
     for key, (_, endings) in _COLUMNS.items():
         for value in face[key] or [""] * len(face["landmarks"]):
-            yield from value if isinstance(value, list) else [value] * len(endings)
+            number = int(value) if isinstance(value, bool) else value
+            yield from value if isinstance(value, list) else [number] * len(endings)
 
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> str:

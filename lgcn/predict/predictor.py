@@ -251,7 +251,7 @@ class LandmarkPredictor:
         remaining = iter(faces)
         least = [self.min_confidence if image.detected else 0.0 for image in images]
         return [
-            [face for face in islice(remaining, len(image.boxes)) if face.score >= limit]
+            [face for face in islice(remaining, len(image.boxes)) if face.mean_confidence >= limit]
             for image, limit in zip(images, least, strict=True)
         ]
 
@@ -267,9 +267,10 @@ class LandmarkPredictor:
                 rotation = upright_rotation(found.pos, rotation, self.detector.scheme.flip_pairs)
                 around = tight_boxes(found.pos, around, images, rotation)
         distance = self._eye_distance(found.pos)
-        known = (found.connectivity, found.covariance, found.expected_error)
+        score = None if found.score is None else found.score.tolist()
+        known = (found.connectivity, found.covariance, found.expected_error, distance, found.covered, score)
         optional = ([None] * len(crops) if each is None else each for each in known)
-        fields = zip(box, found.pos, found.initial, found.confidence, *optional, distance, strict=True)
+        fields = zip(box, found.pos, found.initial, found.confidence, *optional, strict=True)
         return [Face(*each) for each in fields]
 
     def _run(
@@ -297,7 +298,10 @@ class LandmarkPredictor:
             covariance = (linear @ output.covariance.cpu().double() @ linear.mT).float()
             # The crop is a similarity, or nearly: lengths grow by the square root of the area.
             error = (output.expected_error.cpu().double() * linear.det().abs().sqrt()).float()
-        return DetectorOutput(pos, initial, confidence, output.heatmaps, connectivity, covariance, error)
+        covered, score = (None if each is None else each.cpu() for each in (output.covered, output.score))
+        return DetectorOutput(
+            pos, initial, confidence, output.heatmaps, connectivity, covariance, error, covered, score
+        )
 
     def _eye_distance(self, pos: Tensor) -> list[float | None]:
         """The normaliser of the protocol for landmarks [F, K, 2], if it is a distance between landmarks."""

@@ -107,6 +107,7 @@ def _schema() -> "pyarrow.Schema":
     points = pa.list_(numbers)
     face = {"box": numbers, "score": pa.float64(), "landmarks": points, "initial": points, "confidence": numbers}
     face |= {"expected_error": numbers, "expected_error_percent": numbers, "covariance": points}
+    face |= {"covered": pa.list_(pa.bool_())}
     return pa.schema(
         [("image", pa.string()), ("error", pa.string()), ("faces", pa.list_(pa.struct(list(face.items()))))]
     )

@@ -283,7 +283,7 @@ def all_errors(metric: CatMetric) -> Tensor:
 def _at_least_float32(tensor: Any) -> Any:
     if isinstance(tensor, tuple):
         return tuple(map(_at_least_float32, tensor))
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32)) if tensor.is_floating_point() else tensor
 
 
 def _shape(state: dict[str, Any], name: str) -> torch.Size | None:

@@ -157,6 +157,38 @@ class BoxJitter(Degradation):
         return data
 
 
+class BoxBeside(Degradation):
+    """Puts ``bbox`` [1, 4] beside the face, where there is none; apply it before the crop.
+
+    The strength is the side of the new box, a square, over the longer side of the old one. It lies in the widest of the
+    four margins of ``image`` [1, 3, H, W] around the old box, at a place that is drawn, and is smaller if the margin
+    has no room for it and an eighth of it all around. Other faces of the image are not avoided.
+    """
+
+    limits = (0.01, 10.0)
+    field = "bbox"
+    _ROOM = 1.25
+    _LEAST = 4.0  # pixels, of a box beside a face that fills its image
+
+    def degrade(self, data: Data, strength: float, generator: torch.Generator | None) -> Data:
+        check_image(data)
+        height, width = data.image.shape[-2:]
+        x0, y0, x1, y1 = data.bbox.flatten().tolist()
+        regions = [(0, 0, x0, height), (x1, 0, width, height), (0, 0, width, y0), (0, y1, width, height)]
+        margins = [x0, width - x1, y0, height - y1]
+        left, top, right, bottom = regions[margins.index(max(margins))]
+        room = min(right - left, bottom - top) / self._ROOM
+        side = max(self._LEAST, min(strength * max(x1 - x0, y1 - y0), room))
+        across, along = torch.rand(2, generator=generator).tolist()
+        half = side * self._ROOM / 2
+        x = left + half + across * max(0.0, right - left - 2 * half)
+        y = top + half + along * max(0.0, bottom - top - 2 * half)
+        # Pixel centres are integers: an image begins half a pixel before the first.
+        corner = data.bbox.new_tensor([x - side / 2 - 0.5, y - side / 2 - 0.5], dtype=torch.float32)
+        data.bbox = torch.cat([corner, corner + side])[None]
+        return data
+
+
 class Rotation(Degradation):
     """Turns the face in the image plane, as if the whole photo were turned; apply it before the crop, which does it.
 

@@ -55,8 +55,9 @@ def save_html_report(
 ) -> None:
     """Write the report, one HTML file that needs no other, whole or not at all.
 
-    The worst faces come first: by the mean expected error in per cent of the distance between the eyes if the model
-    predicts errors, else by the score. Thumbnails are read from the images again; one that has gone is left out.
+    The worst faces come first: by the score, then by the mean expected error in per cent of the distance between the
+    eyes, if the model predicts both; by the error alone if it is not calibrated to tell failures. Thumbnails are read
+    from the images again; one that has gone is left out.
 
     Args:
         path: of the file.
@@ -70,7 +71,7 @@ def save_html_report(
     images = faces = 0
     without: list[str] = []
     scores = torch.zeros(_BINS, dtype=torch.long)
-    worst: list[tuple[float, int, str, dict[str, Any]]] = []
+    worst: list[tuple[tuple[float, float], int, str, dict[str, Any]]] = []
     for record in records:
         images += 1
         if not record["faces"]:
@@ -95,9 +96,11 @@ def save_html_report(
         f"<h1>{_text(title)}</h1>",
         f"<div class=numbers>{_number(images, 'images')}{_number(faces, 'faces')}"
         f"{_number(len(without), 'images without a face')}{_number(len(unreadable or {}), 'images not usable')}</div>",
-        f"<h2>Scores</h2><p class=muted>The mean confidence of the landmarks of each face.</p>{_histogram(scores)}",
-        f"<h2>Faces</h2><p class=muted>{shown}. Magenta landmarks are unsure; an ellipse holds the true place with "
-        f"90&nbsp;% probability, where the model predicts errors.</p><div class=faces>{cards}</div>",
+        f"<h2>Scores</h2><p class=muted>The probability that the landmarks of a face fit, or their mean "
+        f"confidence if the model does not know it.</p>{_histogram(scores)}",
+        f"<h2>Faces</h2><p class=muted>{shown}. Magenta landmarks are unsure, hollow ones are believed covered; an "
+        f"ellipse holds the true place with 90&nbsp;% probability, where the model predicts errors.</p>"
+        f"<div class=faces>{cards}</div>",
         f"<h2>Images without a face</h2><table>{missing}</table>{more}" if without else "",
         f"<h2>Images that could not be used</h2><table>{rows}</table>" if unreadable else "",
     ]
@@ -109,9 +112,11 @@ def save_html_report(
     write_text(path, f"{head}<body>{''.join(parts)}</body></html>\n")
 
 
-def _badness(face: dict[str, Any]) -> float:
+def _badness(face: dict[str, Any]) -> tuple[float, float]:
     errors = face["expected_error_percent"]
-    return sum(errors) / len(errors) if errors else 1 - float(face["score"])
+    expected = sum(errors) / len(errors) if errors else 0.0
+    # Models that are not calibrated to tell failures have the mean confidence as score, which tells less.
+    return (0.0 if errors and face["covered"] is None else 1 - float(face["score"])), expected
 
 
 def _card(name: str, record: dict[str, Any], scheme: LandmarkScheme) -> str:
@@ -120,6 +125,8 @@ def _card(name: str, record: dict[str, Any], scheme: LandmarkScheme) -> str:
     errors = face.expected_error_percent
     if errors is not None:
         lines.append(f"expected error {errors.mean():.1f} % of the distance between the eyes")
+    if face.covered is not None:
+        lines.append(f"{int(face.covered.sum())} of {len(face.covered)} landmarks covered")
     doubt = -face.confidence if errors is None else errors
     lines.append(f"<span class=muted>least sure: {', '.join(scheme.names[k] for k in doubt.topk(3).indices)}</span>")
     return f"<figure title='{_text(name)}'>{_thumbnail(name, face, scheme)}<figcaption>{'<br>'.join(lines)}</figure>"

@@ -72,8 +72,8 @@ def draw_landmarks(
 ) -> Image.Image:
     """The image with the landmarks of its faces.
 
-    Contours are thin lines, landmarks are dots; both are sized relative to the face. Takes little more memory than the
-    image itself.
+    Contours are thin lines, landmarks are dots, hollow where the model believes the landmark covered; all are sized
+    relative to the face. Takes little more memory than the image itself.
 
     Args:
         image: path, bytes of a file, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W], RGB.
@@ -233,7 +233,9 @@ def _add_face(axes: Axes, face: Face, scheme: LandmarkScheme, factor: int, marks
         axes.add_collection(_ellipses(axes, face, colours, _width(size, factor, 0.005)))
     if marks.initial:
         axes.add_collection(_dots(axes, face.initial, [_INITIAL] * count, 1.5 * size, factor))
-    axes.add_collection(_dots(axes, face.landmarks, colours, size, factor))
+    covered = torch.zeros(count, dtype=torch.bool) if face.covered is None else face.covered
+    axes.add_collection(_dots(axes, face.landmarks[~covered], _chosen(colours, ~covered), size, factor))
+    axes.add_collection(_dots(axes, face.landmarks[covered], _chosen(colours, covered), size, factor, hollow=True))
     if marks.indices:
         _add_indices(axes, face.landmarks, size, factor)
 
@@ -276,23 +278,31 @@ def _text_size(size: float, factor: int) -> float:
     return max(6.0, 0.028 * size * factor)
 
 
-def _dots(axes: Axes, pos: Tensor, colours: list[Any], size: float, factor: int) -> EllipseCollection:
+def _dots(
+    axes: Axes, pos: Tensor, colours: list[Any], size: float, factor: int, hollow: bool = False
+) -> EllipseCollection:
     # The diameter in pixels of the image; at least 3 pixels of what is drawn.
     diameter = max(0.018 * size, 3 / factor)
+    width = diameter * factor
     dots = EllipseCollection(
         diameter,
         diameter,
         0.0,
         units="xy",
-        offsets=pos.tolist(),
+        offsets=pos.numpy(),
         offset_transform=axes.transData,
         # With a single colour matplotlib would copy one dot to whole pixels, up to a pixel off.
-        facecolors=colours,
-        edgecolors="black",
-        linewidths=0.15 * diameter * factor,
+        facecolors="none" if hollow else colours,
+        edgecolors=colours if hollow else "black",
+        linewidths=(0.3 if hollow else 0.15) * width,
+        path_effects=[withStroke(linewidth=0.55 * width, foreground="black")] if hollow else None,
     )
     dots.set_snap(False)
     return dots
+
+
+def _chosen(values: list[Any], which: Tensor) -> list[Any]:
+    return [value for value, chosen in zip(values, which.tolist(), strict=True) if chosen]
 
 
 def _edge_lines(face: Face, count: int, width: float) -> LineCollection:

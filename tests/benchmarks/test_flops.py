@@ -23,13 +23,13 @@ def test_forward_by_hand() -> None:
     assert steps["pair scores"].operations == 13 * 4 * 4 + 13 * 2 * 2 + 2 * 13 * 2
     assert steps["pair scores"].numbers == 13 * 4 + 2 + 4
     assert steps["softmax"] == Step("softmax", 0, 20, 8)
-    # p - e p: 2 x 2 by 2 x 2.
-    assert steps["displacement"] == Step("displacement", 16, 4, 4 + 8)
-    # Layer 1, 5 -> 3, narrow: e h (2 x 2 by 2 x 5), W1 (2 x 5 by 5 x 3), W2 (2 x 7 by 7 x 3); bias, sum, ReLU.
-    assert steps["layer 1"].products == 2 * 2 * 2 * 5 + 2 * 2 * 5 * 3 + 2 * 2 * 7 * 3
-    assert steps["layer 1"].others == 3 * 6
+    # e [p, 1]: 2 x 2 by 2 x 3; the mass of each landmark, and twelve operations on its position.
+    assert steps["displacement"] == Step("displacement", 24, 8 + 24, 4 + 8)
+    # Layer 1, 5 -> 3: W1 and W2 of h (2 x 5 by 5 x 3), e (2 x 2 by 2 x 3), W2 of q (2 x 2 by 2 x 3); bias, sums, ReLU.
+    assert steps["layer 1"].products == 2 * (2 * 2 * 5 * 3) + 2 * 2 * 2 * 3 + 2 * 2 * 2 * 3
+    assert steps["layer 1"].others == 4 * 6
     assert steps["layer 1"].numbers == 4 + 2 * 5 + 2 * 3 + 2 * 2 + (5 * 3 + 3 + 7 * 3)
-    assert steps["layer 2"].others == 2 * 2  # no ReLU after the last
+    assert steps["layer 2"].others == 3 * 2  # no ReLU after the last
     assert steps["layer 1"].bytes == 4 * steps["layer 1"].numbers
     assert [step.name for step in forward(net, table=False)] == list(steps)[1:]
 

@@ -41,7 +41,8 @@ def test_only_the_calibration_changes(root: Path, tmp_path: Path) -> None:
     before, after = (LandmarkDetector.from_pretrained(each) for each in (source, output))
     changed = [name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])]
     assert "refiner.calibration.weight" in changed
-    assert all("calibration" in name for name in changed)
+    assert "refiner.reliability.limit" in changed
+    assert all("calibration" in name or "reliability" in name for name in changed)
     assert main(["calibrate", *options, "--output", output]) == 2, "an earlier model is not replaced"
 
 

@@ -83,6 +83,7 @@ def test_what_predict_writes(
         assert first["filled_in"] == [2] and faces[1]["filled_in"] == []
         assert first["initial"] == given[0]["faces"][0]["landmarks"]
         assert len(first["expected_error"]) == K and min(first["expected_error"]) > 0
+        assert first["covered"] is None, "the refiner uses no confidences"
 
 
 def test_coco_results(

@@ -21,12 +21,18 @@ class Detector(FakeDetector):
     """Reads the number of its face at the border, which patches leave free; knows the covariance of its errors."""
 
     covariance: Tensor | None = None
+    called: Tensor | None = None
 
     def forward(self, images: Tensor) -> DetectorOutput:
         faces = images[:, 0, 16, 1].long()
         covariance = None if self.covariance is None else self.covariance[faces]
         return DetectorOutput(
-            self.refined[faces], self.initial[faces], torch.ones(len(faces), 3), images, covariance=covariance
+            self.refined[faces],
+            self.initial[faces],
+            torch.ones(len(faces), 3),
+            images,
+            covariance=covariance,
+            covered=None if self.called is None else self.called[faces],
         )
 
 
@@ -57,7 +63,9 @@ def test_the_conditions_of_the_ablation() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["jpeg10", "rot30", "box10", "blur2.5", "texture40", "copy40", "noise5", "detector"])
+@pytest.mark.parametrize(
+    "name", ["jpeg10", "rot30", "box10", "blur2.5", "texture40", "copy40", "noise5", "beside100", "detector"]
+)
 def test_names(name: str) -> None:
     assert check_condition(name) == name
 
@@ -104,6 +112,24 @@ def test_covered_and_visible_landmarks_are_measured_apart(dataset: LandmarkDatas
     assert values["condition"] == "patch100"
     assert values["results"]["refined"]["covered_nme_percent"] == pytest.approx(row.covered_nme_percent)
     assert {each["condition"] for each in result_to_rows(result)} == {"patch100"}
+
+
+def test_landmarks_that_the_detector_calls_covered(dataset: LandmarkDataset, detector: Detector) -> None:
+    truth = evaluate(detector, dataset, condition="patch100", progress=False).rows["refined"]
+    assert truth.covered is not None
+    assert truth.covered_recall_percent is truth.covered_false_percent is truth.covered_precision_percent is None
+    detector.called = truth.covered.clone()
+    detector.called[0] = True
+    result = evaluate(detector, dataset, condition="patch100", progress=False)
+    row, covered = result.rows["refined"], truth.covered
+    assert row.covered_recall_percent == 100
+    right = covered.sum().item()
+    assert row.covered_precision_percent == pytest.approx(100 * right / detector.called.sum().item())
+    assert row.covered_false_percent == pytest.approx(100 * (~covered[0]).sum().item() / (~covered).sum().item())
+    assert result_to_dict(result)["results"]["refined"]["covered_recall_percent"] == 100
+    clean = evaluate(detector, dataset, progress=False).rows["refined"]
+    assert clean.covered_recall_percent is None
+    assert clean.covered_false_percent == pytest.approx(100 * detector.called.double().mean().item())
 
 
 def test_a_condition_that_covers_no_landmark(dataset: LandmarkDataset, detector: Detector) -> None:

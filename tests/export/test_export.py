@@ -96,6 +96,29 @@ def test_every_refiner_and_decoder_is_exported(refiner: str, decode: str, tmp_pa
     assert (output.covariance is None) == ("gaussian" not in refiner)
 
 
+def test_covered_landmarks_and_scores_are_in_the_file_of_a_calibrated_detector(tmp_path: Path, crops: Tensor) -> None:
+    detector = tiny("gaussian")
+    crops = torch.cat([crops, crops.flip(-1), crops.flip(-2)])
+    output = detector(crops)
+    target = output.pos + torch.randn(output.pos.shape, generator=torch.Generator().manual_seed(0))
+    first = torch.arange(15) < 10
+    detector.refiner.calibrate(detector.propose(crops), target, clean=first, fits=first.double())
+    detector.refiner.reliability.limit.fill_(1.0001)  # the noise of this network hardly varies
+    export_detector(detector, tmp_path / "model.onnx")
+    report = compare_file(detector, tmp_path / "model.onnx", "onnx", crops)
+    assert report.agrees, report.to_dict()
+    assert {"covered", "score"} <= report.largest.keys()
+    expected, found = detector(crops), OnnxDetector(tmp_path / "model.onnx")(crops)
+    assert 0 < expected.covered.sum() < expected.covered.numel()
+    assert torch.equal(found.covered, expected.covered)
+    assert torch.allclose(found.score, expected.score, atol=1e-5)
+    image = torch.randint(0, 256, (3, 120, 100), dtype=torch.uint8)
+    (face,) = LandmarkPredictor.from_pretrained(tmp_path / "model.onnx", passes=1)(image, [20.0, 30.0, 70.0, 85.0])
+    (same,) = LandmarkPredictor(detector, passes=1)(image, [20.0, 30.0, 70.0, 85.0])
+    assert torch.equal(face.covered, same.covered)
+    assert face.score == pytest.approx(same.fit_probability, abs=1e-4)
+
+
 def test_floating_point_input(detector: LandmarkDetector, tmp_path: Path, crops: Tensor) -> None:
     path = tmp_path / "float.onnx"
     export_detector(detector, path, dtype="float32")

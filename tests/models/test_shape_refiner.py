@@ -82,6 +82,11 @@ def test_confidences_pay_and_are_needed_by_a_refiner_that_uses_them() -> None:
     found = KeyPoints(predictions, confidences)
     assert relative_error(refine(found, knowing).pos, shapes) < 0.95 * relative_error(refine(found, plain).pos, shapes)
     assert knowing.needs == ("confidence",)
+    covered = refine(found, knowing).covered
+    assert abs(covered.double().mean() - 0.05) < 0.02
+    assert confidences[covered].max() < confidences[~covered].median()
+    assert refine(found._replace(mask=confidences > 0.5), knowing).covered[confidences <= 0.5].all()
+    assert refine(found, plain).covered is None
     with pytest.raises(InputError, match="'keypoints' with confidence for ShapeRefiner"):
         refine(predictions, knowing)
 
@@ -149,7 +154,7 @@ def test_saved_and_loaded_bit_by_bit(refiner: ShapeRefiner, tmp_path: Path) -> N
     _, predictions, _ = random_images(5, seed=1)
     for model in (tmp_path / "refiner", str(tmp_path / "refiner")):
         for mine, other in zip(refine(predictions, refiner), lgcn.refine(predictions, model), strict=True):
-            assert torch.equal(mine, other)
+            assert mine is other is None or torch.equal(mine, other)
 
 
 def test_what_is_no_saved_refiner_is_one_line(refiner: ShapeRefiner, tmp_path: Path) -> None:

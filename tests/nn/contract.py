@@ -39,9 +39,7 @@ class Form(ABC):
         return module
 
     @abstractmethod
-    def call(
-        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
-    ) -> Any:
+    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None) -> Any:
         """Runs the module in this form on [B, K, ...]."""
 
     def run(self, module: nn.Module, landmarks: Landmarks, mask: Tensor | None = None) -> Tensor:
@@ -53,16 +51,11 @@ class Batched(Form):
 
     dense = False
 
-    def call(
-        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
-    ) -> Any:
+    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None) -> Any:
         batch = landmark_graph(landmarks.pos, landmarks.confidence, landmarks.x)
         mask = None if mask is None else mask.flatten()
         nodes = (batch.x, batch.edge_index, batch.pos, batch.landmark_id, batch.confidence)
-        if edge_weight is not None:
-            j, i = complete_edge_index(landmarks.x.shape[1])
-            edge_weight = edge_weight[:, i, j].flatten()
-        return prepared(*nodes, edge_weight=edge_weight, mask=mask).view(*landmarks.confidence.shape, -1)
+        return prepared(*nodes, mask=mask).view(*landmarks.confidence.shape, -1)
 
 
 class Shared(Form):
@@ -70,22 +63,17 @@ class Shared(Form):
 
     dense = False
 
-    def call(
-        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
-    ) -> Any:
+    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None) -> Any:
         x, pos, confidence = landmarks
         edges = complete_edge_index(x.shape[1])
-        edge_weight = None if edge_weight is None else edge_weight[:, edges[1], edges[0]]
-        return prepared(x, edges, pos, torch.arange(x.shape[1]), confidence, edge_weight=edge_weight, mask=mask)
+        return prepared(x, edges, pos, torch.arange(x.shape[1]), confidence, mask=mask)
 
 
 class Dense(Form):
     dense = True
 
-    def call(
-        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
-    ) -> Any:
-        return prepared(*landmarks, edge_weight=edge_weight, mask=mask)
+    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None) -> Any:
+        return prepared(*landmarks, mask=mask)
 
 
 class Inference(Dense):
@@ -124,9 +112,7 @@ class Exported(Dense):
 
     trains = False
 
-    def call(
-        self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None, edge_weight: Tensor | None = None
-    ) -> Any:
+    def call(self, prepared: Any, landmarks: Landmarks, mask: Tensor | None = None) -> Any:
         module = copy.deepcopy(prepared).eval()
         example = random_landmarks(2, K, C, landmarks.x.dtype)
         images = {0: torch.export.Dim("B")}

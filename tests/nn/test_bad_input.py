@@ -186,10 +186,10 @@ def test_nothing_is_checked_in_a_compiled_region(layer: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"act": "relux"}, "'act' to be an activation of PyTorch's, or None .got 'relux'"),
-        ({"act": 3}, "'act' to be a name, a callable or None .got 3"),
-        ({"norm": "batchnorms"}, "'norm' to be batch_norm, layer_norm or a module .got 'batchnorms'"),
-        ({"norm": "graph_norm"}, "'norm' to be batch_norm or layer_norm by name .got 'graph_norm'"),
+        ({"act": "relux"}, "'act' to be an activation of PyTorch's by name, a callable or None .got 'relux'"),
+        ({"act": 3}, "'act' to be an activation of PyTorch's by name, a callable or None .got 3"),
+        ({"norm": "batchnorms"}, "'norm' to be batch_norm, layer_norm, a module .* .got 'batchnorms'"),
+        ({"norm": "graph_norm"}, "'norm' to be batch_norm, layer_norm, a module .* .got 'graph_norm'"),
         ({"dropout": 1.0}, r"'dropout' in \[0, 1\) .got 1.0"),
         ({"shape_features": [True]}, "'shape_features' to hold one flag for each of 2 layers .got 1"),
         ({"channels": []}, "'channels' to hold the width of at least one layer .got none"),

@@ -86,27 +86,6 @@ def test_a_missing_landmark_is_as_if_it_did_not_exist_and_is_not_read(form: Form
         assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
 
 
-@eager_forms
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_landmark_that_no_edge_reads_affects_no_other_whatever_its_values(form: Form, value: float) -> None:
-    module, landmarks = form.build().double(), random_landmarks(2, K, C, torch.float64)
-    weight = torch.rand(2, K, K, dtype=torch.float64)
-    weight[:, :, 1] = 0.0
-    prepared = form.prepare(module)
-    expected = form.call(prepared, landmarks, edge_weight=weight)
-    for name in ("x", "pos"):
-        changed = getattr(landmarks, name).clone()
-        changed[0, 1] = value
-        out = form.call(prepared, landmarks._replace(**{name: changed}), edge_weight=weight)
-        others = torch.arange(K) != 1
-        assert_close(out[:, others], expected[:, others])
-        assert_close(out[1], expected[1])
-        assert not out[0, 1].isfinite().any()
-        if form.trains and form.dense:
-            gradients = torch.autograd.grad(out[:, others].square().sum(), list(module.parameters()), allow_unused=True)
-            assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
-
-
 @all_forms
 def test_a_batch_equals_a_loop_and_may_be_empty(form: Form) -> None:
     module, landmarks = form.build().double(), random_landmarks(3, K, C, torch.float64)

@@ -17,7 +17,8 @@ def test_to_dict_is_short_and_plain() -> None:
     )
     assert json.dumps(face.to_dict()) == (
         '{"box": [0.1, 0.2, 100.3, 200.7], "score": 0.6667, "landmarks": [[0.333, 1000.1]], "initial": [[2.0, -1.5]], '
-        '"confidence": [0.6667], "expected_error": null, "expected_error_percent": null, "covariance": null}'
+        '"confidence": [0.6667], "expected_error": null, "expected_error_percent": null, "covariance": null, '
+        '"covered": null}'
     )
 
 
@@ -39,15 +40,28 @@ def test_what_is_written_can_be_read_back() -> None:
     covariance = torch.stack([covariance_of(2.0, 1.0, 0.3), covariance_of(4.0, 0.5, -0.2)])
     pos = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     face = Face(
-        torch.arange(4.0), pos, pos + 1, torch.tensor([0.25, 0.5]), None, covariance, torch.tensor([1.5, 2.5]), 40.0
+        torch.arange(4.0),
+        pos,
+        pos + 1,
+        torch.tensor([0.25, 0.5]),
+        None,
+        covariance,
+        torch.tensor([1.5, 2.5]),
+        40.0,
+        torch.tensor([False, True]),
+        0.9,
     )
     again = Face.from_dict(json.loads(json.dumps(face.to_dict())))
-    assert again.score == 0.375
+    assert again.score == again.fit_probability == 0.9
+    assert again.mean_confidence == 0.375
+    assert again.covered.tolist() == [False, True]  # type: ignore[union-attr]
     assert again.eye_distance == pytest.approx(40, rel=1e-3)
     for name in ("box", "landmarks", "initial", "confidence", "covariance", "expected_error", "expected_error_percent"):
         assert torch.allclose(getattr(again, name), getattr(face, name), atol=2e-3), name
     assert torch.allclose(face.expected_error_percent, face.expected_error * 2.5)  # type: ignore[operator, arg-type]
     unknown = Face.from_dict(Face(torch.arange(4.0), pos, pos, torch.ones(2)).to_dict())
+    assert unknown.covered is unknown.fit_probability is None
+    assert unknown.score == 1.0
     assert (
         unknown.covariance is unknown.expected_error is unknown.expected_error_percent is unknown.eye_distance is None
     )

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
+from torchvision.transforms.functional import InterpolationMode, rotate
 
 from lgcn.checks import InputError
 from lgcn.images import read_image
@@ -48,9 +49,26 @@ def test_a_shifted_face_is_found_shifted(astronaut: Tensor, detector: CascadeFac
     assert box_iou(boxes, ASTRONAUT).max() > 0.6
 
 
+@pytest.mark.parametrize("degrees", [-14, 22])
+def test_a_turned_face_is_found_though_few_windows_see_it(
+    degrees: float, astronaut: Tensor, detector: CascadeFaceDetector
+) -> None:
+    turned = rotate(astronaut, degrees, InterpolationMode.BILINEAR, center=[226, 133])[:, 20:260, 100:340]
+    boxes = detector(turned) + torch.tensor([100.0, 20.0] * 2)
+    assert len(boxes) and box_iou(boxes, ASTRONAUT).max() > 0.5
+
+
 @pytest.mark.parametrize("size", [(1, 1), (31, 500), (40, 40), (3000, 20)])
 def test_images_without_a_face_have_no_boxes(size: tuple[int, int], detector: CascadeFaceDetector) -> None:
     assert detector(torch.full((3, *size), 200, dtype=torch.uint8)).shape == (0, 4)
+
+
+def test_squares_of_one_face_differ_in_size() -> None:
+    from lgcn.predict.face_detector import _grouped
+
+    face = [[10.0, 10.0, 70.0, 70.0], [0.0, 0.0, 90.0, 90.0]]
+    apart = [[200.0, 0.0, 290.0, 90.0], [260.0, 0.0, 350.0, 90.0]]
+    assert _grouped(torch.tensor(face + apart), 2).tolist() == [[5.0, 5.0, 80.0, 80.0]]
 
 
 def test_boxes_inside_larger_boxes_are_dropped() -> None:

@@ -26,6 +26,8 @@ def face() -> Face:
         torch.eye(2) * torch.tensor([1.0, 4.0])[:, None, None],
         torch.tensor([1.2533, 2.5066]),
         10.0,
+        torch.tensor([True, False]),
+        0.75,
     )
 
 
@@ -33,13 +35,14 @@ def test_json_has_the_layout_of_the_documentation(face: Face) -> None:
     records = json.loads(to_json([("ä.jpg", [face, face]), ("empty.jpg", [])]))
     values = {
         "box": [1.0, 2.0, 3.25, 4.0],
-        "score": 0.5617,
+        "score": 0.75,
         "landmarks": [[0.1, 0.0], [10.123, -3.5]],
         "initial": [[1.1, 1.0], [11.123, -2.5]],
         "confidence": [0.1235, 1.0],
         "expected_error": [1.253, 2.507],
         "expected_error_percent": [12.533, 25.066],
         "covariance": [[1.0, 0.0, 1.0], [4.0, 0.0, 4.0]],
+        "covered": [True, False],
     }
     assert records == [{"image": "ä.jpg", "faces": [values, values]}, {"image": "empty.jpg", "faces": []}]
     assert json.loads(to_json([])) == []
@@ -54,12 +57,16 @@ def test_csv_has_a_row_for_each_face(face: Face) -> None:
     assert [float(row[f"initial_0_{axis}"]) for axis in "xy"] == [1.1, 1.0]
     assert [float(row[f"confidence_{k}"]) for k in (0, 1)] == [0.1235, 1.0]
     assert [float(row[f"covariance_1_{axes}"]) for axes in ("xx", "xy", "yy")] == [4.0, 0.0, 4.0]
-    assert float(row["expected_error_1"]) == pytest.approx(2.507, abs=1e-3) and float(row["score"]) == 0.5617
-    assert len(row) == 7 + 10 * 2
+    assert float(row["expected_error_1"]) == pytest.approx(2.507, abs=1e-3) and float(row["score"]) == 0.75
+    assert [row[f"covered_{k}"] for k in (0, 1)] == ["1", "0"]
+    assert len(row) == 7 + 11 * 2
     unknown = Face(face.box, face.landmarks, face.initial, face.confidence)
     (row,) = csv.DictReader(io.StringIO(to_csv([("a.jpg", [unknown])], 2)))
-    assert len(row) == 7 + 10 * 2
-    assert row["covariance_0_xx"] == row["expected_error_percent_1"] == "" and row["confidence_1"] == "1.0"
+    assert len(row) == 7 + 11 * 2
+    assert (
+        row["covered_0"] == row["covariance_0_xx"] == row["expected_error_percent_1"] == ""
+        and row["confidence_1"] == "1.0"
+    )
 
 
 def test_files_hold_the_same(face: Face, tmp_path: Path) -> None:
@@ -100,6 +107,7 @@ def test_numpy_arrays(face: Face, tmp_path: Path) -> None:
     assert arrays["image_index"].tolist() == [0, 0, 2]
     assert np.allclose(arrays["landmarks"], face.landmarks.numpy(), atol=1e-3)
     assert np.allclose(arrays["covariance"][[0, 2]], face.covariance.numpy(), atol=1e-3)  # type: ignore[union-attr]
+    assert arrays["covered"][[0, 2]].tolist() == [[1, 0], [1, 0]] and np.isnan(arrays["covered"][1]).all()
     assert np.isnan(arrays["covariance"][1]).all() and np.isnan(arrays["expected_error"][1]).all()
     save_npz(tmp_path / "none.npz", [], 2)
     assert np.load(tmp_path / "none.npz")["landmarks"].shape == (0, 2, 2)
@@ -114,6 +122,6 @@ def test_coco_results(face: Face, tmp_path: Path) -> None:
         "category_id": 1,
         "keypoints": [0.1, 0.0, 0.1235, 10.123, -3.5, 1.0],
         "bbox": [1.0, 2.0, 2.25, 2.0],
-        "score": 0.5617,
+        "score": 0.75,
     }
     assert second["image_id"] == "b"

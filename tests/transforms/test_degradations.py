@@ -3,7 +3,16 @@ import torch
 from torch_geometric.data import Data
 
 from lgcn.checks import InputError
-from lgcn.transforms import BoxJitter, CropToInput, Darkness, FacePatch, GaussianBlur, JPEGCompression, Rotation
+from lgcn.transforms import (
+    BoxBeside,
+    BoxJitter,
+    CropToInput,
+    Darkness,
+    FacePatch,
+    GaussianBlur,
+    JPEGCompression,
+    Rotation,
+)
 from lgcn.transforms.degradations import Degradation
 
 
@@ -84,6 +93,23 @@ def test_box_jitter_stays_within_its_range() -> None:
     assert ((side - torch.tensor([30.0, 40.0])).abs() <= limit + 1e-4).all()
     assert centre.std(dim=0).min() > 0.5
     assert torch.allclose(side[:, 0] / side[:, 1], torch.tensor(0.75))
+
+
+@pytest.mark.parametrize("box", [(20.0, 10.0, 40.0, 30.0), (2.0, 4.0, 30.0, 44.0), (0.0, 20.0, 48.0, 60.0)])
+def test_a_box_beside_shows_no_part_of_the_face(box: tuple[float, float, float, float]) -> None:
+    data = face()
+    data.bbox = torch.tensor([box])
+    for strength in (0.3, 1.0):
+        crop = BoxBeside(strength)(data.clone()).bbox[0]
+        side = crop[2] - crop[0]
+        assert crop[3] - crop[1] == pytest.approx(side.item())
+        assert side <= strength * 48 + 1e-3
+        crop = crop + torch.tensor([-1, -1, 1, 1]) * side / 8
+        overlap = torch.minimum(crop[2:], data.bbox[0, 2:]) - torch.maximum(crop[:2], data.bbox[0, :2])
+        assert overlap.min() <= 0.5 + 1e-3
+        assert crop.min() >= -0.51 and crop[2] <= 48 and crop[3] <= 64
+    data.bbox = torch.tensor([[0.0, 0.0, 48.0, 64.0]])
+    assert (BoxBeside(1.0)(data).bbox[0, 2:] > data.bbox[0, :2]).all(), "a face that fills its image"
 
 
 @pytest.mark.parametrize("box", ["landmarks", "rect"])

@@ -40,6 +40,16 @@ def test_the_worst_faces_come_first_with_their_thumbnails(tmp_path: Path) -> Non
     assert "1 of 3 faces" in path.read_text()
 
 
+def test_faces_that_do_not_fit_rank_first(tmp_path: Path) -> None:
+    records = [record("a.jpg", 0.1, covariance=0.01), record("b.jpg", 0.9, covariance=4.0)]
+    for each in records:
+        each["faces"][0]["covered"] = 3 * [True]
+    save_html_report(tmp_path / "report.html", records, SCHEME)
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("a.jpg") < page.index("b.jpg")
+    assert "3 of 3 landmarks covered" in page
+
+
 def test_expected_errors_rank_before_scores(tmp_path: Path) -> None:
     records = [record("a.jpg", 0.1, covariance=0.01), record("b.jpg", 0.9, covariance=4.0)]
     save_html_report(tmp_path / "report.html", records, SCHEME)

@@ -59,6 +59,20 @@ def test_each_mark_lies_on_its_landmark(tmp_path: Path) -> None:
             assert ((centre + 0.5) / upscale - 0.5 - torch.tensor([x, y])).abs().max() < 0.15
 
 
+def test_covered_landmarks_are_hollow(tmp_path: Path) -> None:
+    black = torch.full((3, 180, 210), 200, dtype=torch.uint8)
+    plain = drawn(tmp_path / "a.png", black, [face()], upscale=8, contours=False)
+    hidden = torch.tensor([False, True, False, False])
+    covered = drawn(tmp_path / "b.png", black, [replace(face(), covered=hidden)], upscale=8, contours=False)
+    for (x, y), hollow in zip(POS.tolist(), hidden.tolist(), strict=True):
+        row, column = int((y + 0.5) * 8), int((x + 0.5) * 8)
+        assert (plain[row, column] != 200).any()
+        assert bool((covered[row, column] == 200).all()) == hollow
+        around = np.s_[row - 16 : row + 16, column - 16 : column + 16]
+        assert (covered[around] != 200).any(), "something is drawn"
+    assert drawn(tmp_path / "c.png", black, [replace(face(), covered=~torch.zeros(4, dtype=torch.bool))]).shape
+
+
 def test_initial_landmarks_edges_and_boxes_are_drawn_on_request(image: torch.Tensor, tmp_path: Path) -> None:
     image = torch.zeros_like(image)
     plain = drawn(tmp_path / "o.png", image, [face()], upscale=1)

@@ -112,17 +112,9 @@ class Connectivity(nn.Module, ABC):
             InputError: for shapes, types or values that do not fit (values are checked on the CPU only).
         """
         check_shape("landmark_id", landmark_id, "N")
-        check_shape("confidence", confidence, "... N", N=landmark_id.shape[0])
-        check_floating("confidence", confidence)
-        place, given = self.attn_bias.device, {"confidence": confidence, "mask": mask}
-        check_devices(place, "the connectivity", landmark_id=landmark_id, edge_index=edge_index, **given)
-        if mask is not None:
-            check_mask("mask", mask, "... N", N=landmark_id.shape[0])
-            if confidence.dim() > 1:
-                check_images(confidence.shape[:-1], "confidence", mask=(mask, 1))
-            confidence = confidence.masked_fill(~mask, 0.0)
+        check_devices(self.attn_bias.device, "the connectivity", landmark_id=landmark_id, edge_index=edge_index)
+        confidence = self._check_nodes(confidence, mask, "... N", N=landmark_id.shape[0])
         check_ids("landmark_id", landmark_id, self.num_landmarks)
-        check_finite("confidence", confidence)
         check_edges("edge_index", edge_index, landmark_id.shape[0])
 
         j, i = edge_index[0], edge_index[1]
@@ -160,13 +152,7 @@ class Connectivity(nn.Module, ABC):
         Raises:
             InputError: for shapes, types or values that do not fit (values are checked on the CPU only).
         """
-        check_shape("confidence", confidence, "B K", K=self.num_landmarks)
-        check_floating("confidence", confidence)
-        check_devices(self.attn_bias.device, "the connectivity", confidence=confidence, mask=mask)
-        if mask is not None:
-            check_mask("mask", mask, "B K", B=confidence.shape[0], K=self.num_landmarks)
-            confidence = confidence.masked_fill(~mask, 0.0)
-        check_finite("confidence", confidence)
+        confidence = self._check_nodes(confidence, mask, "B K", K=self.num_landmarks)
         with autocast_disabled(confidence.device.type):
             score = self.pair_scores(confidence, mask)
         if self.symmetric:
@@ -175,6 +161,19 @@ class Connectivity(nn.Module, ABC):
             itself = torch.eye(self.num_landmarks, dtype=torch.bool, device=score.device)
             score = score.masked_fill(itself, 0.0)
         return self._normalize(score, mask).expand(confidence.shape[0], -1, -1)
+
+    def _check_nodes(self, confidence: Tensor, mask: Tensor | None, shape: str, **sizes: int) -> Tensor:
+        """Check what nodes have; their confidences, 0 where a node is missing."""
+        check_shape("confidence", confidence, shape, **sizes)
+        check_floating("confidence", confidence)
+        check_devices(self.attn_bias.device, "the connectivity", confidence=confidence, mask=mask)
+        if mask is not None:
+            check_mask("mask", mask, shape, **({"B": confidence.shape[0], **sizes} if shape == "B K" else sizes))
+            if confidence.dim() > 1:
+                check_images(confidence.shape[:-1], "confidence", mask=(mask, 1))
+            confidence = confidence.masked_fill(~mask, 0.0)
+        check_finite("confidence", confidence)
+        return confidence
 
     def set_forbidden(self, pairs: Tensor | None) -> None:
         """Set the pairs of types that can never be neighbours, [K, K] booleans on the CPU; None forbids none."""

@@ -26,9 +26,8 @@ class LearnableConnectivity(TableConnectivity):
     Computed without one-hot vectors: a linear layer on :math:`g(l_i) \oplus g(l_j)` is the sum of two columns of its
     weight, so the class MLP and its share of the edge MLP's first layer are a table :math:`\mathbf{T}` [K, K, H] of the
     parameters alone. An image adds :math:`\mathbf{a} c_i + \mathbf{b} c_j`, see
-    :mod:`lgcn.nn.functional.pair_scores`. After training batch normalisation is an affine map, which is folded into
-    the next layer; in training its statistics are those of the edges, or of the pairs of different landmarks, that are
-    present. Types that images share are embedded once a batch.
+    :mod:`lgcn.nn.functional.pair_scores`. Batch statistics in training are those of the edges, or of the pairs of
+    different landmarks, that are present; types that images share count once a batch.
 
     Args:
         num_landmarks: K.
@@ -61,21 +60,20 @@ class LearnableConnectivity(TableConnectivity):
         symmetric: bool = False,
     ) -> None:
         super().__init__(num_landmarks, normalization, self_loops, symmetric)
-        check_at_least("class_channels", class_channels, 1)
-        if not check_flag("use_class_embedding", use_class_embedding) and not use_confidence:
+        self.use_class_embedding = check_flag("use_class_embedding", use_class_embedding)
+        self.use_confidence = check_flag("use_confidence", use_confidence)
+        if not use_class_embedding and not use_confidence:
             raise InputError(
                 "Expected 'use_class_embedding' or 'use_confidence' (got neither). Use UniformConnectivity instead."
             )
         self.class_hidden_channels = class_hidden_channels
-        self.class_channels = class_channels
+        self.class_channels = check_at_least("class_channels", class_channels, 1)
         self.edge_hidden_channels = edge_hidden_channels
         self.norm = norm
         self.act_last = check_flag("act_last", act_last)
-        self.use_class_embedding = use_class_embedding
-        self.use_confidence = check_flag("use_confidence", use_confidence)
         self.class_mlp: MLP | None = None
         if use_class_embedding:
-            widths = [*as_widths("class_hidden_channels", class_hidden_channels)]
+            widths = as_widths("class_hidden_channels", class_hidden_channels)
             self.class_mlp = build_mlp([2 * num_landmarks, *widths, class_channels], norm)
         inputs = 2 * use_confidence + class_channels * use_class_embedding
         widths = as_widths("edge_hidden_channels", edge_hidden_channels)
@@ -96,7 +94,7 @@ class LearnableConnectivity(TableConnectivity):
         """
         if self.class_mlp is None:
             raise InputError("Expected a connectivity with a class embedding (got use_class_embedding=False).")
-        return self._embed(*self._all_pairs)
+        return self._embed_all()
 
     def edge_table(self) -> EdgeTable:
         with autocast_disabled(self.attn_bias.device.type):
@@ -108,9 +106,9 @@ class LearnableConnectivity(TableConnectivity):
             else:
                 weight, bias, last = first.weight[:, 2 * self.use_confidence :], first.bias, self.class_mlp.lins[-1]
                 if not self.act_last:
-                    # Two linear layers in sequence are one, of K^2 rows: 1.4 times faster.
+                    # Two linear layers in sequence are one, of K^2 rows: the table takes 1.2 to 1.5 times less time.
                     weight, bias = weight @ last.weight, torch.addmv(bias, weight, last.bias)
-                inputs = self._embed(*self._all_pairs, with_last=self.act_last).flatten(0, 1)
+                inputs = self._embed_all(with_last=self.act_last).flatten(0, 1)
                 table = torch.addmm(bias.unsqueeze(-1), weight, inputs.t()).unflatten(1, (K, K))
             if len(self.edge_mlp.lins) != 2:
                 return EdgeTable(table, of_receiver, of_neighbor, none, none)
@@ -162,11 +160,10 @@ class LearnableConnectivity(TableConnectivity):
         """Whether scores depend on each other, so that no table of all pairs of types exists."""
         return self.norm is not None and self.training
 
-    @property
-    def _all_pairs(self) -> tuple[Tensor, Tensor]:
-        """Types of receivers [K, 1] and of neighbours [K]."""
+    def _embed_all(self, with_last: bool = True) -> Tensor:
+        """:meth:`_embed` for all pairs of types, [K, K, C]."""
         types = torch.arange(self.num_landmarks, device=self.attn_bias.device)
-        return types.unsqueeze(1), types
+        return self._embed(types.unsqueeze(1), types, with_last=with_last)
 
     def _embed(self, id_i: Tensor, id_j: Tensor, keep: Tensor | None = None, with_last: bool = True) -> Tensor:
         """l_ij [..., class_channels] of types that broadcast, or what enters the class MLP's last layer."""

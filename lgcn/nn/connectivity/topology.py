@@ -44,14 +44,16 @@ class TopologyConnectivity(UniformConnectivity):
         symmetric: bool = False,
     ) -> None:
         super().__init__(num_landmarks, normalization, self_loops, symmetric)
-        pairs = [_pair(edge) for edge in _sequence("edges", edges)]
-        lines = [_landmarks("contours", contour) for contour in _sequence("contours", contours)]
-        if closed is not None and len(_sequence("closed", closed)) != len(lines):
+        pairs = _sequences("edges", edges)
+        if wrong := [pair for pair in pairs if len(pair) != 2]:
+            raise InputError(f"Expected 'edges' to hold pairs of landmarks (got {shown(wrong[0])}).")
+        lines = _sequences("contours", contours)
+        if closed is not None and (not isinstance(closed, Sequence) or len(closed) != len(lines)):
             raise InputError(
                 f"Expected 'closed' to hold one flag for each of {len(lines)} contours (got {shown(closed)})."
             )
         for line, loop in zip(lines, closed or [False] * len(lines), strict=True):
-            pairs += zip(line, line[1:] + line[:1] * (loop and len(line) > 2), strict=False)
+            pairs += map(list, zip(line, line[1:] + line[:1] * (loop and len(line) > 2), strict=False))
         near = torch.zeros(num_landmarks, num_landmarks, dtype=torch.bool, device="cpu")
         if pairs:
             ends = torch.tensor(pairs, device="cpu")
@@ -91,23 +93,11 @@ class TopologyConnectivity(UniformConnectivity):
         return f"{super().__repr__()[:-1]}, num_pairs={self.num_pairs})"
 
 
-def _sequence(name: str, given: Any) -> list[Any]:
-    """What is given as a list; nothing is none."""
-    if given is None or (isinstance(given, Iterable) and not isinstance(given, str)):
-        return list(() if given is None else given)
-    raise InputError(f"Expected '{name}' to be a sequence or None (got {shown(given)}).")
-
-
-def _landmarks(name: str, given: Any) -> list[int]:
-    """Landmark types; whether they exist is checked for all together."""
+def _sequences(name: str, given: Any) -> list[list[int]]:
+    """Sequences of landmark types, none for None; whether the types exist is checked for all together."""
     try:
-        return [index(each) for each in given]
+        if isinstance(given, str):
+            raise TypeError
+        return [[index(each) for each in sequence] for sequence in (() if given is None else given)]
     except TypeError:
         raise InputError(f"Expected '{name}' to hold sequences of landmark types (got {shown(given)}).") from None
-
-
-def _pair(edge: Sequence[int]) -> tuple[int, int]:
-    pair = _landmarks("edges", edge)
-    if len(pair) != 2:
-        raise InputError(f"Expected 'edges' to hold pairs of landmarks (got {pair}).")
-    return pair[0], pair[1]

@@ -1,7 +1,5 @@
 """Common base of the edge-list and the dense layer: parameters, reset and repr."""
 
-from collections.abc import Callable
-from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from lgcn.checks import InputError, check_at_least, check_devices, check_flag, is_known_finite, shown
+from lgcn.checks import InputError, check_at_least, check_devices, check_flag, shown
 from lgcn.nn.connectivity import Connectivity
 
 
@@ -63,19 +61,13 @@ class LGCNConvBase(nn.Module):
 
     def __repr__(self) -> str:
         options = f"connectivity={self.connectivity}, shape_features={self.shape_features}"
-        if self.lin_self.bias is None:
-            options += ", bias=False"
-        if getattr(self, "aggr", "add") != "add":
-            options += f", aggr={self.aggr}"
+        options += "" if self.lin_self.bias is not None else ", bias=False"
+        options += "" if getattr(self, "aggr", "add") == "add" else f", aggr={self.aggr}"
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {options})"
 
 
 def check_connectivity(connectivity: object, optional: bool = False) -> None:
-    """Check the type of a connectivity.
-
-    Raises:
-        InputError: naming the argument.
-    """
+    """Raise an :class:`InputError` unless the type is that of a connectivity."""
     if not isinstance(connectivity, Connectivity) and not (optional and connectivity is None):
         raise InputError(
             f"Expected 'connectivity' to be a Connectivity (got {shown(connectivity)}). For example "
@@ -89,20 +81,12 @@ def first_parameter(module: nn.Module) -> Tensor:
 
 
 def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | None) -> None:
-    """Check that tensors are where the parameters are and, unless autocast decides on types, of their type.
+    """Raise an :class:`InputError` for a tensor that is not where the parameters are and, if ``dtype``, of their type.
 
-    Args:
-        parameter: of :func:`first_parameter`.
-        dtype: whether to check the type too.
-        **tensors: name -> tensor; None is left out.
-
-    Raises:
-        InputError: with the first tensor that is not.
+    Under autocast any type will do. Tensors that are None are left out.
     """
-    if torch.compiler.is_compiling():
-        return
     check_devices(parameter.device, "the parameters", **tensors)
-    if torch.is_autocast_enabled(parameter.device.type):
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(parameter.device.type):
         return
     for name, tensor in tensors.items():
         if tensor is not None and (tensor.dtype != parameter.dtype if dtype else tensor.dtype == torch.bool):
@@ -113,20 +97,3 @@ def check_like(parameter: Tensor, /, dtype: bool = True, **tensors: Tensor | Non
 def mask_rows(x: Tensor, mask: Tensor | None) -> Tensor:
     """Clear the rows of x [..., C] where ``mask`` [...] is False; their values are not read."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
-
-
-def find_unread(find_read: Callable[[], Tensor], *inputs: Tensor | None) -> Tensor | None:
-    """Find nodes whose inputs are not finite and that no edge reads, since 0 times NaN would reach their neighbours.
-
-    Args:
-        find_read: returns [..., N], True where an outgoing edge has another weight than 0; called only if needed.
-        *inputs: [..., N, C]; None is skipped.
-
-    Returns:
-        [..., N] booleans, or None if it is known that there are none, and while compiling.
-    """
-    given = [each for each in inputs if each is not None]
-    if torch.compiler.is_compiling() or all(is_known_finite(each) for each in given):
-        return None
-    finite = [each.isfinite().all(dim=-1) for each in given]
-    return ~find_read() & ~reduce(torch.logical_and, finite)

@@ -25,12 +25,12 @@ from lgcn.checks import (
     shown,
 )
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.conv.base import LGCNConvBase, check_like, find_unread, mask_rows
+from lgcn.nn.conv.base import LGCNConvBase, check_like, mask_rows
 from lgcn.nn.functional.weighted_sum import has_sparse_product, weighted_sum
 
 
 def _without_fusing(register: Callable[..., Any]) -> Callable[..., Any]:
-    """Hooks on messages or on their sum disable the fused path, which computes no messages."""
+    """Hooks on messages or on their sum, as of AttentionExplainer, disable the fused path, which computes none."""
 
     @wraps(register)
     def register_hook(self: MessagePassing, hook: Callable[..., Any]) -> Any:
@@ -56,7 +56,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
     Features are transformed at the nodes, and displacements after their sum, which is exact: with
     :math:`\mathbf{W}_2 = [\mathbf{W}_{2h}, \mathbf{W}_{2q}]` the sum is
     :math:`\sum_j e_{ij} \mathbf{W}_{2h} \mathbf{h}_j + \mathbf{W}_{2q} \sum_j e_{ij} \mathbf{q}_{ij}`.
-    On a CPU the first sum is a product with a sparse matrix, see :meth:`message_and_aggregate`.
 
     Images that share one edge list need no block-diagonal batch: a leading axis B of ``x`` and of the other node
     inputs works as well.
@@ -74,11 +73,11 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             the aggregation must be linear, :obj:`"add"` (the paper, the default) or :obj:`"mean"`.
 
     Shapes:
-        - **input:** node features :math:`(N, F_{in})` or
-          :math:`((N_s, F_s), (N_t, F_t))` if bipartite, positions :math:`(N, 2)`, edge indices :math:`(2, E)`,
-          landmark ids :math:`(N)` and confidences :math:`(N)`, or edge weights :math:`(E)`
-        - **output:** node features :math:`(N, F_{out})`, or
-          :math:`((N, F_{out}), ((2, E), (E)))` if :obj:`return_connectivity=True`
+        - **input:** node features :math:`(N, F_{in})` or :math:`((N_s, F_s), (N_t, F_t))` if bipartite, positions
+          :math:`(N, 2)`, edge indices :math:`(2, E)`, landmark ids :math:`(N)` and confidences :math:`(N)`, or edge
+          weights :math:`(E)`
+        - **output:** node features :math:`(N, F_{out})`, or :math:`((N, F_{out}), ((2, E), (E)))` if
+          :obj:`return_connectivity=True`
     """
 
     def __init__(
@@ -101,15 +100,10 @@ class LGCNConv(LGCNConvBase, MessagePassing):
                 raise InputError(f"Expected 'aggr' to be one of PyG's (got {shown(each)}). Such as 'add' or 'mean'.")
         super().__init__(in_channels, out_channels, connectivity, shape_features, bias, node_dim=-2, **kwargs)
         if shape_features and not isinstance(self.aggr_module, SumAggregation | MeanAggregation):
-            raise InputError(
-                f"Expected 'aggr' to be 'add' or 'mean' with shape features, which are added to the aggregated "
-                f"features (got {aggr!r}). Or set shape_features=False."
-            )
+            raise InputError(f"Expected 'aggr' to be 'add' or 'mean' with shape features (got {aggr!r}).")
         if isinstance(self.aggr_module, MultiAggregation) and self.aggr_module.mode == "cat":
-            raise InputError(
-                f"Expected 'aggr' to give as many channels as it takes (got {aggr!r}, which are concatenated). Name "
-                "one, or combine them: aggr_kwargs={'mode': 'sum'}."
-            )
+            remedy = "Set aggr_kwargs={'mode': 'sum'}."
+            raise InputError(f"Expected 'aggr' to give as many channels as it takes (got {aggr!r}). {remedy}")
         # PyG would fuse sums in any subclass; this implementation requires its own messages and flow.
         self.fuse = (
             type(self.aggr_module) is SumAggregation
@@ -149,8 +143,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             pos: [N, 2] or [B, N, 2], positions; needed with shape features; a pair if ``x`` is one.
             landmark_id: [N], types in 0 ... K - 1; needed without ``edge_weight``.
             confidence: [N] or [B, N], in [0, 1]; needed without ``edge_weight``.
-            edge_weight: [E] or [B, E], used instead of the connectivity. A node that is read by edges of weight 0 only
-                affects no other, even if its values are not finite (compiled code does not look: mask it there).
+            edge_weight: [E] or [B, E], used instead of the connectivity.
             mask: [N] or [B, N], False where a node is missing: it is no node's neighbour, also with given weights, and
                 its output is 0. Values at a missing node are not read. Its edges get weight 0, which ``aggr="add"``
                 cannot distinguish from no edges; a mean still counts them.
@@ -163,8 +156,7 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         source, target = _pair("x", x)
         for each, channels in zip((source, target), self.initialize_lazily(source, target), strict=True):
             check_shape("x", each, "... N C", C=channels)
-        check_like(self.lin_self.weight, x=source)
-        check_like(self.lin_self.weight, x=target)
+            check_like(self.lin_self.weight, x=each)
         images, size = target.shape[:-2], (source.shape[-2], target.shape[-2])
         positions: PairOptTensor = (None, None)
         if self.shape_features:
@@ -186,8 +178,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
                     "Expected 'edge_weight' [E], no 'mask' and flow='source_to_target' with a pair 'x' of source and "
                     "target nodes."
                 )
-            check_ids("edge_index", edges[0], size[0])
-            check_ids("edge_index", edges[1], size[1])
+            for ends, count in zip(edges, size, strict=True):
+                check_ids("edge_index", ends, count)
         if mask is not None:
             check_mask("mask", mask, "... N", N=size[0])
             check_devices(source.device, "'x'", mask=mask)
@@ -201,11 +193,6 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         check_like(self.lin_self.weight, edge_weight=edge_weight)
         check_images(images, edge_weight=(edge_weight, 1))
         weight = mask_edges(edge_weight, edges, mask)
-        unread = find_unread(lambda: self._find_read(edges, weight, size[0]), source, positions[0])
-        if unread is not None:
-            unread = unread.unsqueeze(-1)
-            source = torch.where(unread, 0.0, source)
-            positions = (None if positions[0] is None else torch.where(unread, 0.0, positions[0]), positions[1])
 
         of_features, of_displacement = self.neighbor_weights
         sent = source @ of_features.t()
@@ -215,16 +202,10 @@ class LGCNConv(LGCNConvBase, MessagePassing):
             # propagate_type: (x: Tensor, alpha: Tensor, pos: PairOptTensor)
             received = self.propagate(edges, x=sent, alpha=weight, pos=positions, size=size)  # type: ignore[operator]
         if self.shape_features:
-            displacement = received[..., self.out_channels :] @ of_displacement.t()
-            received = received[..., : self.out_channels] + displacement
+            received, displacement = received.split([self.out_channels, 2], dim=-1)
+            received = received + displacement @ of_displacement.t()
         out = mask_rows(self.lin_self(target) + received, mask)
         return (out, (edge_index, weight)) if return_connectivity else out
-
-    def _find_read(self, edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
-        """Whether an edge from each node [..., N] has another weight than 0."""
-        sender = edges[0] if self.flow == "source_to_target" else edges[1]
-        counts = weight.new_zeros(*weight.shape[:-1], num_nodes)
-        return counts.index_add(-1, sender, (weight != 0).to(weight.dtype)) > 0
 
     # The name alpha lets PyG's AttentionExplainer find the weights.
     def message(self, x_j: Tensor, alpha: Tensor, pos_i: OptTensor, pos_j: OptTensor) -> Tensor:
@@ -237,9 +218,8 @@ class LGCNConv(LGCNConvBase, MessagePassing):
     ) -> Tensor:
         """The sum of messages as a product with a sparse matrix, without materialising [E, C] messages.
 
-        Used on a CPU (see :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`) unless ``fuse`` is set to
-        :obj:`False`, an explainer is active, or a hook on messages or their sum is registered, as by
-        :class:`torch_geometric.explain.AttentionExplainer`.
+        Used where :func:`lgcn.nn.functional.weighted_sum.has_sparse_product`, unless ``fuse`` is :obj:`False`, an
+        explainer is active, or a hook on messages or their sum is registered.
         """
         received = weighted_sum(x, alpha, edge_index, dim_size)
         if pos[0] is None or pos[1] is None:
@@ -247,28 +227,22 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         # Differences are taken at the edges, exactly those of eq. 4: no other position affects them.
         neighbor, receiver = edge_index
         displacement = (pos[1].index_select(0, receiver) - pos[0].index_select(0, neighbor)).to(alpha.dtype)
-        displacement = alpha.unsqueeze(-1) * displacement
-        total = displacement.new_zeros(dim_size, 2).index_add(0, receiver, displacement)
+        total = displacement.new_zeros(dim_size, 2).index_add(0, receiver, alpha.unsqueeze(-1) * displacement)
         return torch.cat([received, total], dim=-1)
 
 
 def as_edge_list(edge_index: Tensor | SparseTensor) -> Tensor:
-    """A plain tensor [2, E] of neighbours and receiving nodes, from any of the layouts that PyG's layers take.
-
-    Raises:
-        InputError: for anything else.
-    """
+    """A plain tensor [2, E] of neighbours and receiving nodes, from any of the layouts that PyG's layers take."""
     if isinstance(edge_index, EdgeIndex):
         return edge_index.as_tensor()
     if isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
         return edge_index
     if not is_sparse(edge_index):
         raise InputError(f"Expected 'edge_index' to be a tensor [2, E] (got {type(edge_index).__name__}).")
-    if isinstance(edge_index, Tensor) and edge_index.layout not in (torch.sparse_coo, torch.sparse_csr):
-        raise InputError(
-            f"Expected 'edge_index' as a list, COO or CSR (got {edge_index.layout}). Use .to_sparse_csr()."
-        )
-    if isinstance(edge_index, Tensor) and edge_index.layout == torch.sparse_coo and not edge_index.is_coalesced():
+    layout = edge_index.layout if isinstance(edge_index, Tensor) else torch.sparse_csr
+    if layout not in (torch.sparse_coo, torch.sparse_csr):
+        raise InputError(f"Expected 'edge_index' as a list, COO or CSR (got {layout}). Use .to_sparse_csr().")
+    if layout == torch.sparse_coo and not edge_index.is_coalesced():
         raise InputError("Expected 'edge_index' to be coalesced (got a sparse matrix that is not). Use .coalesce().")
     # A transposed matrix has the receiving nodes in its rows.
     return to_edge_index(edge_index)[0].flip(0)
@@ -282,11 +256,7 @@ def compute_weights(
     confidence: Tensor | None,
     mask: Tensor | None,
 ) -> Tensor:
-    """Edge weights by a connectivity, for nodes with features x [..., N, C].
-
-    Raises:
-        InputError: naming the argument that is missing or does not fit.
-    """
+    """Edge weights by a connectivity, for nodes with features x [..., N, C]."""
     if connectivity is None:
         raise InputError("Expected 'edge_weight' [E] for a layer without a connectivity (got None).")
     if landmark_id is None or confidence is None:

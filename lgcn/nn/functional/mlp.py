@@ -12,15 +12,9 @@ NORMS = ("batch_norm",)
 
 
 def build_mlp(channels: Sequence[int], norm: str | None = None, plain_last: bool = True) -> MLP:
-    """An MLP with the norm after the activation of each hidden layer.
+    """An MLP with a norm after the activation of each hidden layer, and of the last too unless ``plain_last``.
 
-    Args:
-        channels: of the input and of each layer.
-        norm: ``"batch_norm"``, a :class:`MaskedBatchNorm`, or None.
-        plain_last: whether the last layer has neither activation nor norm.
-
-    Raises:
-        InputError: for a ``norm`` that is not known.
+    ``norm`` is None or ``"batch_norm"``, a :class:`MaskedBatchNorm`.
     """
     if norm is not None:
         check_choice("norm", norm, NORMS)
@@ -47,11 +41,7 @@ def run_hidden_layers(mlp: MLP, hidden: Tensor, weight: Tensor | None = None, wi
 
 
 def as_widths(name: str, given: int | Sequence[int]) -> list[int]:
-    """One width or several, as a list.
-
-    Raises:
-        InputError: naming the argument, if any is not an integer of 1 or more.
-    """
+    """One width or several, as a list of integers of 1 or more."""
     if isinstance(given, Iterable) and not isinstance(given, str):
         return [check_at_least(name, width, 1) for width in given]
     return [check_at_least(name, given, 1)]

@@ -19,10 +19,9 @@ from lgcn.nn.functional.autocast import autocast_disabled
 
 
 def has_sparse_product(x: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`weighted_sum` supports these.
+    """Whether :func:`weighted_sum` supports x and weights: both float32 or both float64, on a CPU with MKL.
 
-    It takes x [N, C] and weights [E], both float32 or both float64, on a CPU with MKL. Compilers and transforms of
-    torch.func do not support it.
+    Compilers and transforms of torch.func do not support it.
     """
     return (
         not torch.compiler.is_compiling()
@@ -37,17 +36,10 @@ def has_sparse_product(x: Tensor, weight: Tensor) -> bool:
 
 
 def weighted_sum(x: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Sums x over the neighbours of each node.
+    """Sum x [N, C] over the neighbours of each of ``num_nodes`` receiving nodes, with weights [E].
 
-    Args:
-        x: [N, C].
-        weight: [E].
-        edge_index: [2, E], neighbours in row 0, receiving nodes in row 1, in any order. Indices are not checked, and a
-            wrong one reads or writes other memory.
-        num_nodes: number of receiving nodes, M.
-
-    Returns:
-        [M, C].
+    ``edge_index`` [2, E] holds neighbours in row 0 and receiving nodes in row 1, in any order. Indices are not checked,
+    and a wrong one reads or writes other memory.
     """
     _silence_beta_warning()
     # Autocast would round what has_sparse_product found to have one precision.

@@ -1,4 +1,4 @@
-"""Inputs of the Gaussian refiner: checks, pose factors, and weights of the alignment."""
+"""Inputs of the Gaussian refiner: checks, the prior with its pose factors, and weights of the alignment."""
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior
 
 POSE_FACTORS = 4
 """Translation along x and y, scale, rotation."""
+_POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so large that larger values make no difference
 
 
 def pose_modes(mean: Tensor) -> Tensor:
@@ -15,6 +16,14 @@ def pose_modes(mean: Tensor) -> Tensor:
     x, y = mean.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     return torch.stack([torch.stack([one, zero, x, -y]), torch.stack([zero, one, y, x])]).permute(2, 0, 1)
+
+
+def fit_prior(prior: FactorAnalysisPrior, rank: int, shapes: Tensor) -> None:
+    """Set ``rank`` factors of the shape from aligned shapes [N, K, 2], and those of the pose from their mean."""
+    shape = FactorAnalysisPrior(shapes.shape[1], rank).to(prior.mean).fit(shapes)
+    prior.mean.copy_(shape.mean)
+    prior.loadings.copy_(torch.cat([shape.loadings, _POSE_DEVIATION * pose_modes(shape.mean)], dim=-1))
+    prior.log_uniqueness.copy_(shape.log_uniqueness)
 
 
 def alignment_weight(prior: FactorAnalysisPrior, rank: int, variance: Tensor, mask: Tensor | None) -> Tensor:

@@ -15,13 +15,13 @@ from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.gaussian import GaussianPosterior
 from lgcn.nn.functional.similarity import Similarity, fit_similarity, mean_shape
 from lgcn.nn.models.covariance_calibration import CovarianceCalibration, log_spread
-from lgcn.nn.models.gaussian_inputs import POSE_FACTORS, alignment_weight, check_examples, check_inputs, pose_modes
+from lgcn.nn.models.gaussian_inputs import POSE_FACTORS, alignment_weight, check_examples, check_inputs, fit_prior
 from lgcn.nn.models.landmark_noise import LandmarkNoise
 from lgcn.nn.models.refiner import Refiner
+from lgcn.nn.models.reliability import Reliability
 from lgcn.typing import KeyPoints, Size
 
 NOISE_INPUTS = ("confidence", "features")
-POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so large that larger values make no difference
 
 
 class GaussianRefiner(Refiner):
@@ -117,6 +117,7 @@ class GaussianRefiner(Refiner):
         if check_at_least("decoder_channels", decoder_channels, 0):
             self.decoder = MLP([2 * num_landmarks, decoder_channels, 2 * num_landmarks], norm=None)
         self.calibration = CovarianceCalibration()
+        self.reliability = Reliability(num_landmarks)
         self.register_buffer("frame", torch.zeros(num_landmarks, 2))
         self.register_buffer("centre", torch.tensor([(self.input_size[1] - 1) / 2, (self.input_size[0] - 1) / 2]))
         self.register_buffer("scale", torch.tensor(min(self.input_size) / 4))
@@ -140,6 +141,7 @@ class GaussianRefiner(Refiner):
     def reset_parameters(self) -> None:
         """Draw new parameters; the last layers of the MLPs start at zero. Removes the calibration."""
         self.calibration.reset_parameters()
+        self.reliability.reset_parameters()
         self.conv.reset_parameters()
         self.noise.reset_parameters()
         if self.landmark_embedding is not None:
@@ -178,20 +180,13 @@ class GaussianRefiner(Refiner):
             buffer.copy_(value)
         normalized = (shapes - centre) / scale
         similarity = fit_similarity(normalized, frame)
-        self._fit_prior(similarity.apply(normalized))
+        fit_prior(self.prior, self.rank, similarity.apply(normalized))
         if predictions is None:
             self.noise.fill(self.prior.uniqueness.mean())
         else:
             errors = (predictions.cpu().double() - shapes) / scale
             self.noise.fit(errors @ similarity.matrix.mT, confidences)
         return self
-
-    def _fit_prior(self, shapes: Tensor) -> None:
-        """Factors of the shape from aligned shapes [N, K, 2], and those of the pose from their mean."""
-        shape = FactorAnalysisPrior(self.num_landmarks, self.rank).to(self.frame).fit(shapes)
-        self.prior.mean.copy_(shape.mean)
-        self.prior.loadings.copy_(torch.cat([shape.loadings, POSE_DEVIATION * pose_modes(shape.mean)], dim=-1))
-        self.prior.log_uniqueness.copy_(shape.log_uniqueness)
 
     def forward(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
@@ -221,7 +216,7 @@ class GaussianRefiner(Refiner):
 
     def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
         self.check_needs(keypoints)
-        posterior, spread, variance = self._infer(*_arguments(keypoints))
+        posterior, spread, variance = self._infer(keypoints)
         with autocast_disabled(posterior.mean.device.type):
             covariance = self.calibration(posterior.covariance, spread, keypoints.mask)
             connectivity = None
@@ -229,9 +224,9 @@ class GaussianRefiner(Refiner):
                 # Over the square root of 2: a landmark that follows another exactly has 1.
                 connectivity = self.conv.edge_weight(variance, keypoints.mask).norm(dim=(-2, -1)) / 2**0.5
             error = self.calibration.expected_error(covariance)
-        return keypoints._replace(
-            pos=posterior.mean, covariance=covariance, connectivity=connectivity, expected_error=error
-        )
+            covered, score = self.reliability(variance, posterior, keypoints.mask)
+        known = {"covariance": covariance, "expected_error": error, "covered": covered, "score": score}
+        return keypoints._replace(pos=posterior.mean, connectivity=connectivity, **known)
 
     def posterior(
         self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None = None
@@ -240,33 +235,45 @@ class GaussianRefiner(Refiner):
 
         Covariances are those of the model, without :meth:`calibrate`.
         """
-        return self._infer(features, pos, confidence, mask)[0]
+        return self._infer(KeyPoints(pos, confidence, features=features, mask=mask))[0]
 
     @torch.no_grad()
     def calibrate(
-        self, keypoints: KeyPoints, target: Tensor, level: float = 0.9, groups: Tensor | None = None
+        self,
+        keypoints: KeyPoints,
+        target: Tensor,
+        level: float = 0.9,
+        groups: Tensor | None = None,
+        clean: Tensor | None = None,
+        fits: Tensor | None = None,
     ) -> "GaussianRefiner":
         """Scale the covariances of :meth:`refine` so that regions of probability ``level`` hold that share of errors.
 
-        Calibrate last, on images that neither the refiner nor the network has been trained on, and under all conditions
-        that matter: half of them degraded, for instance. See :class:`CovarianceCalibration`.
+        Calibrate last, on images that neither refiner nor network has been trained on, and under all conditions that
+        matter: half of them degraded, for instance. See :class:`CovarianceCalibration` and :class:`Reliability`.
 
         Args:
             keypoints: as for :meth:`refine`, landmarks of N images; features best sampled at the landmarks.
-            target: [N, K, 2], the true landmarks, pixels of the input; NaN where they are not known.
+            target: [N, K, 2], the true landmarks, pixels of the input; NaN where they are not known or do not count.
             level: the probability.
             groups: [N], integers, the condition of each image; the worst one decides on the form of the calibration.
+            clean: bool [N], images in which nothing is covered; without, ``covered`` and ``score`` stay unknown.
+            fits: [N], 1 for images whose landmarks fit, 0 for others; without, ``score`` stays unknown.
 
         Returns:
             The module itself.
 
         Raises:
-            InputError: as :meth:`refine`, and for less than 100 landmarks whose truth is known.
+            InputError: as :meth:`refine`, :meth:`CovarianceCalibration.fit` and :meth:`Reliability.fit`.
         """
         self.check_needs(keypoints)
         check_shape("target", target, "N K 2", N=len(keypoints.pos), K=self.num_landmarks)
-        posterior, spread, _ = self._infer(*_arguments(keypoints))
-        self.calibration.fit(posterior.mean - target, posterior.covariance, spread, keypoints.mask, level, groups)
+        posterior, spread, variance = self._infer(keypoints)
+        mask = keypoints.mask
+        self.calibration.fit(posterior.mean - target, posterior.covariance, spread, mask, level, groups)
+        self.reliability.reset_parameters()
+        if clean is not None:
+            self.reliability.fit(variance, clean, posterior, fits, mask)
         return self
 
     def align(
@@ -322,11 +329,10 @@ class GaussianRefiner(Refiner):
         deviation = self.conv(observed, variance, mask) - self.prior.mean
         return self.decoder(deviation.flatten(1)).to(deviation).view_as(deviation)
 
-    def _infer(
-        self, features: Tensor | None, pos: Tensor, confidence: Tensor | None, mask: Tensor | None
-    ) -> tuple[GaussianPosterior, Tensor, Tensor]:
+    def _infer(self, given: KeyPoints) -> tuple[GaussianPosterior, Tensor, Tensor]:
         """The posterior in pixels, the spread of its covariances in the frame of the mean shape [B, K], the noise."""
-        similarity, observed, variance = self.align(features, pos, confidence, mask)
+        pos, mask = given.pos, given.mask
+        similarity, observed, variance = self.align(given.features, pos, given.confidence, mask)
         with autocast_disabled(pos.device.type):
             shift = self._shift(observed, variance, mask)
             mean, covariance, residual, residual_covariance = self.conv.posterior(observed - shift, variance, mask)
@@ -341,7 +347,3 @@ class GaussianRefiner(Refiner):
 
     def _to_input(self, similarity: Similarity, pos: Tensor) -> Tensor:
         return similarity.invert(pos) * self.scale + self.centre
-
-
-def _arguments(keypoints: KeyPoints) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:
-    return keypoints.features, keypoints.pos, keypoints.confidence, keypoints.mask

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,11 +60,7 @@ class LandmarkRefiner(Refiner):
         coordinates: origin of the fractions: the border of the input, ``"pixel"``, ``(pos + 0.5) / (W, H)``; or as in
             the paper's released code the centre of the heatmap's first cell, ``"cell"``, ``(x, y) / (w, h)`` in cells
             as input, and ``pos / (W, H)`` as output.
-        act: activation between the graph layers, see :class:`LGCN`.
-        norm: norm between the graph layers, see :class:`LGCN`.
-        dropout: dropout probability between the graph layers.
-        shape_features: whether graph layers use :math:`q_{ij}`; one flag for all layers, or one per layer.
-        bias: whether the graph layers have a bias.
+        act, norm, dropout, shape_features, bias: of the graph layers, see :class:`LGCN`.
         sampling: ``"bilinear"`` or ``"nearest"``.
         landmark_channels: width of a learned embedding :math:`t` of the landmark type; 0 leaves it out.
         confidence_feature: whether a node's features contain its confidence.
@@ -102,7 +98,7 @@ class LandmarkRefiner(Refiner):
         share_steps: bool = True,
     ) -> None:
         super().__init__()
-        check_at_least("num_landmarks", num_landmarks, 1)
+        self.num_landmarks = check_at_least("num_landmarks", num_landmarks, 1)
         connectivity = LearnableConnectivity(num_landmarks) if connectivity is None else connectivity
         check_connectivity(connectivity)
         if connectivity.num_landmarks != num_landmarks:
@@ -115,7 +111,6 @@ class LandmarkRefiner(Refiner):
         hidden_channels = as_widths("hidden_channels", hidden_channels)
         if visual_norm is not None:
             check_choice("visual_norm", visual_norm, NORMS)
-        self.num_landmarks = num_landmarks
         self.feature_channels = check_at_least("feature_channels", feature_channels, 1)
         self.input_size = check_size("input_size", input_size)
         self.output = check_choice("output", output, OUTPUTS)
@@ -130,49 +125,40 @@ class LandmarkRefiner(Refiner):
         visual_widths = [feature_channels, *visual_channels]
         in_channels = 2 + visual_widths[-1] + landmark_channels + confidence_feature
         further = range(0 if share_steps else num_steps - 1)
+        options: Any = {"act": act, "norm": norm, "dropout": dropout, "shape_features": shape_features, "bias": bias}
 
         def lgcn(connectivity: Connectivity) -> DenseLGCN:
-            return DenseLGCN(
-                in_channels,
-                (*hidden_channels, 2),
-                connectivity,
-                act=act,
-                norm=norm,
-                dropout=dropout,
-                shape_features=shape_features,
-                bias=bias,
-            )
+            return DenseLGCN(in_channels, (*hidden_channels, 2), connectivity, **options)
 
         self.visual_mlp = build_mlp(visual_widths, visual_norm)
         self.lgcn = lgcn(connectivity)
         self.later_visual_mlps = nn.ModuleList(build_mlp(visual_widths, visual_norm) for _ in further)
         self.later_lgcns = nn.ModuleList(lgcn(copy.deepcopy(connectivity)) for _ in further)
         # The given connectivity may be trained and is not reset; its copies are.
-        for each in self.later_lgcns:
-            cast(DenseLGCN, each).reset_parameters()
+        for _, later in self._all_steps[1:]:
+            later.reset_parameters()
         self._clear_last_layers()
 
     def reset_parameters(self) -> None:
         """Reset all parameters; with ``output="offset"`` the last layer of each step starts at zero."""
         if self.landmark_embedding is not None:
             self.landmark_embedding.reset_parameters()
-        for step in range(1 + len(self.later_lgcns)):
-            for module in self._step_modules(step):
-                module.reset_parameters()
+        for visual_mlp, lgcn in self._all_steps:
+            visual_mlp.reset_parameters()
+            lgcn.reset_parameters()
         self._clear_last_layers()
 
     def _clear_last_layers(self) -> None:
         if self.output == "offset":
-            for step in range(1 + len(self.later_lgcns)):
-                for parameter in self._step_modules(step)[1].convs[-1].parameters():
+            for _, lgcn in self._all_steps:
+                for parameter in lgcn.convs[-1].parameters():
                     nn.init.zeros_(parameter)
 
     def node_features(
         self, features: Tensor, pos: Tensor, confidence: Tensor, step: int = 0, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """h^0 of eq. 2, [B, K, C'], and the positions p as fractions of the input, [B, K, 2]."""
-        height, width = self.input_size
-        p = (pos + 0.5) / pos.new_tensor([width, height])
+        p = (pos + 0.5) / pos.new_tensor(self.input_size[::-1])
         if self.coordinates == "cell":
             p = p - 0.5 / pos.new_tensor([features.shape[-1], features.shape[-2]])
         parts = [p, self.embed_visual(features, pos, step, mask)]
@@ -184,7 +170,7 @@ class LandmarkRefiner(Refiner):
 
     def embed_visual(self, features: Tensor, pos: Tensor, step: int = 0, mask: Tensor | None = None) -> Tensor:
         """Features at the landmarks after the visual MLP, [B, K, C']; batch statistics are of landmarks present."""
-        visual_mlp, _ = self._step_modules(step)
+        visual_mlp, _ = self._all_steps[0 if self.share_steps else step]
         visual = run_mlp(visual_mlp, sample_features(features, pos, self.input_size, self.sampling), mask)
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
@@ -236,24 +222,21 @@ class LandmarkRefiner(Refiner):
             check_mask("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
             check_devices(parameter.device, "the parameters", mask=mask)
             pos, confidence = mask_rows(pos, mask), confidence.masked_fill(~mask, 0.0)
-        height, width = self.input_size
-        scale = pos.new_tensor([width, height])
+        scale = pos.new_tensor(self.input_size[::-1])
         origin = 0.5 if self.coordinates == "pixel" else 0.0
         steps: list[tuple[Tensor, Tensor]] = []
         for step in range(self.num_steps):
             x, p = self.node_features(features, pos, confidence, step, mask)
-            _, lgcn = self._step_modules(step)
+            _, lgcn = self._all_steps[0 if self.share_steps else step]
             # In bfloat16 positions would be rounded by up to half a pixel of a 256-pixel input.
             with autocast_disabled(pos.device.type):
                 known = steps[0][1] if steps and self.share_steps else None
-                dtype = parameter.dtype
-                out, weight = lgcn(x.to(dtype), p, confidence.to(dtype), known, mask, return_connectivity=True)
+                out, weight = lgcn(x.to(parameter), p, confidence.to(parameter), known, mask, return_connectivity=True)
             pos = mask_rows(out * scale - origin if self.output == "absolute" else pos + out * scale, mask)
             steps.append((pos if mask is None else torch.where(mask.unsqueeze(-1), pos, given), weight))
         return steps
 
-    def _step_modules(self, step: int) -> tuple[MLP, DenseLGCN]:
-        """The visual MLP and the graph layers of a step."""
-        if step == 0 or self.share_steps:
-            return self.visual_mlp, self.lgcn
-        return cast(MLP, self.later_visual_mlps[step - 1]), cast(DenseLGCN, self.later_lgcns[step - 1])
+    @property
+    def _all_steps(self) -> list[tuple[MLP, DenseLGCN]]:
+        """The visual MLP and the graph layers of each step with parameters of its own."""
+        return [(self.visual_mlp, self.lgcn), *zip(self.later_visual_mlps, self.later_lgcns, strict=True)]  # type: ignore[list-item]

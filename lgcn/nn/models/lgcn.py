@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
@@ -12,8 +13,7 @@ from torch_geometric.typing import SparseTensor
 from lgcn.checks import InputError, check_edges, check_flag, check_number, check_shape, shown
 from lgcn.nn.connectivity import Connectivity
 from lgcn.nn.conv.base import check_connectivity
-from lgcn.nn.conv.dense_base import DenseGraphModule
-from lgcn.nn.conv.dense_lgcn_conv import DenseLayer
+from lgcn.nn.conv.dense_lgcn_conv import DenseGraphModule, DenseLayer
 from lgcn.nn.conv.lgcn_conv import LGCNConv, as_edge_list, compute_weights, mask_edges
 from lgcn.nn.functional.masked_batch_norm import MaskedBatchNorm
 from lgcn.nn.functional.mlp import as_widths
@@ -166,13 +166,10 @@ class DenseLGCN(LGCNBase, DenseGraphModule):
 def _resolve_activation(act: Activation) -> Any:
     if act is None:
         return nn.Identity()
-    try:
-        resolved = activation_resolver(act)
-    except ValueError as error:
-        raise InputError(f"Expected 'act' to be an activation of PyTorch's, or None (got '{act}').") from error
-    if not callable(resolved):
-        raise InputError(f"Expected 'act' to be a name, a callable or None (got {shown(act)}).")
-    return resolved
+    with suppress(ValueError):
+        if callable(resolved := activation_resolver(act)):
+            return resolved
+    raise InputError(f"Expected 'act' to be an activation of PyTorch's by name, a callable or None (got {shown(act)}).")
 
 
 def _resolve_norm(norm: Norm, width: int) -> nn.Module:
@@ -180,21 +177,16 @@ def _resolve_norm(norm: Norm, width: int) -> nn.Module:
         return nn.Identity()
     if isinstance(norm, nn.Module):
         return copy.deepcopy(norm)
-    if not isinstance(norm, str):
-        if not callable(norm) or not isinstance(made := norm(width), nn.Module):
-            raise InputError(
-                f"Expected 'norm' to be a name, a callable that makes a module or None (got {shown(norm)})."
-            )
+    if isinstance(norm, str):
+        with suppress(ValueError, TypeError):
+            named = normalization_resolver(norm, width)
+            if isinstance(named, pyg_norm.BatchNorm):
+                return MaskedBatchNorm(width)
+            if isinstance(named, pyg_norm.LayerNorm):
+                return pyg_norm.LayerNorm(width, mode="node")
+    elif callable(norm) and isinstance(made := norm(width), nn.Module):
         return made
-    try:
-        resolved = normalization_resolver(norm, width)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"Expected 'norm' to be batch_norm, layer_norm or a module (got '{norm}').") from error
-    if isinstance(resolved, pyg_norm.BatchNorm):
-        return MaskedBatchNorm(width)
-    if isinstance(resolved, pyg_norm.LayerNorm):
-        return pyg_norm.LayerNorm(width, mode="node")
     raise InputError(
-        f"Expected 'norm' to be batch_norm or layer_norm by name (got '{norm}', which needs to know the graphs of a "
-        "batch). Or give a module that normalises nodes."
+        f"Expected 'norm' to be batch_norm, layer_norm, a module that normalises nodes, or a callable that makes one "
+        f"(got {shown(norm)})."
     )

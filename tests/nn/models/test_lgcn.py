@@ -55,7 +55,7 @@ def test_sizes_and_repr() -> None:
     ):
         assert part in text
     assert "DenseLayer(64, 16, connectivity=None, shape_features=True, bias=False)" in repr(lgcn.to_dense())
-    assert "widths=[66, 64, 16, 2], shape_features=[True, True, True]" in repr(for_inference(lgcn.to_dense()))
+    assert "Linear(in_features=68, out_features=128, bias=True)" in repr(for_inference(lgcn.to_dense()))
     inside = build_connectivity("adjacency", K, normalization="raw", symmetric=True)
     options = "connectivity=AdjacencyConnectivity(6, normalization='raw', symmetric=True), shape_features=False"
     assert repr(LGCNConv(C, 2, inside, False)) == f"LGCNConv(5, 2, {options})"
@@ -137,17 +137,14 @@ def test_edge_weights_of_one_image_or_of_all() -> None:
     assert_close(conv(x, pos, edge_weight=adjacency)[0, 0], conv.lin_self(x[0, 0]) + adjacency[0] @ messages)
 
 
-def test_a_position_that_no_edge_reads_does_not_affect_precision_and_may_be_nan() -> None:
+def test_a_position_that_no_edge_reads_does_not_affect_precision() -> None:
     x, pos, _ = random_landmarks(2, K, C)
     weight = torch.rand(2, K, K)
     weight[:, :, 0] = weight[:, 0] = 0.0
     conv = randomize(DenseLGCNConv(C, 3))
-    expected = conv(x, pos, edge_weight=weight)
-    for value in (1e8, torch.nan):
-        moved = pos.clone()
-        moved[:, 0] = value
-        out = conv(x, moved, edge_weight=weight)
-        assert_close(out[:, 1:], expected[:, 1:])
+    moved = pos.clone()
+    moved[:, 0] = 1e8
+    assert_close(conv(x, moved, edge_weight=weight)[:, 1:], conv(x, pos, edge_weight=weight)[:, 1:])
 
 
 @pytest.mark.parametrize("convert", [lambda lgcn: lgcn, DenseLGCN.to_sparse])
