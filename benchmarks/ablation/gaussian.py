@@ -56,7 +56,7 @@ class Transformer(GaussianRefiner):
         assert features is not None
         assert confidence is not None
         similarity, observed, _ = self.align(features, pos, confidence, mask)
-        inputs = torch.cat([features, confidence.unsqueeze(-1), observed - self.prior.mean], dim=-1)
+        inputs = torch.cat([features, confidence.unsqueeze(-1), observed - self.prior.expectation()], dim=-1)
         return self._to_input(similarity, observed + self.output(self.encoder(self.embed(inputs) + self.types)))
 
 
@@ -86,6 +86,12 @@ _CONFIDENCE = {"noise_inputs": ("confidence",)}
 VARIANTS = {
     "closed_type": Variant("closed form, noise by type", {"noise_inputs": ()}, trained=False, features=False),
     "closed": Variant("closed form, noise by type and confidence", _CONFIDENCE, trained=False, features=False),
+    "closed_mixture": Variant(
+        "closed form, full 2 x 2 noise, mixture of 3",
+        _CONFIDENCE | {"noise": "full", "num_components": 3},
+        trained=False,
+        features=False,
+    ),
     "no_graph": Variant("no graph: offsets alone", build=NoGraph),
     "transformer": Variant("transformer over landmarks", {"offset": False}, build=Transformer),
     "type": Variant("noise by type", {"noise_inputs": ()}),
@@ -93,6 +99,7 @@ VARIANTS = {
     "features": Variant("noise by type, confidence and features"),
     "points": Variant("noise by type and confidence, no features", _CONFIDENCE, features=False),
     "full": Variant("full 2 x 2 noise by type and confidence", _CONFIDENCE | {"noise": "full"}),
+    "mixture": Variant("full 2 x 2 noise, mixture of 3", _CONFIDENCE | {"noise": "full", "num_components": 3}),
     "decoder": Variant("full 2 x 2 noise, decoder", _CONFIDENCE | {"noise": "full", "decoder_channels": 128}),
     "likelihood": Variant("noise by type and confidence, likelihood 0.05", _CONFIDENCE, likelihood=0.05),
     "rank4": Variant("rank 4", _CONFIDENCE | {"rank": 4}),
@@ -106,6 +113,8 @@ COMPARISONS = (
     ("confidence", "type"),
     ("confidence", f"confidence, {SWAPPED}"),
     ("full", "confidence"),
+    ("mixture", "full"),
+    ("closed_mixture", "closed"),
     ("decoder", "full"),
     ("features", "confidence"),
     ("rank8", "confidence"),
@@ -231,7 +240,7 @@ def half_masked(refiner: GaussianRefiner, outputs: Outputs) -> dict[str, float]:
     mask = torch.rand(len(outputs), outputs.target.shape[1], generator=generator).argsort(1) % 2 == 0
     given = keypoints(refiner, outputs, slice(None))
     similarity, *_ = refiner.align(given.features, given.pos, given.confidence, mask)
-    mean = refiner._to_input(similarity, refiner.prior.mean.expand_as(given.pos))
+    mean = refiner._to_input(similarity, refiner.prior.expectation().expand_as(given.pos))
     refined = refiner(given.features, given.pos, given.confidence, mask)
     return {
         "predicted": 100 * outputs.errors(refined)[~mask].mean().item(),

@@ -155,6 +155,7 @@ class GaussianConfig:
 
     Args:
         rank: Number of factors of the shape.
+        num_components: Number of Gaussians in the shape prior; more than one are a mixture.
         noise: Form of a landmark's noise; diagonal is by axis of the mean shape.
         use_confidence: Whether noise and offset depend on confidences.
         noise_inputs: What the noise depends on besides the landmark type.
@@ -167,6 +168,7 @@ class GaussianConfig:
     """
 
     rank: Annotated[int, Bounds(1, 4096)] = 16
+    num_components: Annotated[int, Bounds(1, 64)] = 1
     noise: Literal["isotropic", "diagonal", "full"] = "isotropic"
     use_confidence: bool = True
     noise_inputs: tuple[Literal["confidence", "features"], ...] = ("confidence", "features")

@@ -8,7 +8,7 @@ from torch_geometric.nn import MessagePassing
 
 from lgcn.checks import InputError, check_edges, check_ids, check_shape
 from lgcn.nn.conv.dense_factor_analysis_conv import DenseFactorAnalysisConv
-from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior
+from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior, edge_positions
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.gaussian import (
     GaussianPosterior,
@@ -20,6 +20,7 @@ from lgcn.nn.functional.gaussian import (
     posterior_mean,
     solve_factors,
 )
+from lgcn.nn.functional.mixture import expectation, landmark_evidence, log_evidence, mixed
 
 
 class FactorAnalysisConv(MessagePassing):
@@ -49,6 +50,9 @@ class FactorAnalysisConv(MessagePassing):
 
     A graph may hold any subset of the types, in any order. Nodes of one type in one graph share its loadings, but not
     its uniqueness. A graph in which nothing was observed gets the mean of the prior.
+
+    If the prior is a mixture, the results are its mean and covariance: of the posteriors of all components, weighted by
+    the exact evidence of the observations of this graph, which the same sums give.
 
     Args:
         prior (FactorAnalysisPrior): The parameters; one prior can serve several layers.
@@ -103,8 +107,9 @@ class FactorAnalysisConv(MessagePassing):
         """
         nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
         with autocast_disabled(pos.device.type):
-            t = self._infer(nodes, with_covariance=False)
-            return posterior_mean(nodes.mean, nodes.observation, (nodes.loadings @ t).squeeze(-1))
+            t, share = self._infer(nodes, with_covariance=False)
+            prediction = (nodes.loadings @ t).squeeze(-1)
+            return expectation(posterior_mean(nodes.mean, nodes.observation, prediction), share)
 
     def posterior(
         self,
@@ -118,8 +123,10 @@ class FactorAnalysisConv(MessagePassing):
         """Return means, covariances and leave-one-out residuals; arguments and errors as for :meth:`forward`."""
         nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
         with autocast_disabled(pos.device.type):
-            prediction = nodes.loadings @ self._infer(nodes)
-            return posterior(nodes.mean, nodes.uniqueness, nodes.loadings, nodes.observation, prediction)
+            factors, share = self._infer(nodes)
+            prediction = nodes.loadings @ factors
+            found = posterior(nodes.mean, nodes.uniqueness, nodes.loadings, nodes.observation, prediction)
+            return mixed(found, nodes.observation, share)
 
     def edge_weight(
         self,
@@ -129,22 +136,27 @@ class FactorAnalysisConv(MessagePassing):
         batch: Tensor | None = None,
         mask: Tensor | None = None,
         batch_size: int | None = None,
+        pos: Tensor | None = None,
     ) -> Tensor:
         r"""Return the edges :math:`\mathbf{E}_{ij}`, [E, 2, 2], of pairs of nodes.
 
         ``edge_index`` [2, E] has neighbours j in row 0 and receiving nodes i in row 1; a pair of two graphs gets 0.
-        Edges do not depend on positions. The other arguments and the errors are those of :meth:`forward`.
+        Edges of a single Gaussian do not depend on positions; those of a mixture are the mean over its components. The
+        other arguments and the errors are those of :meth:`forward`.
         """
-        nowhere = variance.new_zeros(landmark_id.shape[0], 2)
-        check_edges("edge_index", edge_index, len(nowhere))
-        nodes = self._observe(nowhere, variance, landmark_id, batch, mask, batch_size)
+        pos = edge_positions(self.prior, variance, pos, landmark_id.shape)
+        check_edges("edge_index", edge_index, len(landmark_id))
+        nodes = self._observe(pos, variance, landmark_id, batch, mask, batch_size)
         with autocast_disabled(variance.device.type):
-            share = nodes.observation.noise_share
-            listening = share @ nodes.loadings @ self._infer(nodes)[..., 1:]
+            factors, share = self._infer(nodes)
+            follows = nodes.observation.noise_share
+            listening = follows @ nodes.loadings @ factors[..., 1:]
             heard = nodes.observation.precision @ nodes.loadings
             j, i = edge_index
-            own = torch.eye(2, dtype=share.dtype, device=share.device) - share
-            weight = listening[i] @ heard[j].mT + torch.where((i == j)[:, None, None], own[i], 0.0)
+            own = torch.eye(2, dtype=follows.dtype, device=follows.device) - follows
+            own = torch.where((i == j)[:, None, None], own[..., i, :, :], 0.0)
+            weight = listening[..., i, :, :] @ heard[..., j, :, :].mT + own
+            weight = expectation(weight, None if share is None else share[..., i])
             return weight if batch is None else weight * (batch[i] == batch[j])[:, None, None]
 
     def to_dense(self) -> DenseFactorAnalysisConv:
@@ -178,21 +190,38 @@ class FactorAnalysisConv(MessagePassing):
         missing = check_observations(pos, variance, mask)
         with autocast_disabled(pos.device.type):
             mean, loadings, uniqueness, pos, variance = self.prior.parameters_for(pos, variance)
-            mean, loadings, uniqueness = (each[landmark_id] for each in (mean, loadings, uniqueness))
+            if self.prior.num_components > 1:  # its components are a leading axis [..., M, N, ...]
+                axis = pos.dim() - 2
+                pos, variance, missing = (each.unsqueeze(axis) for each in (pos, variance, missing))
+                mean, loadings, uniqueness = (each[:, landmark_id] for each in (mean, loadings, uniqueness))
+            else:
+                mean, loadings, uniqueness = (each[landmark_id] for each in (mean, loadings, uniqueness))
             observation = observe(pos, variance, mean, uniqueness, missing)
         edge_index = torch.stack([torch.arange(N, device=batch.device), batch])
         return _Nodes(mean, loadings, uniqueness, observation, edge_index, (N, batch_size))
 
-    def _infer(self, nodes: "_Nodes", with_covariance: bool = True) -> Tensor:
-        """Messages from the factors to each node, [..., N, r, 1 + r] or [..., N, r, 1]."""
+    def _infer(self, nodes: "_Nodes", with_covariance: bool = True) -> tuple[Tensor, Tensor | None]:
+        """Messages from the factors to each node, [..., N, r, 1 + r] or [..., N, r, 1].
+
+        And, for a mixture, the probability of its components, logarithms [..., M, N].
+        """
         weighted, known = factor_terms(nodes.loadings, nodes.observation)
         sent = (weighted.mT @ known).flatten(-2)
         # propagate_type: (x: Tensor)
         total = self.propagate(nodes.edge_index, x=sent, size=nodes.size)
-        factors = solve_factors(total.unflatten(-1, (self.prior.rank, -1)), with_covariance)
+        total = total.unflatten(-1, (self.prior.rank, -1))
+        factors, pivots = solve_factors(total, with_covariance)
         # propagate_type: (x: Tensor)
         received = self.propagate(nodes.edge_index.flip(0), x=factors.flatten(-2), size=nodes.size[::-1])
-        return received.unflatten(-1, (self.prior.rank, -1))
+        received = received.unflatten(-1, (self.prior.rank, -1))
+        prior_share = self.prior.log_share
+        if prior_share is None:
+            return received, None
+        own = landmark_evidence(nodes.observation).unsqueeze(-1)
+        # propagate_type: (x: Tensor)
+        own = self.propagate(nodes.edge_index, x=own, size=nodes.size).squeeze(-1)
+        share = (prior_share + log_evidence(own, total, factors, pivots)).log_softmax(-2)
+        return received, share[..., nodes.edge_index[1]]
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.prior})"

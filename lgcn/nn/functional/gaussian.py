@@ -6,7 +6,8 @@ r"""Exact inference in a factor-analysis prior over landmarks, in :math:`O(K r^2
     \mathbf{m}_i = \mathbf{y}_i + \boldsymbol\varepsilon_i, \quad
     \boldsymbol\varepsilon_i \sim \mathcal{N}(\mathbf{0}, \mathbf{R}_i)
 
-Axis letters: K landmarks, r factors; ``...`` are images, or none. Variances are in the squared unit of the positions.
+Axis letters: K landmarks, r factors; ``...`` are images, or none, and then the components of a mixture, if there are
+several. Variances are in the squared unit of the positions.
 """
 
 from typing import NamedTuple
@@ -120,19 +121,23 @@ def solve_2x2(matrix: Tensor, rhs: Tensor) -> Tensor:
     return adjugate @ rhs / (a * d - b * c)[..., None, None]
 
 
-def solve_spd(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solutions [..., r, C] of systems with symmetric positive definite matrices [..., r, r].
+def solve_spd(matrix: Tensor, rhs: Tensor) -> tuple[Tensor, Tensor]:
+    """Solutions [..., r, C] of systems with symmetric positive definite matrices [..., r, r], and pivots [..., r].
 
-    By Cholesky decomposition; in an exported graph by Gauss-Jordan elimination, since ONNX has no decomposition.
+    By Cholesky decomposition; in an exported graph by Gauss-Jordan elimination, since ONNX has no decomposition. The
+    product of the pivots is the determinant.
     """
     if not torch.compiler.is_exporting():
-        return torch.cholesky_solve(rhs, torch.linalg.cholesky_ex(matrix).L)
+        factor = torch.linalg.cholesky_ex(matrix).L
+        return torch.cholesky_solve(rhs, factor), factor.diagonal(dim1=-2, dim2=-1).square()
     size = matrix.shape[-1]
     work, identity = torch.cat([matrix, rhs], dim=-1), torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+    pivots = []
     for k in range(size):  # without pivoting: the pivots of a positive definite matrix are positive
+        pivots.append(work[..., k, k])
         row = work[..., k : k + 1, :] / work[..., k : k + 1, k : k + 1]
         work = work - (work[..., k : k + 1] - identity[:, k : k + 1]) * row
-    return work[..., size:]
+    return work[..., size:], torch.stack(pivots, dim=-1)
 
 
 def observe(pos: Tensor, variance: Tensor, mean: Tensor, uniqueness: Tensor, missing: Tensor) -> Observation:
@@ -174,7 +179,7 @@ def factor_terms(loadings: Tensor, observation: Observation) -> tuple[Tensor, Te
     return weighted, torch.cat([loadings.expand_as(weighted), observation.deviation.unsqueeze(-1)], dim=-1)
 
 
-def solve_factors(total: Tensor, with_covariance: bool = True) -> Tensor:
+def solve_factors(total: Tensor, with_covariance: bool = True) -> tuple[Tensor, Tensor]:
     r"""The posterior of the factors, :math:`\mathcal{N}(\mathbf{t}, \mathbf{A}^{-1})`.
 
     .. math::
@@ -186,7 +191,8 @@ def solve_factors(total: Tensor, with_covariance: bool = True) -> Tensor:
         with_covariance: whether :math:`\mathbf{A}^{-1}` is wanted.
 
     Returns:
-        :math:`[\mathbf{t}, \mathbf{A}^{-1}]` [..., r, 1 + r], or :math:`\mathbf{t}` [..., r, 1].
+        :math:`[\mathbf{t}, \mathbf{A}^{-1}]` [..., r, 1 + r], or :math:`\mathbf{t}` [..., r, 1]; and numbers [..., r]
+        whose product is :math:`\det \mathbf{A}`.
     """
     rank = total.shape[-2]
     identity = torch.eye(rank, dtype=total.dtype, device=total.device)

@@ -12,18 +12,18 @@ _POSE_DEVIATION = 0.3  # radii of the mean shape, and radians: so large that lar
 
 
 def pose_modes(mean: Tensor) -> Tensor:
-    """Derivatives [K, 2, 4] of a shape [K, 2] with respect to translation along x and y, scale and rotation."""
+    """Derivatives [..., K, 2, 4] of shapes [..., K, 2]: translation along x and y, scale, rotation."""
     x, y = mean.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
-    return torch.stack([torch.stack([one, zero, x, -y]), torch.stack([zero, one, y, x])]).permute(2, 0, 1)
+    return torch.stack([torch.stack([one, zero, x, -y], dim=-1), torch.stack([zero, one, y, x], dim=-1)], dim=-2)
 
 
 def fit_prior(prior: FactorAnalysisPrior, rank: int, shapes: Tensor) -> None:
     """Set ``rank`` factors of the shape from aligned shapes [N, K, 2], and those of the pose from their mean."""
-    shape = FactorAnalysisPrior(shapes.shape[1], rank).to(prior.mean).fit(shapes)
-    prior.mean.copy_(shape.mean)
-    prior.loadings.copy_(torch.cat([shape.loadings, _POSE_DEVIATION * pose_modes(shape.mean)], dim=-1))
-    prior.log_uniqueness.copy_(shape.log_uniqueness)
+    shape = FactorAnalysisPrior(prior.num_landmarks, rank, prior.num_components).to(prior.mean).fit(shapes)
+    fitted = shape.state_dict()
+    fitted["loadings"] = torch.cat([shape.loadings, _POSE_DEVIATION * pose_modes(shape.mean)], dim=-1)
+    prior.load_state_dict(fitted)
 
 
 def alignment_weight(prior: FactorAnalysisPrior, rank: int, variance: Tensor, mask: Tensor | None) -> Tensor:
@@ -38,8 +38,7 @@ def alignment_weight(prior: FactorAnalysisPrior, rank: int, variance: Tensor, ma
     axes = variance.dim() - 2
     diagonal = variance.diagonal(dim1=-2, dim2=-1) if axes == 2 else variance
     noise = diagonal.mean(-1) if axes else diagonal
-    shape = prior.loadings[..., :rank].square().sum(-1) + prior.uniqueness
-    weight = (noise + shape.mean(-1)).reciprocal()
+    weight = (noise + prior.variance(rank).mean(-1)).reciprocal()
     return weight if mask is None else weight.masked_fill(~mask, 0.0)
 
 

@@ -13,18 +13,18 @@ from lgcn.nn.conv.dense_factor_analysis_conv import DenseFactorAnalysisConv
 from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.gaussian import GaussianPosterior
-from lgcn.nn.functional.similarity import Similarity, fit_similarity, mean_shape
+from lgcn.nn.functional.similarity import Similarity, fit_similarity
+from lgcn.nn.models.aligned_refiner import AlignedRefiner
 from lgcn.nn.models.covariance_calibration import CovarianceCalibration, log_spread
 from lgcn.nn.models.gaussian_inputs import POSE_FACTORS, alignment_weight, check_examples, check_inputs, fit_prior
 from lgcn.nn.models.landmark_noise import LandmarkNoise
-from lgcn.nn.models.refiner import Refiner
 from lgcn.nn.models.reliability import Reliability
 from lgcn.typing import KeyPoints, Size
 
 NOISE_INPUTS = ("confidence", "features")
 
 
-class GaussianRefiner(Refiner):
+class GaussianRefiner(AlignedRefiner):
     r"""Replaces every landmark by its posterior under a Gaussian shape prior, given all landmarks and their noise.
 
     .. math::
@@ -48,6 +48,8 @@ class GaussianRefiner(Refiner):
         feature_channels: C of the feature map; 0 if there is none.
         input_size: (H, W) of the network's input, to whose pixels positions refer.
         rank: number of factors of the shape; the prior has four more, of the pose.
+        num_components: number of Gaussians in the prior, each with a mean shape and factors of its own; more than one
+            are a mixture, whose components are weighted by the evidence of the observed landmarks.
         noise: ``"isotropic"``, ``"diagonal"`` (by axis of the mean shape) or ``"full"``.
         use_confidence: whether noise and offset depend on confidences.
         noise_inputs: what the noise depends on besides the type: ``"confidence"``, ``"features"``, both or none.
@@ -63,10 +65,6 @@ class GaussianRefiner(Refiner):
         InputError: for names or numbers that cannot be used.
     """
 
-    frame: Tensor
-    centre: Tensor
-    scale: Tensor
-
     def __init__(
         self,
         num_landmarks: int,
@@ -74,6 +72,7 @@ class GaussianRefiner(Refiner):
         input_size: Size,
         *,
         rank: int = 16,
+        num_components: int = 1,
         noise: str = "isotropic",
         use_confidence: bool = True,
         noise_inputs: Sequence[str] = NOISE_INPUTS,
@@ -84,12 +83,10 @@ class GaussianRefiner(Refiner):
         sampling: str = "bilinear",
         detach_alignment: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(num_landmarks, input_size)
         for each in noise_inputs:
             check_choice("noise_inputs", each, NOISE_INPUTS)
-        self.num_landmarks = num_landmarks
         self.feature_channels = check_at_least("feature_channels", feature_channels, 0)
-        self.input_size = (input_size[0], input_size[1])
         self.use_confidence = use_confidence
         self.noise_inputs = tuple(noise_inputs)
         self.sampling = check_choice("sampling", sampling, SAMPLING_MODES)
@@ -100,7 +97,7 @@ class GaussianRefiner(Refiner):
                 f"Expected 'rank' of at most {2 * num_landmarks - POSE_FACTORS} for {num_landmarks} landmarks, "
                 f"since the pose has {POSE_FACTORS} factors more (got {rank})."
             )
-        self.conv = DenseFactorAnalysisConv(FactorAnalysisPrior(num_landmarks, rank + POSE_FACTORS))
+        self.conv = DenseFactorAnalysisConv(FactorAnalysisPrior(num_landmarks, rank + POSE_FACTORS, num_components))
         by_confidence = use_confidence and "confidence" in noise_inputs
         by_features = feature_channels > 0 and "features" in noise_inputs
         self.noise = LandmarkNoise(num_landmarks, noise, by_confidence)
@@ -118,20 +115,12 @@ class GaussianRefiner(Refiner):
             self.decoder = MLP([2 * num_landmarks, decoder_channels, 2 * num_landmarks], norm=None)
         self.calibration = CovarianceCalibration()
         self.reliability = Reliability(num_landmarks)
-        self.register_buffer("frame", torch.zeros(num_landmarks, 2))
-        self.register_buffer("centre", torch.tensor([(self.input_size[1] - 1) / 2, (self.input_size[0] - 1) / 2]))
-        self.register_buffer("scale", torch.tensor(min(self.input_size) / 4))
         self.reset_parameters()
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         """``confidence`` and ``features``, as the refiner was built."""
         return ("confidence",) * self.use_confidence + ("features",) * (self.feature_channels > 0)
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether :meth:`fit` has set the mean shape, or saved parameters were loaded."""
-        return bool(self.frame.any())
 
     @property
     def prior(self) -> FactorAnalysisPrior:
@@ -168,23 +157,18 @@ class GaussianRefiner(Refiner):
             The module itself.
 
         Raises:
-            InputError: for values that are not finite, a shape whose landmarks all coincide, and shapes that do not
-                vary in ``rank`` directions once they are aligned.
+            InputError: for values that are not finite, a shape whose landmarks all coincide, and shapes (of a
+                component) that do not vary in ``rank`` directions once they are aligned.
         """
         check_examples(self.num_landmarks, shapes, predictions, confidences, self.use_confidence)
         # On the CPU, since not every accelerator has double precision.
         shapes = shapes.cpu().double()
-        frame, centre = mean_shape(shapes), shapes.mean(dim=(0, 1))
-        scale = fit_similarity(shapes, frame).squared_scale().rsqrt().median()
-        for buffer, value in ((self.frame, frame), (self.centre, centre), (self.scale, scale)):
-            buffer.copy_(value)
-        normalized = (shapes - centre) / scale
-        similarity = fit_similarity(normalized, frame)
-        fit_prior(self.prior, self.rank, similarity.apply(normalized))
+        similarity, aligned = self._fit_frame(shapes)
+        fit_prior(self.prior, self.rank, aligned)
         if predictions is None:
             self.noise.fill(self.prior.uniqueness.mean())
         else:
-            errors = (predictions.cpu().double() - shapes) / scale
+            errors = (predictions.cpu().double() - shapes) / self.scale.cpu()
             self.noise.fit(errors @ similarity.matrix.mT, confidences)
         return self
 
@@ -216,13 +200,13 @@ class GaussianRefiner(Refiner):
 
     def refine(self, keypoints: KeyPoints, return_connectivity: bool = False) -> KeyPoints:
         self.check_needs(keypoints)
-        posterior, spread, variance = self._infer(keypoints)
+        posterior, spread, (observed, variance) = self._infer(keypoints)
         with autocast_disabled(posterior.mean.device.type):
             covariance = self.calibration(posterior.covariance, spread, keypoints.mask)
             connectivity = None
             if return_connectivity:
                 # Over the square root of 2: a landmark that follows another exactly has 1.
-                connectivity = self.conv.edge_weight(variance, keypoints.mask).norm(dim=(-2, -1)) / 2**0.5
+                connectivity = self.conv.edge_weight(variance, keypoints.mask, observed).norm(dim=(-2, -1)) / 2**0.5
             error = self.calibration.expected_error(covariance)
             covered, score = self.reliability(variance, posterior, keypoints.mask)
         known = {"covariance": covariance, "expected_error": error, "covered": covered, "score": score}
@@ -268,7 +252,7 @@ class GaussianRefiner(Refiner):
         """
         self.check_needs(keypoints)
         check_shape("target", target, "N K 2", N=len(keypoints.pos), K=self.num_landmarks)
-        posterior, spread, variance = self._infer(keypoints)
+        posterior, spread, (_, variance) = self._infer(keypoints)
         mask = keypoints.mask
         self.calibration.fit(posterior.mean - target, posterior.covariance, spread, mask, level, groups)
         self.reliability.reset_parameters()
@@ -290,7 +274,7 @@ class GaussianRefiner(Refiner):
         )
         correction, offset = self._heads(features, pos, confidence)
         with autocast_disabled(pos.device.type):
-            normalized = (pos.to(self.frame.dtype) - self.centre) / self.scale
+            normalized = self._normalized(pos)
             variance = self.noise(pos.shape[:2], confidence, correction)
             similarity = fit_similarity(normalized, self.frame, alignment_weight(self.prior, self.rank, variance, mask))
             if self.detach_alignment:
@@ -326,24 +310,20 @@ class GaussianRefiner(Refiner):
         """What the decoder adds to the mean of the prior, [B, K, 2]."""
         if self.decoder is None:
             return 0.0
-        deviation = self.conv(observed, variance, mask) - self.prior.mean
+        deviation = self.conv(observed, variance, mask) - self.prior.expectation()
         return self.decoder(deviation.flatten(1)).to(deviation).view_as(deviation)
 
-    def _infer(self, given: KeyPoints) -> tuple[GaussianPosterior, Tensor, Tensor]:
-        """The posterior in pixels, the spread of its covariances in the frame of the mean shape [B, K], the noise."""
+    def _infer(self, given: KeyPoints) -> tuple[GaussianPosterior, Tensor, tuple[Tensor, Tensor]]:
+        """The posterior in pixels, and what is known in the frame of the mean shape.
+
+        That is the spread of the covariances [B, K], and the observations: positions, less what the decoder adds, and
+        variances.
+        """
         pos, mask = given.pos, given.mask
         similarity, observed, variance = self.align(given.features, pos, given.confidence, mask)
         with autocast_disabled(pos.device.type):
             shift = self._shift(observed, variance, mask)
-            mean, covariance, residual, residual_covariance = self.conv.posterior(observed - shift, variance, mask)
-            area = self.scale.square()
-            posterior = GaussianPosterior(
-                self._to_input(similarity, mean + shift),
-                similarity.invert_covariance(covariance) * area,
-                residual @ similarity.inverse_matrix().mT * self.scale,
-                similarity.invert_covariance(residual_covariance) * area,
-            )
-            return posterior, log_spread(covariance), variance
-
-    def _to_input(self, similarity: Similarity, pos: Tensor) -> Tensor:
-        return similarity.invert(pos) * self.scale + self.centre
+            observed = observed - shift
+            found = self.conv.posterior(observed, variance, mask)
+            posterior = self._posterior_to_input(similarity, found._replace(mean=found.mean + shift))
+            return posterior, log_spread(found.covariance), (observed, variance)

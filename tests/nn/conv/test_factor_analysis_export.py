@@ -102,7 +102,9 @@ def test_onnx_runtime_agrees_for_any_number_of_images(form: str, tmp_path: Path)
 def test_elimination_equals_cholesky(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     factor = torch.randn(4, size, size, dtype=torch.double)
     matrix, rhs = factor @ factor.mT + torch.eye(size), torch.randn(4, size, 3, dtype=torch.double)
-    expected = solve_spd(matrix, rhs)
+    expected, pivots = solve_spd(matrix, rhs)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    assert_close(solve_spd(matrix, rhs), expected)
+    for one, other in zip(solve_spd(matrix, rhs), (expected, pivots), strict=True):
+        assert_close(one, other)
     assert_close(matrix @ expected, rhs)
+    assert_close(pivots.prod(-1), matrix.det())

@@ -14,6 +14,7 @@ from lgcn.nn.functional.gaussian import as_covariance
 from lgcn.nn.functional.similarity import Similarity
 from lgcn.nn.models.gaussian_refiner import GaussianRefiner
 from lgcn.nn.models.landmark_noise import NOISE_FORMS
+from lgcn.typing import KeyPoints
 from tests.nn.conv.gaussian_reference import reference_posterior
 
 K, RANK, C, SIZE = 12, 3, 4, (64, 80)
@@ -104,6 +105,31 @@ def test_covariances_are_those_of_the_errors() -> None:
     # Not exactly 1: g is linear between knots, and errors shrink the scale of the alignment.
     assert 0.75 < ratio(mean - faces.shapes, covariance) < 1.25
     assert 0.75 < ratio(residual, residual_covariance) < 1.25
+
+
+def test_a_mixture_tells_kinds_of_faces_apart() -> None:
+    """A nonlinear family: every second face bends the other way."""
+    faces, unseen = draw_faces(800), draw_faces(300, seed=2)
+
+    def bent(faces: Faces) -> Faces:
+        centre, radius = faces.shapes.mean(1, keepdim=True), 20.0
+        way = 2.0 * (torch.arange(len(faces.shapes)) % 2) - 1
+        bend = ((faces.shapes - centre) / radius)[..., 1].square() * way.unsqueeze(1) * radius
+        shapes = faces.shapes + torch.stack([bend, torch.zeros_like(bend)], dim=-1)
+        return faces._replace(shapes=shapes, predictions=shapes + faces.predictions - faces.shapes)
+
+    faces, unseen = bent(faces), bent(unseen)
+    mask = torch.rand(300, K) < 0.5
+    mask[:, :3] = True
+    errors = []
+    for num_components in (1, 2):
+        refiner = GaussianRefiner(K, 0, SIZE, rank=RANK, num_components=num_components).double()
+        refiner.fit(faces.shapes, faces.predictions, faces.confidences)
+        refined = refiner.refine(KeyPoints(unseen.predictions, unseen.confidences, mask=mask), return_connectivity=True)
+        assert refined.connectivity is not None and (refined.connectivity.mT[~mask] == 0).all()
+        assert refined.covariance is not None and torch.linalg.eigvalsh(refined.covariance).min() > 0
+        errors.append(error(refined.pos, unseen))
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_masked_landmarks_are_predicted_from_the_rest() -> None:
@@ -276,10 +302,10 @@ def test_single_precision_and_autocast() -> None:
 class Everything(nn.Module):
     """All that a refiner gives, as a forward."""
 
-    def __init__(self, noise: str) -> None:
+    def __init__(self, noise: str, **options: Any) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.refiner = randomized(fitted(C, noise=noise)).float()
+        self.refiner = randomized(fitted(C, noise=noise, **options)).float()
 
     def forward(self, features: Tensor, pos: Tensor, confidence: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.refiner.posterior(features, pos, confidence, mask))
@@ -292,8 +318,9 @@ def images(count: int) -> tuple[Tensor, ...]:
     return features, faces.predictions.float(), faces.confidences.float(), mask
 
 
-def test_compiled_in_one_graph_for_any_number_of_images() -> None:
-    module = Everything("full")
+@pytest.mark.parametrize("num_components", [1, 2])
+def test_compiled_in_one_graph_for_any_number_of_images(num_components: int) -> None:
+    module = Everything("full", num_components=num_components)
     torch._dynamo.reset()
     compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
     for count in (5, 7):
