@@ -75,7 +75,6 @@ def _predict(path: Path, stem: str, predictor: "LandmarkPredictor", args: argpar
         if args.output is not None:
             marks = dict.fromkeys(args.draw, True) if args.overlay else None
             folder = VideoFolder(args.output, stem, predictor.detector.scheme, video.frame_rate, marks)
-            resources.enter_context(folder)
         progress = resources.enter_context(Progress(video.num_frames, unit="frame"))
         for context in (stoppable(), short_warnings()):
             resources.enter_context(context)
@@ -87,9 +86,10 @@ def _predict(path: Path, stem: str, predictor: "LandmarkPredictor", args: argpar
                     folder.write(frame, faces)
                 progress.advance()
         except KeyboardInterrupt as stop:
-            tell("note", f"Stopped by {stop or 'Ctrl-C'}.")
+            tell("note", f"Stopped by {str(stop) or 'Ctrl-C'}.")
             raise
         finally:
             if folder is not None:
                 folder.close()
-                tell("note", f"{folder.describe()}; {progress.rate():.2f} frames/s.")
+                if folder.num_frames:
+                    tell("note", f"{folder.describe()}; {progress.rate():.2f} frames/s.")

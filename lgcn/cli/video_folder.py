@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lgcn.cli.images import OVERLAY_ENDING
@@ -28,9 +27,6 @@ class VideoFolder:
         scheme: of the landmarks.
         frame_rate: of the video.
         overlay: arguments of :func:`lgcn.visualization.draw_landmarks` if landmarks are drawn.
-
-    Raises:
-        InputFileError: if the folder cannot be written to.
     """
 
     def __init__(
@@ -50,8 +46,12 @@ class VideoFolder:
         self._tracks: set[int] = set()
         self._writer: VideoWriter | None = None
         if overlay is not None:
-            with writing_to(folder):
-                self._writer = VideoWriter(self.files[1], frame_rate)
+            self._writer = VideoWriter(self.files[1], frame_rate)
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames are written."""
+        return self._record.num_images
 
     def write(self, frame: "VideoFrame", faces: "Sequence[TrackedFace]") -> None:
         """Write one frame.
@@ -69,8 +69,8 @@ class VideoFolder:
 
     def describe(self) -> str:
         """What was written, as in ``2 faces in 30 frames; written: out/clip.jsonl``."""
-        frames, written = self._record.num_images, ", ".join(map(str, self.files))
-        return f"{counted(len(self._tracks), 'face')} in {counted(frames, 'frame')}; written: {written}"
+        written = ", ".join(map(str, self.files))
+        return f"{counted(len(self._tracks), 'face')} in {counted(self.num_frames, 'frame')}; written: {written}"
 
     def close(self) -> None:
         """Complete the files."""
@@ -78,11 +78,3 @@ class VideoFolder:
         if self._writer is not None:
             with writing_to(self._folder):
                 self._writer.close()
-
-    def __enter__(self) -> "VideoFolder":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -38,7 +38,7 @@ def object_keypoint_similarity(errors: Tensor, sigmas: Sequence[float]) -> Tenso
     Args:
         errors: [B, K], from :func:`~lgcn.metrics.landmark_errors` with the normaliser ``"box"``; NaN where a landmark
             is not annotated.
-        sigmas: K tolerances, :attr:`lgcn.schemes.LandmarkScheme.sigmas`.
+        sigmas: K tolerances, ``LandmarkScheme.sigmas``.
 
     Returns:
         [B], in [0, 1]; NaN for an image without annotated landmarks.

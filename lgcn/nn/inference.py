@@ -41,7 +41,8 @@ def for_inference(module: Module) -> Module:
     """
     if any(isinstance(parameter, UninitializedParameter) for parameter in module.parameters()):
         raise InputError("Expected 'in_channels' to be known for inference (got -1). Run the module once before.")
-    return cast(Module, _replace(copy.deepcopy(module)).eval().requires_grad_(False))
+    # Tables are those of eval mode, into which the modules that hold them are put, too.
+    return cast(Module, _replace(copy.deepcopy(module).eval()).eval().requires_grad_(False))
 
 
 def _replace(module: nn.Module) -> nn.Module:

@@ -88,7 +88,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[VideoFrame]:
         import av
 
-        index = damaged = 0
+        number = damaged = 0
         first: float | None = None
         time = -1 / self.frame_rate
         for packet in self._container.demux(self._stream):
@@ -103,9 +103,9 @@ class VideoReader:
                 # Time stamps may be missing, or repeat where files were cut.
                 following = time + 1 / self.frame_rate
                 time = following if stamp is None or stamp - (first or 0.0) <= time else stamp - (first or 0.0)
-                yield VideoFrame(index, time, _upright(frame))
-                index += 1
-        if not index:
+                yield VideoFrame(number, time, _upright(frame))
+                number += 1
+        if not number:
             raise InputFileError(f"Expected a video in '{self.source}' (none of its frames can be decoded).")
         if damaged:
             warnings.warn(f"Skipped {damaged} damaged parts of '{self.source}'.", VideoWarning, stacklevel=2)

@@ -57,7 +57,8 @@ class LandmarkTracker:
     every ``detect_every`` frames, where no face is known, and while one is missing.
 
     Args:
-        predictor: its face detector finds faces, its ``min_confidence`` is the score below which a face is lost.
+        predictor: its face detector finds faces; a face is lost if the mean confidence of its landmarks falls below
+            its ``min_confidence``.
         detect_every: frames from one search for new faces to the next.
         patience: frames for which a lost face is expected to appear again where it was, and keeps its number.
         smoother: None returns the landmarks of each frame as they are predicted.
@@ -95,9 +96,9 @@ class LandmarkTracker:
         Args:
             frames: of a :class:`VideoReader`, or images, 30 a second.
         """
-        for index, frame in enumerate(frames):
+        for number, frame in enumerate(frames):
             if not isinstance(frame, VideoFrame):
-                frame = VideoFrame(index, index * _FRAME_SECONDS, as_image_tensor(frame))
+                frame = VideoFrame(number, number * _FRAME_SECONDS, as_image_tensor(frame))
             yield frame, self(frame.image, frame.time)
 
     @torch.inference_mode()
@@ -140,7 +141,7 @@ class LandmarkTracker:
         tracks = []
         for track, face in zip(self._tracks, faces, strict=True):
             box, rotation = self._next_crop(face.landmarks, track.rotation)
-            if face_score(face) >= self.predictor.min_confidence and _is_on(image.image, box):
+            if is_a_face(face, self.predictor.min_confidence) and _is_on(image.image, box):
                 state = None if track.missing else track.state
                 tracks.append(self._updated(_Track(track.number, box, rotation, face, state), seconds))
             else:
@@ -162,7 +163,7 @@ class LandmarkTracker:
         tracks = list(tracks)
         for j, (face,) in zip(new, candidates, strict=True):
             box, rotation = self._next_crop(face.landmarks, torch.tensor(found.rotation))
-            if face_score(face) < self.predictor.min_confidence or not _is_on(image.image, box):
+            if not is_a_face(face, self.predictor.min_confidence) or not _is_on(image.image, box):
                 continue
             if j in again:
                 number = again[j].number
@@ -194,9 +195,9 @@ class LandmarkTracker:
         )
 
 
-def face_score(face: Face) -> float:
-    """The score in [0, 1] by which a tracker decides that a face is lost."""
-    return face.score
+def is_a_face(face: Face, min_confidence: float) -> bool:
+    """Whether the landmarks are on a face, as :class:`LandmarkPredictor` decides it for detected ones."""
+    return face.mean_confidence >= min_confidence
 
 
 def match_boxes(first: Tensor, second: Tensor) -> list[tuple[int, int]]:

@@ -75,7 +75,7 @@ def test_csv_is_printed_and_can_be_given_as_boxes(
     text = capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["image"] for row in rows] == [str(photos / "a.png")] * 2
-    assert len(rows[0]) == 7 + 10 * 68
+    assert len(rows[0]) == 7 + 11 * 68
     (tmp_path / "again.csv").write_text(text)
     assert predict(photos / "a.png", "--boxes", tmp_path / "again.csv", "--format", "csv") == 0
     assert capsys.readouterr().out == text

@@ -160,8 +160,9 @@ def test_the_file_says_what_it_is(detector: LandmarkDetector, onnx_file: Path) -
 def test_the_predictor_runs_it_like_the_network(detector: LandmarkDetector, onnx_file: Path) -> None:
     image = torch.randint(0, 256, (3, 120, 100), dtype=torch.uint8)
     boxes = [[20.0, 30.0, 70.0, 85.0], [1.0, 2.0, 90.0, 110.0]]
-    expected = LandmarkPredictor(detector)(image, boxes)
-    found = LandmarkPredictor.from_pretrained(onnx_file)(image, boxes)
+    # A second pass on noise, with its crop by the landmarks of the first, multiplies differences of rounding.
+    expected = LandmarkPredictor(detector, passes=1)(image, boxes)
+    found = LandmarkPredictor.from_pretrained(onnx_file, passes=1)(image, boxes)
     for face, same in zip(found, expected, strict=True):
         assert (face.landmarks - same.landmarks).abs().max() < 1e-3
         assert (face.initial - same.initial).abs().max() < 1e-3

@@ -200,7 +200,7 @@ TIMM = {"scheme": "aflw19", "backbone": "test_resnet", "input_size": (64, 64)}
             "'connectivity' to be one of adjacency, learnable, topology, uniform",
         ),
         ({"refiner": {"output": "delta"}}, "'refiner.output' to be 'absolute' or 'offset'"),
-        ({"refiner": {"act": "step"}}, "'act' to be an activation of PyTorch's, or None .got 'step'"),
+        ({"refiner": {"act": "step"}}, "'act' to be an activation of PyTorch's by name, .* .got 'step'"),
         ({"refiner": {"visual_channels": []}}, r"'refiner.visual_channels' to have at least 1 item \(got \[\]\)"),
         (
             {"refiner": {"connectivity": {"learnable": {"hidden": 3}}}},

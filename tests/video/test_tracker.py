@@ -94,7 +94,8 @@ def test_memory_does_not_grow_with_the_video() -> None:
             yield image
 
     for _ in LandmarkTracker(spot_predictor(found), detect_every=7).stream(images()):
-        gc.collect()
+        if len(alive) > 2:
+            gc.collect()  # what is only in cycles; takes a second after many other tests
         most = max(most, len(alive))
     assert most <= 2
 
