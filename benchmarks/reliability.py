@@ -21,6 +21,7 @@ from torch_geometric.loader import DataLoader
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import environment
+from benchmarks.ranking import auroc
 from lgcn.covariance import squared_mahalanobis
 from lgcn.datasets import IBUG300W
 from lgcn.evaluation import crop_faces, degrade_faces
@@ -30,20 +31,10 @@ from lgcn.models import LandmarkDetector
 from lgcn.nn import GaussianRefiner
 from lgcn.schemes import normalizing_distance
 from lgcn.training import LandmarkDataModule
+from lgcn.training.calibration import FIT_NME
 
 COVERING = ("patch20", "patch40", "texture40")
 OTHERS = ("clean", "blur4", "dark10", "patch80", "texture60", "box40", "box80", "beside100")
-FIT_NME = 0.08
-
-
-def auroc(score: Tensor, positive: Tensor) -> float:
-    """Probability that a positive has a higher score than a negative."""
-    order = score.flatten().argsort()
-    rank = torch.empty(len(order), dtype=torch.double)
-    rank[order] = torch.arange(len(order), dtype=torch.double)
-    count = int(positive.sum())
-    rank = rank[positive.flatten()]
-    return ((rank.sum() - count * (count - 1) / 2) / (count * (positive.numel() - count))).item()
 
 
 @torch.inference_mode()

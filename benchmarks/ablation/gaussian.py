@@ -1,7 +1,6 @@
 """Gaussian refiners on cached backbone outputs: variants, training, errors of every face, coverage."""
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.ablation.outputs import PARTS, Outputs
 from benchmarks.ablation.training import per_face
+from benchmarks.ranking import auroc
+from lgcn.covariance import region_limit, squared_mahalanobis
 from lgcn.files import replace_when_done, write_text
 from lgcn.losses import gaussian_nll_loss, l1_loss
 from lgcn.nn import GaussianRefiner
@@ -227,8 +228,8 @@ def certainty(refiner: GaussianRefiner, held_out: dict[str, Outputs], test: dict
         **{name: {c: each[name] for c, each in measured.items()} for name in ("coverage", "error_ratio")},
         "held_out_coverage": {c: _coverage(refiner, outputs)["coverage"] for c, outputs in held_out.items()},
         "auroc": {
-            "expected_error": _auroc(expected, failed),
-            "confidence": _auroc(-hard.confidence.clamp_min(1e-3).log().mean(1), failed),
+            "expected_error": auroc(expected, failed),
+            "confidence": auroc(-hard.confidence.clamp_min(1e-3).log().mean(1), failed),
         },
     }
 
@@ -283,15 +284,8 @@ def _coverage(refiner: GaussianRefiner, outputs: Outputs, level: float = 0.9) ->
     refined = refiner.refine(keypoints(refiner, outputs, slice(None)))
     assert refined.covariance is not None
     errors = refined.pos - outputs.target
-    distance = (errors * torch.linalg.solve(refined.covariance, errors)).sum(-1)
+    inside = squared_mahalanobis(errors, refined.covariance) <= region_limit(level)
     return {
-        "coverage": (distance <= -2 * math.log(1 - level)).float().mean().item(),
+        "coverage": inside.float().mean().item(),
         "error_ratio": (errors.norm(dim=-1).mean() / refined.expected_error.mean()).item(),
     }
-
-
-def _auroc(score: Tensor, positive: Tensor) -> float:
-    """Probability that a positive has a higher score than a negative."""
-    rank = score.argsort().argsort().double()[positive]
-    count, others = len(rank), int((~positive).sum())
-    return ((rank.sum() - count * (count - 1) / 2) / (count * others)).item()

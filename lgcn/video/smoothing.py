@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_number, check_shape
+from lgcn.nn.functional.gaussian import solve_2x2, symmetrized
 
 _MODES = 6
 _START_SPEED = 3.0
@@ -115,19 +116,20 @@ class KalmanSmoother:
         before = state.pos + seconds * _combined(modes, state.velocity)
 
         # The motion of the face.
-        weighted = modes.mT @ _inverse(known + self.motion_noise * pos.shape[1] * noise)
+        weighted = solve_2x2(known + self.motion_noise * pos.shape[1] * noise, modes).mT
         information = (weighted @ modes).sum(dim=1)
         pull = (weighted @ (pos - before).unsqueeze(-1)).sum(dim=1)
         towards = motion[:, :, :_MODES]
         gain = towards @ torch.linalg.inv(torch.eye(_MODES).to(pos) + information @ towards[:, :_MODES])
         change = (gain @ pull).squeeze(-1)
-        motion = _symmetric(motion - gain @ information @ towards.mT)
+        # The asymmetry of rounding would grow from frame to frame.
+        motion = symmetrized(motion - gain @ information @ towards.mT)
         before = before + _combined(modes, change[:, :_MODES])
 
         # Each landmark.
-        gain = known @ _inverse(known + self.noise * noise)
+        gain = solve_2x2(known + self.noise * noise, known).mT
         after = before + (gain @ (pos - before).unsqueeze(-1)).squeeze(-1)
-        return SmoothedState(after, _symmetric(known - gain @ known), state.velocity + change[:, _MODES:], motion)
+        return SmoothedState(after, symmetrized(known - gain @ known), state.velocity + change[:, _MODES:], motion)
 
     def _covariance(self, pos: Tensor, covariance: Tensor | None) -> Tensor:
         """The covariances [F, K, 2, 2] of landmarks [F, K, 2], in float64."""
@@ -169,15 +171,3 @@ def _moved(covariance: Tensor, seconds: float, density: Tensor) -> Tensor:
     step = torch.kron(covariance.new_tensor([[1.0, seconds], [0.0, 1.0]]), torch.eye(_MODES).to(covariance))
     grown = covariance.new_tensor([[seconds**3 / 3, seconds**2 / 2], [seconds**2 / 2, seconds]])
     return step @ covariance @ step.mT + torch.kron(grown, torch.diag_embed(density))
-
-
-def _symmetric(covariance: Tensor) -> Tensor:
-    """Without the asymmetry of rounding, which would grow from frame to frame."""
-    return (covariance + covariance.mT) / 2
-
-
-def _inverse(matrices: Tensor) -> Tensor:
-    """The inverses of 2 x 2 matrices, in closed form: much faster than LAPACK for many small ones."""
-    a, b, c, d = matrices.flatten(-2).unbind(-1)
-    adjugate = torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2))
-    return adjugate / (a * d - b * c)[..., None, None]
