@@ -1,4 +1,4 @@
-"""Predicted covariances against true errors: expected error, and regions of a given probability."""
+"""Covariances in the plane: expected errors, regions of a given probability, small systems."""
 
 import math
 
@@ -64,3 +64,15 @@ def region_limit(level: float) -> float:
     if not 0 < check_number("level", level) < 1:
         raise InputError(f"Expected 'level' to be a probability between 0 and 1 (got {level}).")
     return -2 * math.log(1 - level)
+
+
+def solve_2x2(matrix: Tensor, rhs: Tensor) -> Tensor:
+    """Solutions [..., 2, C] of systems with invertible matrices [..., 2, 2]."""
+    a, b, c, d = matrix.flatten(-2).unbind(-1)
+    adjugate = torch.stack([d, -b, -c, a], dim=-1).view_as(matrix)
+    return adjugate @ rhs / (a * d - b * c)[..., None, None]
+
+
+def symmetrized(matrix: Tensor) -> Tensor:
+    """Matrices [..., n, n] without the asymmetry that rounding leaves."""
+    return (matrix + matrix.mT) / 2

@@ -165,6 +165,12 @@ def test_import_lgcn_loads_nothing_heavy() -> None:
     assert modules_loaded_by("import lgcn").isdisjoint(heavy)
 
 
+def test_import_of_the_prediction_side_is_light() -> None:
+    # 'lgcn predict' asks 'lgcn.video' whether a file is a video, and an exported model needs no graph layers.
+    heavy = {"torch_geometric", "torchvision", "timm", "lightning", "skimage", "matplotlib", "scipy", "av"}
+    assert modules_loaded_by("from lgcn.predict import LandmarkPredictor; import lgcn.video").isdisjoint(heavy)
+
+
 def test_import_lgcn_nn_loads_nothing_of_the_face_side() -> None:
     # PyG imports transformers where it is installed, which imports much else.
     loaded = modules_loaded_by("import lgcn.nn") - modules_loaded_by("import torch_geometric.nn")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_floating, check_mask, check_shape
-from lgcn.nn.functional.gaussian import solve_2x2
+from lgcn.covariance import solve_2x2
 from lgcn.typing import KeyPoints
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_number, check_shape
-from lgcn.nn.functional.gaussian import solve_2x2, symmetrized
+from lgcn.covariance import solve_2x2, symmetrized
 
 _MODES = 6
 _START_SPEED = 3.0

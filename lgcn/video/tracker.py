@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from lgcn.checks import InputError, check_at_least
 from lgcn.geometry import landmark_box
@@ -202,8 +201,9 @@ def is_a_face(face: Face, min_confidence: float) -> bool:
 
 def match_boxes(first: Tensor, second: Tensor) -> list[tuple[int, int]]:
     """Pairs of boxes [F, 4] and [G, 4] of the same face, one to one, with the largest overlap in sum."""
-    # Imported only here: it is slow to import, and predictions of images do without.
+    # Imported only here: both are slow to import, and predictions of images do without.
     from scipy.optimize import linear_sum_assignment
+    from torchvision.ops import box_iou
 
     overlap = box_iou(first, second)
     pairs = zip(*linear_sum_assignment(overlap.numpy(), maximize=True), strict=True)
@@ -218,6 +218,8 @@ def _is_on(image: Tensor, box: Tensor) -> bool:
 
 def _without_doubles(tracks: list[_Track]) -> list[_Track]:
     """The tracks, without those that have run onto a face of an older one."""
+    from torchvision.ops import box_iou
+
     kept: list[_Track] = []
     for track in sorted(tracks, key=lambda track: (track.missing > 0, track.number)):
         boxes = [landmark_box(each.face.landmarks) for each in kept if not each.missing]

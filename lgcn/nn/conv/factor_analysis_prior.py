@@ -166,21 +166,22 @@ class FactorAnalysisPrior(nn.Module):
         return f"{self.num_landmarks}, rank={self.rank}{mixture}"
 
 
-def k_means(points: Tensor, count: int) -> Tensor:
-    """Groups [N] of points [N, D], 0 ... count - 1; a group may be empty where there are few points.
+def k_means(points: Tensor, count: int, iterations: int = 100) -> Tensor:
+    """Groups [N] of points [N, D], 0 ... count - 1, by Lloyd's algorithm.
 
-    It starts from equal parts along the direction of the largest variance, so that it needs no random numbers.
+    It starts from equal parts along the direction of the largest variance, so that it needs no random numbers. A group
+    may be empty where there are few points.
     """
-    # Imported only here: it is slow to import, and few priors are mixtures.
-    from scipy.cluster.vq import kmeans2
-
-    if not len(points):
-        return torch.zeros(0, dtype=torch.long)
     centred = points - points.mean(0)
     direction = torch.linalg.eigh(centred.mT @ centred)[1][:, -1]
-    parts = points[(points @ direction).argsort()].tensor_split(count)
-    centres = torch.stack([part.mean(0) for part in parts]).nan_to_num()
-    return torch.from_numpy(kmeans2(points.numpy(), centres.numpy(), 100, minit="matrix")[1]).long()
+    group = (points @ direction).argsort().argsort() * count // max(1, len(points))
+    for _ in range(iterations):
+        centres = torch.stack([points[group == m].mean(0) for m in range(count)]).nan_to_num(torch.inf)
+        nearest = torch.cdist(points, centres, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        if nearest.equal(group):
+            break
+        group = nearest
+    return group
 
 
 def edge_positions(prior: FactorAnalysisPrior, variance: Tensor, pos: Tensor | None, lead: torch.Size) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputError, check_finite, check_floating, check_mask, check_shape, is_transformed
+from lgcn.covariance import solve_2x2, symmetrized
 
 
 class GaussianPosterior(NamedTuple):
@@ -112,13 +113,6 @@ def as_covariance(variance: Tensor, dim: int) -> Tensor:
     if variance.dim() < dim:
         variance = variance.unsqueeze(-1).expand(*variance.shape, 2)
     return torch.diag_embed(variance) if variance.dim() == dim else variance
-
-
-def solve_2x2(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solutions [..., 2, C] of systems with invertible matrices [..., 2, 2]."""
-    a, b, c, d = matrix.flatten(-2).unbind(-1)
-    adjugate = torch.stack([d, -b, -c, a], dim=-1).view_as(matrix)
-    return adjugate @ rhs / (a * d - b * c)[..., None, None]
 
 
 def solve_spd(matrix: Tensor, rhs: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,8 +245,3 @@ def posterior(
         left_out[..., 0].masked_fill(observation.missing.unsqueeze(-1), 0.0),
         symmetrized(residual_covariance),
     )
-
-
-def symmetrized(matrix: Tensor) -> Tensor:
-    """Matrices [..., n, n] without the asymmetry that rounding leaves."""
-    return (matrix + matrix.mT) / 2

@@ -12,7 +12,8 @@ single Gaussian, whose quantities have no axis M.
 import torch
 from torch import Tensor
 
-from lgcn.nn.functional.gaussian import GaussianPosterior, Observation, solve_2x2, symmetrized
+from lgcn.covariance import solve_2x2, symmetrized
+from lgcn.nn.functional.gaussian import GaussianPosterior, Observation
 
 
 def landmark_evidence(observation: Observation) -> Tensor:
