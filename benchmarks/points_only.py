@@ -166,6 +166,11 @@ def combined(runs: Tensor) -> KeyPoints:
     return combine_runs(torch.stack([*first, *runs[:, 2:].unbind(1)]))
 
 
+def mirrored(runs: Tensor) -> KeyPoints:
+    """The mean of the predictions in the image and in its mirror image."""
+    return KeyPoints(combine_runs(runs[:, :2].transpose(0, 1), keep=1.0).pos)
+
+
 def nme(pos: Tensor, data: dict[str, Tensor]) -> Tensor:
     """NME [N] in per cent of the distance between the outer eye corners."""
     return 100 * (pos - data["shapes"]).norm(dim=-1).mean(1) / data["eyes"]
@@ -200,12 +205,13 @@ def compare(train: dict[str, Tensor], test: dict[str, Tensor]) -> list[dict[str,
         views: dict[str, Callable[[Tensor], KeyPoints]] = {"one run": lambda runs: KeyPoints(runs[:, 0])}
         if known["runs"].shape[1] > 2:
             views |= {
+                "two runs": mirrored,
                 "all runs": lambda runs: KeyPoints(combined(runs).pos),
                 "all runs, spread as confidence": combined,
             }
         for label, view in views.items():
             given, found = view(known["runs"]), view(new["runs"])
-            if label == "all runs":
+            if label in ("two runs", "all runs"):
                 rows.append({"part": part, **row(f"{label}, combined", before, nme(found.pos, new))})
             started = time.perf_counter()
             refiner = ShapeRefiner(num_landmarks=68, use_confidence=given.confidence is not None)

@@ -16,7 +16,22 @@ from lgcn.covariance import expected_error
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
 from lgcn.models.shape_config import KIND, Refinement, ShapeRefinerConfig, read_shape_config
-from lgcn.models.shape_statistics import Frame, find_donors, mahalanobis, observed_landmarks, spatial_median
+from lgcn.models.shape_statistics import (
+    EXPECTED_ERRORS,
+    HELD_OUT,
+    LEAST_IMAGES,
+    MAX_SLOPES,
+    NOISE_SCALES,
+    TOLERANCE,
+    Frame,
+    LinearErrors,
+    complete,
+    fill,
+    find_donors,
+    fit_linear_errors,
+    mahalanobis,
+    observed_landmarks,
+)
 from lgcn.nn import GaussianRefiner, Refiner
 from lgcn.nn.functional.similarity import Similarity, fit_similarity
 from lgcn.options import update
@@ -24,19 +39,6 @@ from lgcn.typing import KeyPoints
 
 LEAST_OBSERVED = 2  # landmarks, without which position, scale and rotation of a shape are open
 NUM_LEVELS = 1001
-BIAS_SHARES = (0.0, 0.5, 0.7, 1.0)
-"""Shares of the mean error that are tried in :meth:`ShapeRefiner.fit`."""
-
-NOISE_SCALES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Factors of the noise that are tried: errors that look like shapes do not shrink, however large they are."""
-
-TOLERANCE = 0.004
-"""The smallest change of landmarks wins whose mean error is within this share of the best."""
-
-HELD_OUT = 5
-"""Every fifth image is held out from the fit that decides between these."""
-
-LEAST_IMAGES = 100  # without which nothing is held out
 
 
 class ShapeRefiner(Refiner, PyTorchModelHubMixin):
@@ -55,6 +57,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
 
     levels: Tensor
     bias: Tensor
+    directions: Tensor
+    slopes: Tensor
     error_scale: Tensor
 
     def __init__(
@@ -75,9 +79,12 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             raise InputError("Expected 'num_landmarks' and 'use_confidence' in 'config' (got them besides it).")
         self.config = config
         self.chosen: dict[str, float] = {}
-        """What the last :meth:`fit` decided: ``bias_share``, ``noise_scale``; empty in a loaded refiner."""
+        """What the last :meth:`fit` decided: ``slope``, ``bias_share``, ``noise_scale``; empty in a loaded one."""
         self.gaussian = GaussianRefiner(config.num_landmarks, 0, (1, 1), **asdict(config.gaussian))
-        self.register_buffer("bias", torch.zeros(config.num_landmarks, 2))
+        K, R = config.num_landmarks, min(MAX_SLOPES, 2 * config.num_landmarks - 4)
+        self.register_buffer("bias", torch.zeros(K, 2))
+        self.register_buffer("directions", torch.zeros(2 * K, R))
+        self.register_buffer("slopes", torch.zeros(R, 2 * K))
         self.register_buffer("levels", torch.zeros(NUM_LEVELS))
         self.register_buffer("error_scale", torch.ones(2))
 
@@ -103,8 +110,9 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         """Learns shapes and errors in closed form: in seconds, without images and without gradients.
 
         Each image counts the same, whatever its size in pixels. A fifth of the images, if there are 100 or more,
-        decides how much of the mean error is removed and how far landmarks follow the others (a detector whose errors
-        are plausible shapes gains nothing from a shape prior), and calibrates expected errors and outliers.
+        decides whether errors depend linearly on the shape, how much of the expected error is removed and how far
+        landmarks follow the others (a detector whose errors are plausible shapes gains nothing from a shape prior), and
+        calibrates expected errors and outliers.
 
         Args:
             shapes: [N, K, 2], true landmarks of N images, pixels; NaN where not annotated.
@@ -129,8 +137,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         known = annotated.sum(-1) > LEAST_OBSERVED
         shapes, annotated = shapes.cpu().double()[known], annotated[known]
         frame = Frame.of(shapes, annotated)
-        shapes = self._complete(frame.apply(shapes), annotated)
-        self.bias.zero_()
+        shapes = complete(self.gaussian, frame.apply(shapes), annotated)
+        self._remove(None)
         self.error_scale.fill_(1.0)
         self.gaussian.fit(shapes)
         # The lengths of standard normal errors in the plane, until held-out images say otherwise.
@@ -150,31 +158,39 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             confidences = confidences.gather(0, donor)
         predictions = shapes + errors
         held = torch.arange(len(shapes)) % HELD_OUT == 0
-        share = noise = 1.0
+        slope, share, noise = 0.0, 1.0, 1.0
         if len(shapes) >= LEAST_IMAGES:
-            share, noise = self._choose(shapes, predictions, confidences, held, pairs)
-        self._fit_errors(shapes, predictions, confidences, share, noise)
+            slope, share, noise = self._choose(shapes, predictions, confidences, held, pairs)
+        self._fit_errors(shapes, predictions, confidences, slope, share)
+        self.gaussian.noise.log_variance[:, :2] += math.log(noise)
         if confidences is not None and len(shapes) >= LEAST_IMAGES:
             variance = self.gaussian.align(None, predictions.to(self.bias), confidences.to(self.bias))[2]
             self.gaussian.reliability.fit(variance, torch.ones(len(variance), dtype=torch.bool))
-        self.chosen = {"bias_share": share, "noise_scale": noise}
+        self.chosen = {"slope": slope, "bias_share": share, "noise_scale": noise}
         return self.eval()
 
     def _fit_errors(
-        self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, share: float, noise: float
+        self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, slope: float, share: float
     ) -> None:
-        """Set the bias to a share of its estimate, and the noise to a multiple of its."""
+        """Set expected errors to a share of their estimate, and the noise to what is left without them."""
         similarity = self._to_frame(predictions)
-        bias = spatial_median(similarity.apply(predictions) - similarity.apply(shapes))
-        self.bias.copy_(bias)
+        aligned = similarity.apply(predictions)
+        deviation, errors = aligned - self.gaussian.frame.to(aligned), aligned - similarity.apply(shapes)
+        found = fit_linear_errors(deviation, errors, self.slopes.shape[0], slope)
+        self._remove(found)
         self.gaussian.fit(shapes, self._without_bias(predictions), confidences)
-        self.bias.copy_(share * bias)
-        self.gaussian.noise.log_variance[:, :2] += math.log(noise)
+        self._remove(found.times(share))
+
+    def _remove(self, errors: LinearErrors | None) -> None:
+        """Set the errors that are expected in predictions; None are none."""
+        for name in LinearErrors._fields:
+            buffer = getattr(self, name)
+            buffer.copy_(torch.zeros_like(buffer) if errors is None else getattr(errors, name))
 
     def _choose(
         self, shapes: Tensor, predictions: Tensor, confidences: Tensor | None, held: Tensor, pairs: Tensor
-    ) -> tuple[float, float]:
-        """The share of the bias and the factor of the noise that suit held-out images; calibrates to them."""
+    ) -> tuple[float, float, float]:
+        """Slope and share of the expected error and factor of the noise for held-out images; calibrates to them."""
         rest = ~held
         known = None if confidences is None else confidences[rest]
         truth, pairs = shapes[held].to(self.bias), pairs[held]
@@ -182,16 +198,18 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             predictions[held].to(self.bias), None if confidences is None else confidences[held].to(self.bias)
         )
         self.gaussian.fit(shapes[rest])
-        found: dict[tuple[float, float], float] = {}
-        for share in BIAS_SHARES:
-            self._fit_errors(shapes[rest], predictions[rest], known, share, 1.0)
+        found: dict[tuple[float, float, float], float] = {}
+        for slope, share in EXPECTED_ERRORS:
+            self._fit_errors(shapes[rest], predictions[rest], known, slope, share)
             start = self.gaussian.noise.log_variance[:, :2].clone()
             for noise in NOISE_SCALES:
                 self.gaussian.noise.log_variance[:, :2] = start + math.log(noise)
-                found[share, noise] = (self(given).pos - truth).norm(dim=-1)[pairs].mean().item()
+                moved = self.gaussian(None, self._without_bias(given.pos), given.confidence)
+                found[slope, noise, share] = (moved - truth).norm(dim=-1)[pairs].mean().item()
         limit = min(found.values()) * (1 + TOLERANCE)
-        share, noise = min((choice for choice, error in found.items() if error <= limit), key=lambda each: each[::-1])
-        self._fit_errors(shapes[rest], predictions[rest], known, share, noise)
+        slope, noise, share = min(choice for choice, error in found.items() if error <= limit)
+        self._fit_errors(shapes[rest], predictions[rest], known, slope, share)
+        self.gaussian.noise.log_variance[:, :2] += math.log(noise)
         refined = self(given)
         deviation = refined.deviation[pairs].sort().values
         self.levels.copy_(deviation[torch.linspace(0, len(deviation) - 1, NUM_LEVELS).long()])
@@ -203,7 +221,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         for place, (result, chosen) in enumerate(((refined, pairs), (partial, hidden & pairs))):
             actual = (result.pos - truth).norm(dim=-1)[chosen].mean()
             self.error_scale[place] = actual / result.expected_error[chosen].mean().clamp_min(1e-12)
-        return share, noise
+        return slope, share, noise
 
     def forward(self, keypoints: KeyPoints, drop_outliers: int = 0) -> Refinement:
         """Refine landmarks; say how large the error of each is expected to be, and which contradict the others.
@@ -293,40 +311,19 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         with replace_when_done(save_directory / WEIGHTS_NAME) as temporary:
             save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
 
-    def _complete(self, shapes: Tensor, annotated: Tensor, iterations: int = 5) -> Tensor:
-        """Shapes [N, K, 2] with what the others predict for the landmarks that are not annotated."""
-        if annotated.all():
-            return shapes
-        if not annotated.any(0).all():
-            raise InputError(
-                f"Expected 'shapes' with each landmark in at least one image (got none of landmark "
-                f"{int(annotated.any(0).long().argmin())}). Leave that landmark out."
-            )
-        missing = ~annotated.unsqueeze(-1)
-        weight = annotated.double()
-        mean = shapes.masked_fill(missing, 0.0).sum(0) / weight.sum(0).unsqueeze(-1)
-        for _ in range(iterations):
-            filled = shapes.masked_fill(missing, 0.0)
-            similarity = fit_similarity(filled, mean, weight)
-            mean = (similarity.apply(filled) * weight.unsqueeze(-1)).sum(0) / weight.sum(0).unsqueeze(-1)
-        shapes = torch.where(missing, similarity.invert(mean.expand_as(shapes)), shapes)
-        for _ in range(iterations):
-            self.gaussian.fit(shapes)
-            predicted = self.gaussian.posterior(None, shapes.to(self.bias), self._confident(shapes), annotated).mean
-            shapes = torch.where(missing, predicted.to(shapes), shapes)
-        return shapes
-
-    def _confident(self, shapes: Tensor) -> Tensor | None:
-        return torch.ones_like(shapes[..., 0]).to(self.bias) if "confidence" in self.needs else None
-
     def _to_frame(self, pos: Tensor, observed: Tensor | None = None) -> Similarity:
         """The similarities from shapes [N, K, 2] to the mean shape."""
         weight = None if observed is None else observed.to(pos.dtype)
         return fit_similarity(pos, self.gaussian.frame.to(pos), weight)
 
     def _without_bias(self, pos: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Shapes [N, K, 2] less the mean error of each landmark type."""
-        return pos - self.bias.to(pos) @ self._to_frame(pos, observed).inverse_matrix().mT
+        """Shapes [N, K, 2] less the errors that are expected in them."""
+        similarity = self._to_frame(pos, observed)
+        deviation = similarity.apply(pos) - self.gaussian.frame.to(pos)
+        errors = LinearErrors(self.bias, self.directions, self.slopes)
+        if observed is not None:
+            deviation = fill(self.gaussian, deviation, errors.bias.to(pos), observed)
+        return pos - errors(deviation) @ similarity.inverse_matrix().mT
 
 
 def refine(

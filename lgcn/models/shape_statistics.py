@@ -7,7 +7,30 @@ from torch import Tensor
 
 from lgcn.checks import InputError, check_floating, check_mask, check_shape
 from lgcn.covariance import solve_2x2
+from lgcn.nn import GaussianRefiner
+from lgcn.nn.functional.similarity import fit_similarity
 from lgcn.typing import KeyPoints
+
+MAX_SLOPES = 32  # directions of the shape on which errors may depend
+EXPECTED_ERRORS = tuple((0.0, share) for share in (0.0, 0.5, 0.7, 1.0)) + tuple(
+    (1 / images, share) for images in (1000, 300, 100, 30) for share in (0.7, 1.0)
+)
+"""Slopes of expected errors over the shape, and shares removed, that are tried in :meth:`lgcn.models.ShapeRefiner.fit`.
+"""
+
+NOISE_SCALES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Factors of the noise that are tried: errors that look like shapes do not shrink, however large they are."""
+
+TOLERANCE = 0.004
+"""The smallest slope, then the smallest change of landmarks wins whose mean error is within this share of the best."""
+
+HELD_OUT = 5
+"""Every fifth image is held out from the fit that decides between these."""
+
+LEAST_IMAGES = 100  # without which nothing is held out
+
+SCORE_LIMIT = 4.0
+"""Standard deviations beyond which an error is not extrapolated."""
 
 
 class Frame(NamedTuple):
@@ -59,6 +82,107 @@ def spatial_median(errors: Tensor, iterations: int = 20) -> Tensor:
         weight = (errors - median).norm(dim=-1, keepdim=True).clamp_min(1e-6).reciprocal()
         median = (weight * errors).sum(0) / weight.sum(0)
     return median
+
+
+class LinearErrors(NamedTuple):
+    """Errors that depend on the shape: ``bias + (deviation @ directions).clamp(-4, 4) @ slopes``.
+
+    A detector's errors are correlated, with each other and with the shape: one that stays too near to the mean shape
+    errs the more, the farther a face is from it. Noise of one landmark at a time cannot say so.
+    """
+
+    bias: Tensor
+    """[K, 2]."""
+    directions: Tensor
+    """[2 K, R], principal components of the deviations from the mean shape, which become scores of variance 1."""
+    slopes: Tensor
+    """[R, 2 K]."""
+
+    def __call__(self, deviation: Tensor) -> Tensor:
+        """Expected errors [N, K, 2] of shapes with deviations [N, K, 2] from the mean shape."""
+        scores = (deviation.flatten(1) @ self.directions.to(deviation)).clamp(-SCORE_LIMIT, SCORE_LIMIT)
+        return self.bias.to(deviation) + (scores @ self.slopes.to(deviation)).view_as(deviation)
+
+    def times(self, share: float) -> "LinearErrors":
+        """A share of these errors."""
+        return LinearErrors(share * self.bias, self.directions, share * self.slopes)
+
+
+def fit_linear_errors(deviation: Tensor, errors: Tensor, rank: int, slope: float, iterations: int = 8) -> LinearErrors:
+    """Ridge regression of errors on principal components of shapes, with little weight for images that fail.
+
+    Args:
+        deviation: [N, K, 2], of predicted shapes from the mean shape.
+        errors: [N, K, 2], of the same.
+        rank: R.
+        slope: slopes are shrunk as if 1 / slope images more had shown none; 0 leaves them at 0, and the bias is the
+            :func:`spatial_median`.
+        iterations: number of times that the weights are set anew.
+    """
+    N, K, _ = errors.shape
+    x, y = deviation.flatten(1), errors.flatten(1)
+    directions, slopes = x.new_zeros(2 * K, rank), x.new_zeros(rank, 2 * K)
+    if slope == 0:
+        return LinearErrors(spatial_median(errors), directions, slopes)
+    _, spread, axes = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+    used = min(rank, int((spread > 1e-4 * spread[0]).sum()))
+    directions[:, :used] = axes[:used].mT / (spread[:used] / N**0.5)
+    scores = (x @ directions).clamp(-SCORE_LIMIT, SCORE_LIMIT)
+    design = torch.cat([torch.ones_like(x[:, :1]), scores], dim=1)
+    penalty = torch.full((rank + 1,), 1 / slope, dtype=x.dtype)
+    penalty[0] = 1e-9
+    weight = x.new_ones(N, 1)
+    for _ in range(iterations):
+        weighted = (weight * design).mT
+        found = torch.linalg.solve(weighted @ design + penalty.diag(), weighted @ y)
+        weight = (y - design @ found).norm(dim=1, keepdim=True).clamp_min(1e-6).reciprocal()
+        weight = weight / weight.mean()
+    return LinearErrors(found[0].view(K, 2), directions, found[1:])
+
+
+def _complete_by_mean(shapes: Tensor, annotated: Tensor, iterations: int = 5) -> Tensor:
+    """Shapes [N, K, 2] with the mean shape's landmarks in place of those that are not annotated [N, K]."""
+    if not annotated.any(0).all():
+        raise InputError(
+            f"Expected 'shapes' with each landmark in at least one image (got none of landmark "
+            f"{int(annotated.any(0).long().argmin())}). Leave that landmark out."
+        )
+    missing = ~annotated.unsqueeze(-1)
+    weight = annotated.double()
+    filled = shapes.masked_fill(missing, 0.0)
+    mean = filled.sum(0) / weight.sum(0).unsqueeze(-1)
+    for _ in range(iterations):
+        similarity = fit_similarity(filled, mean, weight)
+        mean = (similarity.apply(filled) * weight.unsqueeze(-1)).sum(0) / weight.sum(0).unsqueeze(-1)
+    return torch.where(missing, similarity.invert(mean.expand_as(shapes)), shapes)
+
+
+def complete(refiner: GaussianRefiner, shapes: Tensor, annotated: Tensor, iterations: int = 5) -> Tensor:
+    """Shapes [N, K, 2] with what the others predict for landmarks that are not annotated; fits the refiner to them."""
+    if annotated.all():
+        return shapes
+    shapes, missing = _complete_by_mean(shapes, annotated), ~annotated.unsqueeze(-1)
+    for _ in range(iterations):
+        refiner.fit(shapes)
+        given = shapes.to(refiner.frame)
+        predicted = refiner.posterior(None, given, confident(refiner, given), annotated).mean
+        shapes = torch.where(missing, predicted.to(shapes), shapes)
+    return shapes
+
+
+def confident(refiner: GaussianRefiner, pos: Tensor) -> Tensor | None:
+    """Confidences of 1 [N, K] for landmarks [N, K, 2], if the refiner needs any."""
+    return torch.ones_like(pos[..., 0]) if refiner.needs else None
+
+
+def fill(refiner: GaussianRefiner, deviation: Tensor, bias: Tensor, observed: Tensor) -> Tensor:
+    """Deviations [N, K, 2] from the mean shape with what the others predict for missing landmarks, bias included."""
+    if observed.all():
+        return deviation
+    frame = refiner.frame.to(deviation)
+    given = (deviation - bias + frame).to(refiner.frame)
+    predicted = refiner.posterior(None, given, confident(refiner, given), observed).mean.to(deviation)
+    return torch.where(observed.unsqueeze(-1), deviation, predicted - frame + bias)
 
 
 def mahalanobis(residual: Tensor, covariance: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import lgcn
 from lgcn.checks import InputError, InputFileError
 from lgcn.covariance import expected_error
 from lgcn.models import LandmarkDetector, ShapeRefiner, ShapeRefinerConfig, refine
+from lgcn.nn.functional.similarity import fit_similarity, mean_shape
 from lgcn.typing import KeyPoints
 
 K, FACTORS = 12, 3
@@ -72,6 +73,29 @@ def test_a_systematic_error_is_removed() -> None:
     shifted = shapes + size * shift
     refiner.fit(shapes, shifted)
     assert relative_error(refine(shifted, refiner).pos, shapes) < 0.4 * relative_error(shifted, shapes)
+
+
+def test_errors_that_depend_on_the_shape_are_removed(tmp_path: Path) -> None:
+    """A detector that stays too near to the mean shape: no noise of single landmarks describes that."""
+
+    def too_average(shapes: Tensor) -> Tensor:
+        similarity = fit_similarity(shapes, mean)
+        aligned = similarity.apply(shapes)
+        return similarity.invert(mean + 0.4 * (aligned - mean)) + 0.1 * (predictions - shapes)
+
+    shapes, predictions, _ = random_images(400)
+    mean = mean_shape(shapes)
+    knowing = ShapeRefiner(num_landmarks=K).fit(shapes, too_average(shapes))
+    assert knowing.chosen["slope"] > 0
+    shapes, predictions, _ = random_images(200, seed=1)
+    found = too_average(shapes)
+    after = relative_error(refine(found, knowing).pos, shapes)
+    assert after < 0.5 * relative_error(found, shapes)
+    knowing.save_pretrained(tmp_path)
+    assert torch.equal(refine(found, tmp_path).pos, refine(found, knowing).pos)
+    missing = found.clone()
+    missing[:, 3] = torch.nan
+    assert relative_error(refine(missing, knowing).pos, shapes) < 0.6 * relative_error(found, shapes)
 
 
 def test_confidences_pay_and_are_needed_by_a_refiner_that_uses_them() -> None:
