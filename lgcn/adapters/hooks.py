@@ -180,5 +180,9 @@ def _map_of(kind: str, output: Any) -> Tensor:
         output = output[0] if kind == "heatmaps" else output[-1]
     if not isinstance(output, Tensor) or output.dim() != 4:
         got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(f"Expected '{kind}' to have shape [B, C, h, w] (got {got}). Name another layer.")
+        if isinstance(output, dict):
+            got = f"a dict of {', '.join(map(str, output))}"
+        raise InputError(
+            f"Expected '{kind}' to have shape [B, C, h, w] (got {got}). Name the layer that returns them as '{kind}'."
+        )
     return output

@@ -51,6 +51,13 @@ def test_a_detector_around_it_is_trained_or_frozen() -> None:
         assert torch.equal(before, network.body[1].running_mean) is frozen
 
 
+class Maps(nn.Module):
+    """Returns its heatmaps under a name of its own."""
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"maps": images}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -59,6 +66,7 @@ def test_a_detector_around_it_is_trained_or_frozen() -> None:
         ({"num_landmarks": 68}, r"'heatmaps' to have shape \[B, K, h, w\] with B=1, K=68 \(got \[1, 19, 8, 16\]\)"),
         ({"input_size": (2, 2)}, r"'network' to take images \[1, 3, 2, 2\]"),
         ({"network": nn.Flatten()}, r"'heatmaps' to have shape \[B, C, h, w\] \(got \[1, 6144\]\)"),
+        ({"network": Maps()}, r"\(got a dict of maps\). Name the layer that returns them as 'heatmaps'"),
         ({"network": "net"}, "'network' to be a torch.nn.Module"),
     ],
 )

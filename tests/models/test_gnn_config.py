@@ -13,7 +13,7 @@ from torch_geometric.nn import GAT, GATv2Conv, SAGEConv
 from lgcn.checks import InputError
 from lgcn.cli.main import main
 from lgcn.models import GNNS, GNNConfig, LandmarkDetector, create_detector
-from lgcn.nn import ConvStack, GNNRefiner, LGCNConv
+from lgcn.nn import ConvStack, DenseLGCNConv, GNNRefiner, LGCNConv
 from tests.datasets.synthetic import pts_tree
 
 TINY = {"backbone": "test_efficientnet", "backbone_options": {"width": 8}, "input_size": (32, 32)}
@@ -89,6 +89,25 @@ def test_a_saved_detector_loads_with_the_same_results(name: str, tmp_path: Path)
     batch = detector.landmark_graphs(images)
     out = detector.refiner.model(batch.x, batch.edge_index, batch.get("edge_weight"), pos=batch.x[:, :2])  # type: ignore[union-attr, operator]
     torch.testing.assert_close(batch.pos + 32 * out, output.pos.flatten(0, 1), atol=1e-4, rtol=1e-4)
+
+
+def test_the_papers_layer_as_a_gnn_gives_the_dense_result_through_landmark_graphs() -> None:
+    gnn = {"model": "LGCNConv", "use_connectivity": True}
+    detector = create_detector("default", refiner={"name": "gnn", "gnn": gnn}, **TINY).eval()
+    refiner = detector.refiner
+    assert isinstance(refiner, GNNRefiner) and isinstance(refiner.model, ConvStack)
+    nn.init.ones_(refiner.scale)  # type: ignore[arg-type]
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    batch, output = detector.landmark_graphs(images), detector(images, return_connectivity=True)
+    edges = refiner.model(batch.x, batch.edge_index, batch.edge_weight, pos=batch.x[:, :2])
+    x = batch.x.view(2, 68, -1)
+    for layer, conv in enumerate(refiner.model.convs):
+        dense = DenseLGCNConv(conv.in_channels, conv.out_channels)  # type: ignore[arg-type]
+        dense.load_state_dict(conv.state_dict())
+        pos = batch.x[:, :2].view(2, 68, 2)
+        x = dense(x.relu() if layer else x, pos, edge_weight=output.connectivity)
+    torch.testing.assert_close(x.flatten(0, 1), edges, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(output.initial + 32 * x, output.pos, atol=1e-4, rtol=1e-4)
 
 
 def test_a_refiner_built_in_python(tmp_path: Path) -> None:
