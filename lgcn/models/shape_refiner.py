@@ -22,7 +22,6 @@ from lgcn.models.shape_statistics import (
     LEAST_IMAGES,
     MAX_SLOPES,
     NOISE_SCALES,
-    TOLERANCE,
     Frame,
     LinearErrors,
     complete,
@@ -30,6 +29,7 @@ from lgcn.models.shape_statistics import (
     find_donors,
     fit_linear_errors,
     mahalanobis,
+    most_cautious,
     observed_landmarks,
 )
 from lgcn.nn import GaussianRefiner, Refiner
@@ -153,14 +153,16 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         donor = find_donors(pairs)
         matrix = self._to_frame(shapes).matrix
         errors = (errors @ matrix.mT).gather(0, donor.unsqueeze(-1).expand_as(errors)) @ matrix.inverse().mT
-        if confidences is not None:
+        if confidences is None:
+            self.check_needs(KeyPoints(predictions))
+        else:
             check_shape("confidences", confidences, "N K", N=len(shapes), K=self.num_landmarks)
             confidences = confidences.gather(0, donor)
         predictions = shapes + errors
-        held = torch.arange(len(shapes)) % HELD_OUT == 0
-        slope, share, noise = 0.0, 1.0, 1.0
+        held, (slope, share, noise) = torch.arange(len(shapes)) % HELD_OUT == 0, (0.0, 1.0, 1.0)
         if len(shapes) >= LEAST_IMAGES:
             slope, share, noise = self._choose(shapes, predictions, confidences, held, pairs)
+            self.gaussian.fit(shapes)
         self._fit_errors(shapes, predictions, confidences, slope, share)
         self.gaussian.noise.log_variance[:, :2] += math.log(noise)
         if confidences is not None and len(shapes) >= LEAST_IMAGES:
@@ -178,7 +180,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         deviation, errors = aligned - self.gaussian.frame.to(aligned), aligned - similarity.apply(shapes)
         found = fit_linear_errors(deviation, errors, self.slopes.shape[0], slope)
         self._remove(found)
-        self.gaussian.fit(shapes, self._without_bias(predictions), confidences)
+        left = (self._without_bias(predictions) - shapes) @ self._to_frame(shapes).matrix.mT
+        self.gaussian.noise.fit(left, confidences)
         self._remove(found.times(share))
 
     def _remove(self, errors: LinearErrors | None) -> None:
@@ -205,9 +208,8 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             for noise in NOISE_SCALES:
                 self.gaussian.noise.log_variance[:, :2] = start + math.log(noise)
                 moved = self.gaussian(None, self._without_bias(given.pos), given.confidence)
-                found[slope, noise, share] = (moved - truth).norm(dim=-1)[pairs].mean().item()
-        limit = min(found.values()) * (1 + TOLERANCE)
-        slope, noise, share = min(choice for choice, error in found.items() if error <= limit)
+                found[share, slope, noise] = (moved - truth).norm(dim=-1)[pairs].mean().item()
+        share, slope, noise = most_cautious(found)
         self._fit_errors(shapes[rest], predictions[rest], known, slope, share)
         self.gaussian.noise.log_variance[:, :2] += math.log(noise)
         refined = self(given)

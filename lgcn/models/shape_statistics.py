@@ -21,8 +21,8 @@ EXPECTED_ERRORS = tuple((0.0, share) for share in (0.0, 0.5, 0.7, 1.0)) + tuple(
 NOISE_SCALES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Factors of the noise that are tried: errors that look like shapes do not shrink, however large they are."""
 
-TOLERANCE = 0.004
-"""The smallest slope, then the smallest change of landmarks wins whose mean error is within this share of the best."""
+TOLERANCE = 0.01
+"""Of what has a mean error within this share of the best, the smallest share removed wins, then slope, then noise."""
 
 HELD_OUT = 5
 """Every fifth image is held out from the fit that decides between these."""
@@ -183,6 +183,12 @@ def fill(refiner: GaussianRefiner, deviation: Tensor, bias: Tensor, observed: Te
     given = (deviation - bias + frame).to(refiner.frame)
     predicted = refiner.posterior(None, given, confident(refiner, given), observed).mean.to(deviation)
     return torch.where(observed.unsqueeze(-1), deviation, predicted - frame + bias)
+
+
+def most_cautious(errors: dict[tuple[float, float, float], float]) -> tuple[float, float, float]:
+    """The smallest choice whose error is within :data:`TOLERANCE` of the best."""
+    limit = min(errors.values()) * (1 + TOLERANCE)
+    return min(choice for choice, error in errors.items() if error <= limit)
 
 
 def mahalanobis(residual: Tensor, covariance: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def test_all_stages_and_a_repeated_run(
     argv += ["--output", str(output)]
     assert main(argv) == 0
     rows = json.loads(output.read_text())["rows"]
-    assert [each["part"] for each in rows] == ["held out"] * 5 + ["test"] * 5
+    assert [each["part"] for each in rows] == ["held out"] * 7 + ["test"] * 7
     assert all(np.isfinite(each["nme_percent"]) for each in rows)
 
     monkeypatch.setattr(points_only, "predict_all", None)
