@@ -42,6 +42,7 @@ MODEL_FREE = {"losses", "metrics", "transforms", "datasets"}
 
 # Third-party imports that are slow or optional, and the only parts of the package that may make them.
 CONFINED = {
+    "gradio": {"demo"},
     "lightning": {"training", "cli"},
     "matplotlib": {"visualization"},
     "skimage": {"export", "predict"},
