@@ -31,7 +31,7 @@ ORDER = [
         "models",
     ),
     *("losses", "metrics", "transforms", "datasets"),
-    *("training", "evaluation", "export", "predict", "visualization", "video", "testing", "cli"),
+    *("training", "evaluation", "export", "predict", "visualization", "video", "demo", "testing", "cli"),
 ]
 
 # Specific to faces, images or heatmap networks; the layer library must not need them.
