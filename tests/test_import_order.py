@@ -45,7 +45,7 @@ CONFINED = {
     "gradio": {"demo"},
     "lightning": {"training", "cli"},
     "matplotlib": {"visualization"},
-    "skimage": {"export", "predict"},
+    "skimage": {"export", "predict", "demo"},
 }
 
 # The lazy exports of the top-level package name parts of every height; nothing else may.

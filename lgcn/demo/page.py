@@ -10,15 +10,15 @@ from torch import Tensor
 
 from lgcn.checks import InputError
 from lgcn.demo.comparison import Comparison, add_paint, compare, has_edges
-from lgcn.demo.drawing import SIDE, draw_face, nearest_landmark, view_around
-from lgcn.demo.text import describe_face, effect_table, listening_table
+from lgcn.demo.drawing import draw_face, nearest_landmark, view_around
+from lgcn.demo.text import describe_faces, effect_table, listening_table
 from lgcn.images import as_image_tensor
 from lgcn.predict import Face, LandmarkPredictor, NoFaceWarning
 
 if TYPE_CHECKING:
     import gradio
 
-MARK_LABELS = {
+MARKS_BY_LABEL = {
     "lines": "contours",
     "90 % ellipses": "ellipses",
     "before the graph": "initial",
@@ -26,17 +26,21 @@ MARK_LABELS = {
     "numbers": "indices",
 }
 
+PAINT = ("#808080", "#202020", "#e0e0e0", "#c08060")
+"""Colours of the brush."""
+HEIGHT = 560
+"""Pixels of both images on the page."""
+
 INTRODUCTION = """\
 # Landmarks that know their errors
-**1.** Add a photo of a face, or use the webcam (bin symbol: start again).
-**2.** Click a landmark to see what it listens to.
-**3.** Paint over a part of the face, and see how the other landmarks help."""
+**1.** Add a photo of a face, or use the webcam. **2.** Click a landmark to see what it listens to. **3.** Paint over a
+part of the face: the errors grow under the brush, and the other landmarks help."""
 
 LEGEND = """\
-**blue**: landmarks, hollow where the model believes them covered · **ellipses**: hold the true landmark with 90 %
-probability · **orange**: landmarks before the graph · **yellow**: the strongest edges into the chosen landmark"""
+**blue** landmarks, hollow where the model believes them covered; **ellipses** that hold the true landmark with 90 %
+probability; **orange** landmarks before the graph; **yellow** the strongest edges into the chosen landmark"""
 
-NO_PHOTO = "Add a photo of a face on the left."
+NO_PHOTO = "Add a photo of a face, or use the sample."
 NO_FACE = (
     "**No face was found in this photo.** Try one with a larger face, seen from the front. Paint makes no difference: "
     "faces are looked for without it."
@@ -102,47 +106,39 @@ def look(
 
 
 def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
-    """The page for one predictor; ``create_page(predictor).launch()`` serves it.
+    """The page for one predictor; :func:`launch_page` serves it.
 
     Raises:
         InputError: if Gradio is not installed.
     """
     gr = import_gradio()
     scheme = predictor.detector.scheme
-    marks = dict(MARK_LABELS)
-    if predictor.detector.refiner is None:
-        del marks["before the graph"]
+    marks = {label: mark for label, mark in MARKS_BY_LABEL.items() if predictor.detector.refiner or mark != "initial"}
 
-    def on_picture(picture: Any, face: int | None, before: Session | None) -> Any:
+    def on_picture(picture: Any, face: int | None, labels: list[str], landmark: str | None, before: Any) -> Any:
         session = look(predictor, picture, face or 0, before)
         count = 0 if session is None else len(session.faces)
-        choices = [(f"{number + 1}{' (largest)' if not number else ''}", number) for number in range(count)]
-        chosen = min(face or 0, max(count - 1, 0))
-        return session, gr.update(choices=choices, value=chosen if count else None, visible=count > 1)
+        choices = [("1 (largest)" if not number else str(number + 1), number) for number in range(count)]
+        chosen = min(face or 0, count - 1) if count else None
+        return session, gr.update(choices=choices, value=chosen, visible=count > 1), *draw(session, labels, landmark)
 
-    def on_face(picture: Any, face: int | None, before: Session | None) -> Any:
-        return look(predictor, picture, face or 0, before)
-
-    def draw(session: Session | None, labels: list[str], landmark: str | None) -> Any:
+    def draw(session: Session | None, labels: list[str], landmark: str | None) -> tuple[Any, str, str, str]:
         if session is None:
             return None, NO_PHOTO, "", ""
         if session.comparison is None:
-            return _as_pillow(session.painted), NO_FACE, "", ""
+            return to_pillow(session.painted), NO_FACE, "", ""
         comparison = session.comparison
-        given = tuple(marks[label] for label in labels)
-        if comparison.painted.covariance is None:
-            given = tuple(mark for mark in given if mark != "ellipses")
-        edges = has_edges(predictor)
+        unknown = "ellipses" if comparison.painted.covariance is None else None
         image = draw_face(
             session.painted,
             comparison.painted,
             scheme,
             view_around(comparison.seen, session.photo),
-            marks=given,
-            landmark=landmark if edges else None,
+            marks=tuple(marks[label] for label in labels if marks[label] != unknown),
+            landmark=landmark if has_edges(predictor) else None,
         )
-        listening = listening_table(comparison, scheme, landmark)
-        return image, describe_face(session.faces, comparison), effect_table(comparison), listening
+        found = describe_faces(session.faces, comparison)
+        return image, found, effect_table(comparison), listening_table(comparison, scheme, landmark)
 
     def on_click(session: Session | None, event: gr.SelectData) -> Any:
         if session is None or session.comparison is None:
@@ -158,38 +154,39 @@ def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
                 editor = gr.ImageEditor(
                     type="pil",
                     label="Photo: paint on it",
-                    sources=("upload", "webcam", "clipboard"),
-                    brush=gr.Brush(colors=["#808080", "#202020", "#e0e0e0", "#c08060"], color_mode="fixed"),
+                    placeholder="Drop a photo here\nor choose file or webcam on the left",
+                    brush=gr.Brush(colors=list(PAINT), color_mode="fixed"),
                     layers=False,
                     transforms=(),
-                    height=SIDE,
+                    height=HEIGHT,
                     elem_id="photo",
                 )
+                sample = gr.Button("Use the sample photo", elem_id="sample")
                 face = gr.Radio(label="Face", visible=False, elem_id="face")
+                gr.Markdown(LEGEND)
             with gr.Column():
                 result = gr.Image(
                     label="Landmarks: click one",
                     interactive=False,
                     buttons=["download", "fullscreen"],
-                    height=SIDE,
+                    height=HEIGHT,
                     elem_id="landmarks",
                 )
                 labels = gr.CheckboxGroup(list(marks), value=list(marks)[:3], label="Draw", elem_id="marks")
-                landmark = gr.Dropdown(
-                    [("none", None), *scheme.names], label="Chosen landmark", elem_id="landmark", value=None
-                )
-        gr.Markdown(LEGEND)
-        status = gr.Markdown(NO_PHOTO, elem_id="status")
+                names = [("none", None), *scheme.names]
+                landmark = gr.Dropdown(names, value=None, label="Chosen landmark", elem_id="landmark")
+        found = gr.Markdown(NO_PHOTO, elem_id="found")
         with gr.Row():
             effect = gr.Markdown(elem_id="effect")
             listening = gr.Markdown(elem_id="listening")
 
-        shown = {"inputs": [session, labels, landmark], "outputs": [result, status, effect, listening]}
-        changed = editor.change(on_picture, [editor, face, session], [session, face], trigger_mode="always_last")
-        changed.then(draw, **shown)
-        face.input(on_face, [editor, face, session], session).then(draw, **shown)
-        labels.input(draw, **shown)
-        landmark.change(draw, **shown)
+        drawn = [result, found, effect, listening]
+        everything = {"inputs": [editor, face, labels, landmark, session], "outputs": [session, face, *drawn]}
+        # 'upload' is a new photo, 'change' a stroke. While one is computed only the last of further strokes waits.
+        gr.on([editor.upload, editor.change, editor.clear], on_picture, **everything, trigger_mode="always_last")
+        sample.click(sample_picture, None, editor).then(on_picture, **everything)
+        face.input(on_picture, **everything)
+        gr.on([labels.input, landmark.change], draw, [session, labels, landmark], drawn, trigger_mode="always_last")
         result.select(on_click, session, landmark)
     return page
 
@@ -226,5 +223,15 @@ def launch_page(page: "gradio.Blocks", host: str, port: int, *, share: bool = Fa
     return public or local
 
 
-def _as_pillow(pixels: Tensor) -> Image.Image:
+def sample_picture() -> dict[str, Any]:
+    """A part of scikit-image's photo of an astronaut (NASA, public domain), as Gradio's editor takes it."""
+    # Imported only here: it is slow.
+    from skimage.data import astronaut
+
+    photo = Image.fromarray(astronaut()[:300, 76:376])
+    return {"background": photo, "layers": [], "composite": photo}
+
+
+def to_pillow(pixels: Tensor) -> Image.Image:
+    """uint8 [3, H, W] as a Pillow image."""
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())

@@ -10,12 +10,12 @@ from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme
 
 
-def describe_face(faces: Sequence[Face], comparison: Comparison) -> str:
-    """A sentence on the chosen face of a photo."""
-    found = "One face" if len(faces) == 1 else f"{len(faces)} faces"
+def describe_faces(faces: Sequence[Face], comparison: Comparison) -> str:
+    """A sentence on the faces of a photo, and one on the chosen one."""
+    found = "One face was found." if len(faces) == 1 else f"{len(faces)} faces were found."
     error = comparison.painted.expected_error
-    mean = "" if error is None else f" Expected error of its landmarks: {float(error.mean()):.1f} pixels on average."
-    return f"{found} found.{mean}"
+    mean = "" if error is None else f", and its landmarks are expected to be {float(error.mean()):.1f} pixels off"
+    return f"{found} Its score is {comparison.painted.score:.2f}{mean}."
 
 
 def effect_table(comparison: Comparison) -> str:
