@@ -56,8 +56,8 @@ class Session(NamedTuple):
     """From large to small; none if no face was found."""
     painted: Tensor
     """uint8 [3, H, W]."""
-    mask: Tensor
-    """bool [H, W], where the paint is."""
+    face: int
+    """Number of the chosen face, 0 if there is none."""
     comparison: Comparison | None = None
     """Of the chosen face."""
 
@@ -88,21 +88,25 @@ def look(
         before: the last result; its faces are taken if the photo is the same.
 
     Returns:
-        None if there is no photo.
+        ``before`` itself if nothing is different; None if there is no photo.
     """
     if picture is None or picture["background"] is None:
         return None
     photo = as_image_tensor(picture["background"])
     layers = [layer for layer in picture["layers"] if layer is not None]
     painted, mask = add_paint(photo, layers)
-    if before is not None and torch.equal(before.photo, photo):
+    same = before is not None and torch.equal(before.photo, photo)
+    if same:
         faces = before.faces
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NoFaceWarning)
             faces = predictor(photo)
-    comparison = compare(predictor, photo, painted, mask, faces[min(face, len(faces) - 1)]) if faces else None
-    return Session(photo, faces, painted, mask, comparison)
+    face = max(0, min(face, len(faces) - 1))
+    if same and before.face == face and torch.equal(before.painted, painted):
+        return before
+    comparison = compare(predictor, photo, painted, mask, faces[face]) if faces else None
+    return Session(photo, faces, painted, face, comparison)
 
 
 def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
@@ -117,9 +121,12 @@ def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
 
     def on_picture(picture: Any, face: int | None, labels: list[str], landmark: str | None, before: Any) -> Any:
         session = look(predictor, picture, face or 0, before)
+        if session is before and before is not None:
+            # Gradio reports a photo several times.
+            return gr.skip()
         count = 0 if session is None else len(session.faces)
-        choices = [("1 (largest)" if not number else str(number + 1), number) for number in range(count)]
-        chosen = min(face or 0, count - 1) if count else None
+        choices = [(str(number + 1) if number else "1 (largest)", number) for number in range(count)]
+        chosen = None if session is None or not count else session.face
         return session, gr.update(choices=choices, value=chosen, visible=count > 1), *draw(session, labels, landmark)
 
     def draw(session: Session | None, labels: list[str], landmark: str | None) -> tuple[Any, str, str, str]:
@@ -182,12 +189,14 @@ def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
 
         drawn = [result, found, effect, listening]
         everything = {"inputs": [editor, face, labels, landmark, session], "outputs": [session, face, *drawn]}
-        # 'upload' is a new photo, 'change' a stroke. While one is computed only the last of further strokes waits.
-        gr.on([editor.upload, editor.change, editor.clear], on_picture, **everything, trigger_mode="always_last")
-        sample.click(sample_picture, None, editor).then(on_picture, **everything)
-        face.input(on_picture, **everything)
-        gr.on([labels.input, landmark.change], draw, [session, labels, landmark], drawn, trigger_mode="always_last")
-        result.select(on_click, session, landmark)
+        # 'upload' is a new photo, 'input' a stroke. While one is computed only the last of further strokes waits.
+        # No progress bar over the image, which would catch clicks.
+        quick: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "minimal"}
+        gr.on([editor.upload, editor.input, editor.clear], on_picture, **everything, **quick)
+        sample.click(sample_picture, None, editor).then(on_picture, **everything, **quick)
+        face.input(on_picture, **everything, **quick)
+        gr.on([labels.input, landmark.change], draw, [session, labels, landmark], drawn, **quick)
+        result.select(on_click, session, landmark, show_progress="hidden")
     return page
 
 
