@@ -95,18 +95,21 @@ def look(
     photo = as_image_tensor(picture["background"])
     layers = [layer for layer in picture["layers"] if layer is not None]
     painted, mask = add_paint(photo, layers)
-    same = before is not None and torch.equal(before.photo, photo)
-    if same:
+    if before is not None and torch.equal(before.photo, photo):
         faces = before.faces
+        if before.face == _within(face, faces) and torch.equal(before.painted, painted):
+            return before
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NoFaceWarning)
             faces = predictor(photo)
-    face = max(0, min(face, len(faces) - 1))
-    if same and before.face == face and torch.equal(before.painted, painted):
-        return before
+    face = _within(face, faces)
     comparison = compare(predictor, photo, painted, mask, faces[face]) if faces else None
     return Session(photo, faces, painted, face, comparison)
+
+
+def _within(face: int, faces: list[Face]) -> int:
+    return max(0, min(face, len(faces) - 1))
 
 
 def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
@@ -116,6 +119,8 @@ def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
         InputError: if Gradio is not installed.
     """
     gr = import_gradio()
+    from gradio import SelectData
+
     scheme = predictor.detector.scheme
     marks = {label: mark for label, mark in MARKS_BY_LABEL.items() if predictor.detector.refiner or mark != "initial"}
 
@@ -147,7 +152,7 @@ def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
         found = describe_faces(session.faces, comparison)
         return image, found, effect_table(comparison), listening_table(comparison, scheme, landmark)
 
-    def on_click(session: Session | None, event: gr.SelectData) -> Any:
+    def on_click(session: Session | None, event: SelectData) -> Any:
         if session is None or session.comparison is None:
             return gr.skip()
         view = view_around(session.comparison.seen, session.photo)
