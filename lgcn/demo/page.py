@@ -34,7 +34,7 @@ HEIGHT = 560
 INTRODUCTION = """\
 # Landmarks that know their errors
 **1.** Add a photo of a face, or use the webcam. **2.** Click a landmark to see what it listens to. **3.** Paint over a
-part of the face: the errors grow under the brush, and the other landmarks help."""
+part of the face: the expected errors grow under the brush, and the landmarks there listen to the others."""
 
 LEGEND = """\
 **blue** landmarks, hollow where the model believes them covered; **ellipses** that hold the true landmark with 90 %
@@ -63,12 +63,12 @@ class Session(NamedTuple):
 
 
 def import_gradio() -> Any:
-    """The module of Gradio, which sends nothing to its makers.
+    """The module of Gradio, which sends nothing to its makers and keeps no history of photos in the browser.
 
     Raises:
         InputError: if it is not installed.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
     try:
         import gradio
     except ImportError as error:
@@ -158,7 +158,7 @@ def create_page(predictor: LandmarkPredictor) -> "gradio.Blocks":
         view = view_around(session.comparison.seen, session.photo)
         return nearest_landmark(session.comparison.painted, scheme, view, *event.index)
 
-    with gr.Blocks(title="lgcn demo", analytics_enabled=False) as page:
+    with gr.Blocks(title="lgcn demo", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         session = gr.State()
         gr.Markdown(INTRODUCTION)
         with gr.Row():

@@ -14,7 +14,7 @@ def describe_faces(faces: Sequence[Face], comparison: Comparison) -> str:
     """A sentence on the faces of a photo, and one on the chosen one."""
     found = "One face was found." if len(faces) == 1 else f"{len(faces)} faces were found."
     error = comparison.painted.expected_error
-    mean = "" if error is None else f", and its landmarks are expected to be {float(error.mean()):.1f} pixels off"
+    mean = "" if error is None else f", its mean expected error {float(error.mean()):.1f} pixels"
     return f"{found} Its score is {comparison.painted.score:.2f}{mean}."
 
 
