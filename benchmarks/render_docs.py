@@ -3,8 +3,8 @@
     python benchmarks/render_docs.py [--results benchmarks/results] [--docs docs]
 
 Writes ``benchmarks_tables.md``, ``ablation_tables.md``, ``gaussian_tables.md`` and the plots, and replaces what stands
-between the markers of ``benchmarks.md``, ``reformulation.md``, ``ablation.md`` and ``gaussian_results.md``. The same JSON
-gives the same files.
+between the markers of ``benchmarks.md``, ``reformulation.md``, ``ablation.md`` and ``gaussian_results.md``. The same
+JSON gives the same files.
 """
 
 import argparse
