@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 class _Crop(NamedTuple):
-    """A face to predict."""
-
     image: Tensor
     box: Tensor
     rotation: float
@@ -52,7 +50,8 @@ class LandmarkPredictor:
             below this; a face whose box is given never is. None takes the value of ``detector``, which
             is chosen for its weights; 0 keeps all.
         max_pixels: image files of more pixels are refused before they are decoded; None reads any.
-        turned: whether faces are also looked for in the image turned by 90, 180 and 270 degrees if none is found.
+        turned: whether to try quarter turns: of the image where no face is detected, and of given boxes whose landmarks
+            do not fit (``fit_probability`` below 0.5; mean confidence below ``min_confidence`` where that is unknown).
 
     Raises:
         InputError: for a number out of range.
@@ -112,7 +111,7 @@ class LandmarkPredictor:
             batch_size: faces in a batch.
             min_confidence: below which a detected face is a false positive; the model's own if None.
             max_pixels: of the largest image file that is read.
-            turned: whether turned faces are looked for if none is found.
+            turned: whether to try quarter turns of the image or of boxes.
 
         Raises:
             InputError: for an unknown model or a device that torch cannot use here.
@@ -232,6 +231,8 @@ class LandmarkPredictor:
         self._network.eval()
         passes = self.passes if passes is None else passes
         results = self._predict_all(images, return_connectivity, passes)
+        if self.turned:
+            self._turn_misfits(images, results, return_connectivity, passes)
         for number, image in enumerate(images):
             if image.detected and not results[number]:
                 if self.turned:
@@ -245,15 +246,35 @@ class LandmarkPredictor:
     def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool, passes: int) -> list[list[Face]]:
         """The faces of each image, without detected ones of low confidence."""
         crops = [_Crop(image.image, box, image.rotation) for image in images for box in image.boxes]
-        faces: list[Face] = []
-        for start in range(0, len(crops), self.batch_size):
-            faces += self._predict_batch(crops[start : start + self.batch_size], return_connectivity, passes)
-        remaining = iter(faces)
+        remaining = iter(self._predict_crops(crops, return_connectivity, passes))
         least = [self.min_confidence if image.detected else 0.0 for image in images]
         return [
             [face for face in islice(remaining, len(image.boxes)) if face.mean_confidence >= limit]
             for image, limit in zip(images, least, strict=True)
         ]
+
+    def _turn_misfits(
+        self, images: Sequence[PreparedImage], results: list[list[Face]], return_connectivity: bool, passes: int
+    ) -> None:
+        """Replace faces in given boxes whose landmarks do not fit by those of a turned crop, if these fit better."""
+        misfits = [
+            (number, i)
+            for number, image in enumerate(images)
+            for i, face in enumerate(results[number])
+            if not image.detected and face.score < (self.min_confidence if face.fit_probability is None else 0.5)
+        ]
+        turns = (90.0, 180.0, 270.0)
+        crops = [_Crop(images[number].image, images[number].boxes[i], turn) for number, i in misfits for turn in turns]
+        turned = iter(self._predict_crops(crops, return_connectivity, passes))
+        for number, i in misfits:
+            candidates = [results[number][i], *islice(turned, len(turns))]
+            results[number][i] = max(candidates, key=lambda face: face.score)
+
+    def _predict_crops(self, crops: "Sequence[_Crop]", return_connectivity: bool, passes: int) -> list[Face]:
+        faces: list[Face] = []
+        for start in range(0, len(crops), self.batch_size):
+            faces += self._predict_batch(crops[start : start + self.batch_size], return_connectivity, passes)
+        return faces
 
     def _predict_batch(self, crops: "Sequence[_Crop]", return_connectivity: bool, passes: int) -> list[Face]:
         """One face for each crop, predicted in all passes."""
