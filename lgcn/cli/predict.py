@@ -173,6 +173,7 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
         "boxes": None if args.boxes is None else str(args.boxes),
         "min_confidence": args.min_confidence,
         "faces": args.faces,
+        "face_weights": None if args.face_weights is None else str(args.face_weights),
         "min_face": args.min_face,
         "max_side": args.max_side,
         "upright_only": args.upright_only,
