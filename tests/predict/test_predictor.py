@@ -394,6 +394,27 @@ def test_given_boxes_are_turned_where_landmarks_do_not_fit(turned: bool) -> None
         assert torch.dot(across, expected) > 0.99 * across.norm()
 
 
+def test_a_false_positive_hides_no_turned_face() -> None:
+    class Calibrated(SpotDetector):
+        """Knows that landmarks do not fit where there is no light."""
+
+        def forward(self, images: Tensor, **options: bool) -> DetectorOutput:
+            output = super().forward(images, **options)
+            return output._replace(score=torch.where(output.confidence.mean(dim=1) > 0.5, 0.99, 0.01))
+
+    def doubtful(image: Tensor) -> Tensor:
+        """Also finds a face in the image as it is, beside the true one."""
+        return marked(image) if image[:, :5].min() == 255 else torch.tensor([[60.0, 110.0, 100.0, 150.0]])
+
+    image = torch.rot90(MARKED, 1, (1, 2)).contiguous()
+    find = {"face_detector": doubtful, "passes": 1, "min_confidence": 0.0}
+    (face,) = predictor(Calibrated(), **find)(image)
+    assert face.score == pytest.approx(0.99)
+    with pytest.warns(NoFaceWarning, match=r"Probably no face in 'image' was found: the best score is 0\.010"):
+        (face,) = predictor(Calibrated(), **find, turned=False)(image)
+    assert face.score == pytest.approx(0.01), "kept, and reported"
+
+
 def test_the_second_crop_is_upright() -> None:
     class Eyes(SpotDetector):
         def __init__(self) -> None:
