@@ -63,7 +63,7 @@ class OutputFolder:
         self.folder, self.pts, self.overlay, self.aligned = folder, file_format == "pts", overlay, aligned
         self._report = folder / REPORT if report else None
         # Marks are compared as JSON gives them back.
-        self._files = {"pts": {}} if self.pts else {}
+        self._files: dict[str, Any] = {"pts": {}} if self.pts else {}
         self._files |= {"overlay": overlay} if overlay is not None else {}
         self._settings = settings
         self._record = RecordFile(folder / RECORD)

@@ -60,7 +60,8 @@ def add_input_arguments(
     faces.add_argument(
         "--upright-only",
         action="store_true",
-        help="do not look for faces in the image turned by 90, 180 and 270 degrees where none is found",
+        help="try no turns by 90, 180 and 270 degrees, neither of the image where no face is found nor of boxes whose "
+        "landmarks do not fit",
     )
     faces.add_argument(
         "--min-confidence",

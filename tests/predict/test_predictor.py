@@ -368,6 +368,32 @@ def test_faces_in_turned_images_are_found(quarters: int) -> None:
             assert predictor(face_detector=marked, turned=False)(image) == []
 
 
+@pytest.mark.parametrize("turned", [True, False])
+def test_given_boxes_are_turned_where_landmarks_do_not_fit(turned: bool) -> None:
+    class RedAbove(SpotDetector):
+        """Only fits faces whose red landmark is the uppermost."""
+
+        def forward(self, images: Tensor, return_connectivity: bool = False) -> DetectorOutput:
+            output = super().forward(images, return_connectivity)
+            fits = output.pos[:, 0, 1] < output.pos[:, 1:, 1].amin(dim=1)
+            return output._replace(score=0.1 + 0.8 * fits.float())
+
+    upright = torch.tensor([[110.0, 40.0], [95.0, 80.0], [125.0, 80.0]])
+    centre = torch.tensor([110.0, 60.0])
+    for quarters in range(4):
+        pos = upright
+        for _ in range(quarters):
+            pos = centre + (pos - centre).flip(1) * torch.tensor([1.0, -1.0])  # counter-clockwise
+        (face,) = predictor(RedAbove(), passes=1, turned=turned)(draw_spots((120, 220), pos), landmark_box(pos))
+        assert (face.landmarks - pos).abs().max() < 0.3
+        assert face.score == pytest.approx(0.9 if turned or not quarters else 0.1)
+        # Initial landmarks lie to the right of the refined ones in the crop.
+        across = (face.initial - face.landmarks).mean(0)
+        directions = {0: (1, 0), 1: (0, -1), 2: (-1, 0), 3: (0, 1)}
+        expected = torch.tensor(directions[quarters if turned else 0], dtype=torch.float32)
+        assert torch.dot(across, expected) > 0.99 * across.norm()
+
+
 def test_a_false_positive_hides_no_turned_face() -> None:
     class Calibrated(SpotDetector):
         """Knows that landmarks do not fit where there is no light."""
