@@ -109,7 +109,7 @@ def main() -> int:
         found = Counter(json.loads(line)["image"] for line in record.read_text().splitlines())
         exported = [each["image"] for each in json.loads((out / "landmarks.json").read_text())]
     figures: dict[str, Any] = {
-        "settings": {**vars(args), "root": args.root.name, "output": args.output.name},
+        "settings": {**vars(args), "root": args.root.name, "output": args.output.name, "model": Path(args.model).name},
         "cores": os.cpu_count(),
         "statuses": statuses,
         "images_after_each_run": written,
