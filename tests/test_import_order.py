@@ -170,6 +170,8 @@ def test_import_of_the_prediction_side_is_light() -> None:
     # 'lgcn predict' asks 'lgcn.video' whether a file is a video, and an exported model needs no graph layers.
     heavy = {"torch_geometric", "torchvision", "timm", "lightning", "skimage", "matplotlib", "scipy", "av"}
     assert modules_loaded_by("from lgcn.predict import LandmarkPredictor; import lgcn.video").isdisjoint(heavy)
+    # Overlays of its results are drawn with matplotlib.
+    assert modules_loaded_by("import lgcn.visualization").isdisjoint(heavy - {"matplotlib"})
 
 
 def test_import_lgcn_nn_loads_nothing_of_the_face_side() -> None:
