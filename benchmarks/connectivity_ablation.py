@@ -1,6 +1,6 @@
 """Ablation of the learned connectivity: the paper's Table 3 on 300-W, with each part removed in turn.
 
-    python benchmarks/connectivity_ablation.py --root DIR/300w --work DIR [--model lgcn-68] [--output ablation.json]
+    python benchmarks/connectivity_ablation.py --root DIR/300w --work DIR [--model lgcn-68-paper] [--output FILE]
 
 Stage 1 runs the frozen backbone once over all faces; stage 2 trains small refiners on its outputs. Both resume where
 they were stopped: everything is kept under ``--work`` and written atomically. Prints tables and writes JSON;
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--work", type=Path, required=True, help="folder for intermediate files (1 GB)")
-    parser.add_argument("--model", default="lgcn-68", help="whose backbone is frozen (default: lgcn-68)")
+    parser.add_argument("--model", default="lgcn-68-paper", help="whose backbone is frozen (default: lgcn-68-paper)")
     parser.add_argument("--test", default="lfpw/testset", help="folder of the test faces (default: lfpw/testset)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each refiner (default: 3)")
     parser.add_argument("--rounds", type=int, default=Extraction.rounds, help="crops of a training face in a regime")

@@ -1,6 +1,6 @@
 """What the Gaussian refiner is worth on a frozen backbone: closed form, trained, and with confidences of another face.
 
-    python benchmarks/gaussian_refiner.py --root DIR/300w --work DIR [--model lgcn-68] [--output gaussian_refiner.json]
+    python benchmarks/gaussian_refiner.py --root DIR/300w --work DIR [--model lgcn-68-paper] [--output FILE]
 
 The backbone's outputs are those of ``connectivity_ablation.py`` (its stage 1, regime "patches") and are computed where
 ``--work`` does not hold them yet. Choices are to be made on "held out", training faces that the backbone has not seen;
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--work", type=Path, required=True, help="folder of the backbone's outputs and of the runs")
-    parser.add_argument("--model", default="lgcn-68", help="whose backbone is frozen (default: lgcn-68)")
+    parser.add_argument("--model", default="lgcn-68-paper", help="whose backbone is frozen (default: lgcn-68-paper)")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--steps", type=int, default=Schedule.steps, help="batches of 32 crops (default: 3000)")

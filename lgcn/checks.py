@@ -38,6 +38,8 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     known = list(choices)
     if isinstance(value, str) and value in known:
         return value
+    if not known:
+        raise InputError(f"Expected no '{name}' (got '{value}', but there are none).")
     near = get_close_matches(str(value), known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise InputError(f"Expected '{name}' to be one of {', '.join(known)} (got '{value}').{hint}")

@@ -127,9 +127,11 @@ def test_truncated_images_are_refused(tmp_path: Path) -> None:
 def test_files_other_than_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.png").touch()
-    for name in ("text.jpg", "empty.png"):
-        with pytest.raises(InputFileError, match=f"{name}.*convert it to JPEG or PNG"):
-            read_image(tmp_path / name)
+    with pytest.raises(InputFileError, match=r"text.jpg.*convert it to JPEG or PNG"):
+        read_image(tmp_path / "text.jpg")
+    for empty in (tmp_path / "empty.png", b""):
+        with pytest.raises(InputFileError, match="it is empty"):
+            as_image_tensor(empty)
     with pytest.raises(InputFileError, match="absent.png.*no such file"):
         read_image(tmp_path / "absent.png")
     with pytest.raises(InputFileError, match="folder"):

@@ -31,7 +31,7 @@ ORDER = [
         "models",
     ),
     *("losses", "metrics", "transforms", "datasets"),
-    *("training", "evaluation", "export", "predict", "visualization", "video", "testing", "cli"),
+    *("training", "evaluation", "export", "predict", "visualization", "video", "demo", "testing", "cli"),
 ]
 
 # Specific to faces, images or heatmap networks; the layer library must not need them.
@@ -42,9 +42,10 @@ MODEL_FREE = {"losses", "metrics", "transforms", "datasets"}
 
 # Third-party imports that are slow or optional, and the only parts of the package that may make them.
 CONFINED = {
+    "gradio": {"demo"},
     "lightning": {"training", "cli"},
     "matplotlib": {"visualization"},
-    "skimage": {"export", "predict"},
+    "skimage": {"export", "predict", "demo"},
 }
 
 # The lazy exports of the top-level package name parts of every height; nothing else may.
@@ -169,6 +170,8 @@ def test_import_of_the_prediction_side_is_light() -> None:
     # 'lgcn predict' asks 'lgcn.video' whether a file is a video, and an exported model needs no graph layers.
     heavy = {"torch_geometric", "torchvision", "timm", "lightning", "skimage", "matplotlib", "scipy", "av"}
     assert modules_loaded_by("from lgcn.predict import LandmarkPredictor; import lgcn.video").isdisjoint(heavy)
+    # Overlays of its results are drawn with matplotlib.
+    assert modules_loaded_by("import lgcn.visualization").isdisjoint(heavy - {"matplotlib"})
 
 
 def test_import_lgcn_nn_loads_nothing_of_the_face_side() -> None:

@@ -1,5 +1,6 @@
 """Tables and the plot of the Gaussian refiner, from the JSON of ``benchmarks/gaussian_refiner.py``."""
 
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,23 @@ def comparisons(runs: Runs, part: str = "test") -> list[dict[str, Any]]:
     return rows
 
 
+def key_table(figures: dict[str, Any]) -> Table:
+    """The table of ``docs/gaussian_results.md``."""
+    columns = ("clean", "patch 20 %", "patch 40 %", "blur 4 px", "dark 1/4")
+    body = [["backbone, soft-argmax", *(f"{figures['backbone']['test'][c]:.3f}" for c in columns)]]
+    wanted = ("closed", "no_graph", "transformer", "type", "confidence", "full")
+    body += [row for variant in wanted for row in _nme_rows(figures, columns, (variant,), ("confidence",))]
+    return "Key results", ["", *columns], body
+
+
 def tables(figures: dict[str, Any]) -> list[Table]:
     """All tables, from the content of the JSON."""
     body = [["backbone, soft-argmax", *(f"{figures['backbone']['test'][c]:.3f}" for c in CONDITIONS)]]
-    for row in figures["summary"]:
-        if row["faces"] == "test" and (not row["swapped"] or row["variant"] in ("confidence", "full")):
-            label = VARIANTS[row["variant"]].label + (f": {SWAPPED}" if row["swapped"] else "")
-            seeds = f" ({row['seeds']} seeds)" if row["seeds"] > 1 else ""
-            body.append([label + seeds, *(f"{row['mean'][c]:.3f}" for c in CONDITIONS)])
-    made: list[Table] = [("Gaussian refiners on a frozen backbone", ["", *CONDITIONS], body)]
+    body += _nme_rows(figures, CONDITIONS, VARIANTS, ("confidence", "full"))
+    made: list[Table] = [("NME on test faces", ["", *CONDITIONS], body)]
+    held_out = [["backbone, soft-argmax", *(f"{figures['backbone']['held out'][c]:.3f}" for c in CONDITIONS)]]
+    held_out += _nme_rows(figures, CONDITIONS, VARIANTS, (), "held out")
+    made.append(("NME on held-out training faces, which choose", ["", *CONDITIONS], held_out))
     if figures["comparisons"]:
         body = []
         for row in figures["comparisons"]:
@@ -63,7 +72,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             label = f"{VARIANTS[row['first']].label} - {f'with {swapped}' if swapped else VARIANTS[other].label}"
             cells = ["{:+.3f} ({:+.3f} ... {:+.3f})".format(*row[c]) for c in CONDITIONS]
             body.append([label, *cells])
-        made.append(("Gaussian refiners: paired differences", ["", *CONDITIONS], body))
+        made.append(("Paired differences on test faces", ["", *CONDITIONS], body))
     body = []
     for name, each in figures["certainty"].items():
         for label, key in (("as predicted", "coverage_before"), ("calibrated", "coverage")):
@@ -76,6 +85,24 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         )
     made.append(("Coverage of 90 % regions in per cent, and expected errors", ["", *CONDITIONS], body))
     return made
+
+
+def _nme_rows(
+    figures: dict[str, Any],
+    conditions: Iterable[str],
+    variants: Container[str],
+    swapped: Container[str],
+    part: str = "test",
+) -> list[list[str]]:
+    """Rows of some variants, those of ``swapped`` also with the confidences of another face."""
+    body = []
+    for row in figures["summary"]:
+        of_part = row["faces"] == part and row["variant"] in variants
+        if of_part and (not row["swapped"] or row["variant"] in swapped):
+            label = VARIANTS[row["variant"]].label + (f": {SWAPPED}" if row["swapped"] else "")
+            seeds = f" ({row['seeds']} seeds)" if row["seeds"] > 1 else ""
+            body.append([label + seeds, *(f"{row['mean'][c]:.3f}" for c in conditions)])
+    return body
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:

@@ -110,7 +110,7 @@ class Extraction:
     """
 
     root: str
-    model: str = "lgcn-68"
+    model: str = "lgcn-68-paper"
     rounds: int = 2
     draws: int = 3
     seed: int = 0

@@ -134,7 +134,7 @@ COMMON: dict[str, Any] = {
     "landmark_channels": 32,
     "confidence_feature": False,
 }
-"""The refiner of ``lgcn-68``, except that node features lack the confidence: only the edges know it."""
+"""The refiner of ``lgcn-68-paper``, except that node features lack the confidence: only the edges know it."""
 
 
 def _learnable(**options: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from inspect import signature
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -128,6 +128,8 @@ class TimmBackbone(Backbone):
         weights: weights to start from: a file, ``.safetensors`` or of :func:`torch.save`, or a state dict. Either
             those of the timm network (ImageNet), or for HRNets any that
             :func:`lgcn.backbones.convert_hrnet_state_dict` understands, whose head, if they have one, is loaded too.
+        max_stride: stride of the coarsest map that the heads ``"concat"`` and ``"pyramid"`` use, 8, 16 or 32. Later
+            layers are left out: two thirds of the parameters of an EfficientNet-lite0 with 16. Not for HRNets.
         upsampling: interpolation between the branches of HRNets, and of no other network.
             ``"bilinear"`` (the default) as in the public facial networks, mmpose's and the paper's released code;
             ``"nearest"`` as in ImageNet networks, timm's among them. The weights do not show the difference.
@@ -150,6 +152,7 @@ class TimmBackbone(Backbone):
         head: str | None = None,
         pretrained: bool = False,
         weights: str | Path | Mapping[str, Tensor] | None = None,
+        max_stride: int = STRIDES[-1],
         upsampling: str | None = None,
         **options: int,
     ) -> None:
@@ -165,22 +168,30 @@ class TimmBackbone(Backbone):
         build_head = HEADS[head]
         given = ("channels", "num_landmarks", "num_layers")
         of_head = [option for option in signature(build_head).parameters if option not in given]
-        known = ["head", "pretrained", "weights", *(["upsampling"] if is_hrnet else []), *of_head]
-        for option in [*options, *([] if upsampling is None else ["upsampling"])]:
+        has_depth = head != "deconvolution" and not is_hrnet
+        of_network = (["upsampling"] if is_hrnet else []) + (["max_stride"] if has_depth else [])
+        known = ["head", "pretrained", "weights", *of_network, *of_head]
+        given_here = {"upsampling": upsampling is not None, "max_stride": max_stride != STRIDES[-1]}
+        for option in [*options, *(name for name, is_given in given_here.items() if is_given)]:
             check_choice("backbone option", option, known)
+        if max_stride not in STRIDES[1:]:
+            raise InputError(f"Expected 'max_stride' to be one of 8, 16, 32 (got {max_stride!r}).")
+        wanted = STRIDES[: STRIDES.index(max_stride) + 1]
         if is_hrnet:
             _set_upsampling(self.net, check_choice("upsampling", upsampling or UPSAMPLING[0], UPSAMPLING))
         if head == "deconvolution":
             self.net, options["num_layers"] = _any_size(name, self.net, pretrained), _num_doublings(name, strides[-1])
             self._levels, self.size_multiple = [len(strides) - 1], strides[-1]
         else:
-            self._levels = [i for i, stride in enumerate(strides) if stride in STRIDES]
-            if [strides[i] for i in self._levels] != STRIDES:
-                found = [strides[i] for i in self._levels]
+            self._levels = [i for i, stride in enumerate(strides) if stride in wanted]
+            found = [strides[i] for i in self._levels]
+            if found != wanted:
                 raise InputError(
-                    f"Expected timm network '{name}' to have maps of strides 4, 8, 16, 32 for the head '{head}' (got "
-                    f"{found}). Use the head 'deconvolution'."
+                    f"Expected timm network '{name}' to have maps of strides {', '.join(map(str, wanted))} for the "
+                    f"head '{head}' (got {found}). Use the head 'deconvolution'."
                 )
+            if max_stride != STRIDES[-1]:
+                self.net, self.size_multiple = _up_to(name, self._levels[-1], pretrained), max_stride
         info: Any = self.net.feature_info
         self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
         self.head = build_head([info.channels()[i] for i in self._levels], num_landmarks, **options)
@@ -229,6 +240,16 @@ class TimmBackbone(Backbone):
 def _strides(net: nn.Module) -> list[int]:
     info: Any = net.feature_info
     return list(info.reduction())
+
+
+def _up_to(name: str, level: int, pretrained: bool) -> nn.Module:
+    """The network without the layers after one of its maps."""
+    net = _create_net(name, pretrained, {"out_indices": tuple(range(level + 1))})
+    info: Any = net.feature_info
+    # timm itself drops these layers, but for networks with mobile blocks.
+    if "stage" in info.get_dicts()[-1]:
+        net.blocks = cast(nn.Sequential, net.blocks)[: info.get_dicts()[-1]["stage"]]
+    return net
 
 
 def _num_doublings(name: str, stride: int) -> int:

@@ -74,10 +74,11 @@ def _images_of(path: Path, recursive: bool) -> list[Path]:
         return [path]
     if not path.exists():
         # Path has made one slash of two.
-        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):
+        url = re.match(r"([a-z][a-z0-9+.-]+):/(.*)", str(path), re.IGNORECASE | re.DOTALL)
+        if url:
             raise InputFileError(
-                f"Expected an image or a folder at '{path}' (URLs are not read). Download the image first, or pipe "
-                "it: curl -s URL | lgcn predict -"
+                f"Expected an image or a folder at '{url[1]}://{url[2]}' (URLs are not read). Download the image, "
+                "or pipe it: curl -s URL | lgcn predict -"
             )
         raise InputFileError(f"Expected an image or a folder at '{path}' (there is none).")
     if not path.is_dir():

@@ -15,6 +15,7 @@ from lgcn.files import printable
 
 COMMANDS = {
     "predict": "find the landmarks of faces in images",
+    "demo": "open a page in the browser to try a model",
     "fit": "train a detector from a configuration",
     "evaluate": "measure a detector on a dataset",
     "export": "write a detector as an ONNX or compiled file",

@@ -2,12 +2,13 @@
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lgcn.cli.images import ALIGNED_ENDING
-from lgcn.cli.messages import counted
+from lgcn.cli.messages import counted, tell
 from lgcn.cli.result_names import ResultNames
 from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
 
@@ -35,7 +36,7 @@ class OutputFolder:
         aligned: side of the aligned crops if they are written.
         report: whether an HTML report is written.
         overwrite: whether earlier results may be replaced.
-        resume: whether an earlier run in the folder is continued; ``done`` then holds the names of its images.
+        resume: whether an earlier run in the folder is continued; ``done`` then names the images that are in it.
 
     Raises:
         InputFileError: if something would be replaced, ``folder`` cannot be written to, or the earlier run had other
@@ -61,6 +62,9 @@ class OutputFolder:
         check_writable_folder("--output", folder)
         self.folder, self.pts, self.overlay, self.aligned = folder, file_format == "pts", overlay, aligned
         self._report = folder / REPORT if report else None
+        # Marks are compared as JSON gives them back.
+        self._files: dict[str, Any] = {"pts": {}} if self.pts else {}
+        self._files |= {"overlay": overlay} if overlay is not None else {}
         self._settings = settings
         self._record = RecordFile(folder / RECORD)
         self._export = (folder / EXPORTS[file_format][0], EXPORTS[file_format][1]) if file_format in EXPORTS else None
@@ -68,11 +72,18 @@ class OutputFolder:
         if resume and self._record.path.is_file():
             self._check_settings()
             earlier = self._record.resume()
-        self.done = set(earlier)
         self.num_before = self._record.num_images
+        # An image may be given by another path than before, such as an absolute one.
+        known = {os.path.abspath(name) for name in earlier}  # noqa: PTH100 - links are images of their own
+        given = {os.path.abspath(path): path for path in images}  # noqa: PTH100
+        self.done = {str(path) for each, path in given.items() if each in known}
+        if len(known) > len(self.done):
+            gone = counted(len(known) - len(self.done), "image")
+            tell("note", f"'{self._record.path}' also has the results of {gone} that this run was not given.")
+        images = [path for path in images if str(path) not in self.done]
         self._names = ResultNames(folder, images, {name: each.get("files") for name, each in earlier.items()})
-        self._names.check_inputs(images, overlay is not None, self.pts)
-        if not self.done:
+        self._names.check_inputs(images, given.values(), overlay is not None, self.pts)
+        if not earlier:
             results = [self._record.path, *([self._export[0]] if self._export else [])]
             results += [self._report] if self._report else []
             results += [self._names.overlay(str(path)) for path in images] if overlay is not None else []
@@ -80,6 +91,7 @@ class OutputFolder:
             results += self._names.earlier_files(f"{ALIGNED_ENDING}.png") if aligned else []
             check_not_replaced(results, overwrite)
         self._scheme: LandmarkScheme | None = None
+        self._started = False
         self._unreadable: TextIO | None = None
         self._num_files = 0
         self._finished: list[Path] = []
@@ -104,10 +116,13 @@ class OutputFolder:
 
         assert self._scheme is not None
         with writing_to(self.folder):
-            if not self._record.num_images:
-                # An earlier record must never lie next to the settings of another run.
-                self._record.path.unlink(missing_ok=True)
-                write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+            if not self._started:
+                if not self._record.num_images:
+                    # An earlier record must never lie next to the settings of another run.
+                    self._record.path.unlink(missing_ok=True)
+                settings = {**self._settings, "files": self._files}
+                write_text(self.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
+                self._started = True
             if self.pts:
                 self._write_pts(image.name, faces)
             if self.overlay is not None and faces:
@@ -215,6 +230,15 @@ class OutputFolder:
                 f"Expected the settings of the run to resume in '{path}' (there are none that can be read). "
                 "Start again with '--overwrite'."
             ) from None
+        for kind, options in self._files.items():
+            before = earlier.get("files", {}).get(kind)
+            if before != options:
+                got = "without" if before is None else f"with {before}"
+                raise InputFileError(
+                    f"Expected every image of the run to resume in '{self.folder}' to have the files that this one "
+                    f"writes (got {kind} with {options}, before {got}). Repeat the options, choose another '--output', "
+                    "or start again with '--overwrite'."
+                )
         for name in self._settings:
             if earlier.get(name) != self._settings[name]:
                 raise InputFileError(

@@ -21,6 +21,8 @@ MARKS = ("ellipses", "confidence", "initial", "indices", "boxes")
 
 _ENOUGH_FOR_WORKERS = 16
 _MOST_WORKERS = 8
+_LARGEST_CROP = 4096
+_DETECT_EVERY, _SMOOTHING = 30, 1.0
 
 EPILOG = """\
 examples:
@@ -94,14 +96,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video.add_argument(
         "--detect-every",
         type=int,
-        default=30,
+        default=_DETECT_EVERY,
         metavar="N",
         help="look for new faces every N frames; those found are followed from frame to frame (default: 30)",
     )
     video.add_argument(
         "--smoothing",
         type=float,
-        default=1.0,
+        default=_SMOOTHING,
         metavar="S",
         help="strength of the smoothing: 0 for none, above 1 for calmer landmarks that follow later (default: 1)",
     )
@@ -134,6 +136,8 @@ def _marks(text: str) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and write; 2 if an input could not be used, else 0."""
+    from lgcn.checks import InputError
+
     _check_options(args)
     if args.ray is not None:
         from lgcn.cli import predict_on_ray
@@ -144,6 +148,8 @@ def run(args: argparse.Namespace) -> int:
         from lgcn.cli import predict_video
 
         return predict_video.run(args)
+    if (args.detect_every, args.smoothing) != (_DETECT_EVERY, _SMOOTHING):
+        raise InputError("Expected a video or a webcam for '--detect-every' and '--smoothing' (got images).")
     images, problems = find_images(args.images, recursive=args.recursive)
     if len(args.images) == 1 and problems:
         raise problems[0]
@@ -173,6 +179,7 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
         "boxes": None if args.boxes is None else str(args.boxes),
         "min_confidence": args.min_confidence,
         "faces": args.faces,
+        "face_weights": None if args.face_weights is None else str(args.face_weights),
         "min_face": args.min_face,
         "max_side": args.max_side,
         "upright_only": args.upright_only,
@@ -277,8 +284,8 @@ def _check_options(args: argparse.Namespace) -> None:
     option = next((name for name, given in needs_folder.items() if given), None)
     if args.output is None and option:
         raise InputError(f"Expected '--output' with the folder to write to, which '{option}' needs (got none).")
-    if args.aligned is not None and args.aligned < 8:
-        raise InputError(f"Expected '--aligned' to be 8 pixels or more (got {args.aligned}).")
+    if args.aligned is not None and not 8 <= args.aligned <= _LARGEST_CROP:
+        raise InputError(f"Expected '--aligned' to be 8 to {_LARGEST_CROP} pixels (got {args.aligned}).")
     if args.draw and not args.overlay:
         raise InputError("Expected '--overlay', which '--draw' adds to (got none).")
     if args.edges < 0 or (args.edges and not args.overlay):

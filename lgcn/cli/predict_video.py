@@ -19,7 +19,8 @@ _FOR_IMAGES = ("edges", "aligned", "report", "resume", "workers", "ray", "boxes"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict the videos one after the other, and write."""
+    """Predict the videos one after the other, and write; 2 if one of several could not be used, else 0."""
+    from lgcn.checks import InputError
     from lgcn.cli.video_folder import video_files
 
     _check_options(args)
@@ -31,9 +32,17 @@ def run(args: argparse.Namespace) -> int:
         _check_inputs(args.images, results)
         check_not_replaced(results, args.overwrite)
     predictor = load_predictor(args)
+    status = 0
     for path, stem in zip(args.images, stems, strict=True):
-        _predict(path, stem, predictor, args)
-    return 0
+        try:
+            _predict(path, stem, predictor, args)
+        except InputError as error:
+            # Alone, a video that cannot be read is the error of the command; among others, it must not cost theirs.
+            if len(args.images) == 1:
+                raise
+            tell("error", error)
+            status = 2
+    return status
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ def add_input_arguments(
     parser.add_argument(
         "images",
         nargs="+",
-        type=Path,
+        type=_path,
         metavar="IMAGE",
         help=images,
     )
@@ -60,7 +60,8 @@ def add_input_arguments(
     faces.add_argument(
         "--upright-only",
         action="store_true",
-        help="do not look for faces in the image turned by 90, 180 and 270 degrees where none is found",
+        help="try no turns by 90, 180 and 270 degrees, neither of the image where no face is found nor of boxes whose "
+        "landmarks do not fit",
     )
     faces.add_argument(
         "--min-confidence",
@@ -79,6 +80,13 @@ def add_input_arguments(
     model.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
 
 
+def _path(text: str) -> Path:
+    # Path("") is the current folder, which nobody means who leaves a variable of a script empty.
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path (got an empty text)")
+    return Path(text)
+
+
 def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
     """The predictor that the options of :func:`add_input_arguments` ask for."""
     from lgcn.predict import LandmarkPredictor
@@ -94,6 +102,10 @@ def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
     limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
     options = {"weights": args.face_weights, "min_face": args.min_face, "max_side": args.max_side}
     given = {name: value for name, value in options.items() if value is not None}
+    if args.boxes is not None and (given or args.faces != "cascade"):
+        names = [f"--{name.replace('_', '-')}" for name in given if name != "weights"]
+        option = names[0] if names else "--face-weights" if given else f"--faces {args.faces}"
+        raise InputError(f"Expected either '--boxes' or options that find faces (got '--boxes' and '{option}').")
     if args.faces == "yunet" and args.face_weights is None:
         raise InputError("Expected '--face-weights' with the ONNX file of yunet (got none).")
     return {

@@ -1,7 +1,7 @@
 """Names of the files that ``lgcn predict`` writes for single images, such that none replaces another."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -59,11 +59,11 @@ class ResultNames:
                 stem += "_face"
         return self.folder / f"{stem}{ending}"
 
-    def check_inputs(self, images: Sequence[Path], overlay: bool, pts: bool) -> None:
-        """Check that no input and no annotation would be replaced."""
+    def check_inputs(self, images: Sequence[Path], inputs: Iterable[Path], overlay: bool, pts: bool) -> None:
+        """Check that the files of ``images`` replace no input and no annotation."""
         from lgcn.checks import InputFileError
 
-        inputs = {path.resolve() for path in images}
+        inputs = {path.resolve() for path in inputs}
         for path in images:
             target = self.overlay(str(path))
             if overlay and target.resolve() in inputs:

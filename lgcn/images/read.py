@@ -65,6 +65,8 @@ def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
                 f"Expected pillow-heif, which reads HEIC photos such as {name} (it is not installed). "
                 "pip install 'lgcn[heic]'"
             ) from None
+        if not (source if isinstance(source, bytes) else source.stat().st_size):
+            raise InputFileError(f"Expected an image in {name} (it is empty). Copy or download it again.") from None
         reason = reason_not_opened(source)
         if reason is not None:
             raise InputFileError(
@@ -84,9 +86,14 @@ def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
         if reason:
             raise InputFileError(f"Expected to be able to read the image {name} (got: {reason}).") from error
         raise InputFileError(
-            f"Expected a whole image in {name} (Pillow cannot decode it: {error or type(error).__name__}). "
+            f"Expected a whole image in {name} (Pillow cannot decode it: {_in_one_line(error)}). "
             "If the file is damaged or cut off, copy or download it again; else convert it to JPEG or PNG."
         ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """What an error says, without the line breaks and the full stop of libraries below Pillow."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _read(source: Path | bytes, name: str, max_pixels: int | None) -> tuple[Tensor, int]:

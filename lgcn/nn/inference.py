@@ -124,7 +124,7 @@ class DenseForInference(DenseGraphModule):
     def initialize_lazily(self, source: Tensor, target: Tensor) -> tuple[int, int]:
         return self.in_channels, self.in_channels
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x: Tensor,
         pos: Tensor | None = None,

@@ -6,7 +6,7 @@ from torch import Tensor
 from lgcn.checks import check_at_least
 from lgcn.geometry import crop_affine, warp_image
 from lgcn.images import ImageLike, as_image_tensor
-from lgcn.predict.boxes import landmark_roll, rotated_box
+from lgcn.predict.boxes import landmark_roll, pair_direction, rotated_box
 from lgcn.predict.face import Face
 from lgcn.schemes import LandmarkScheme, get_scheme
 
@@ -17,7 +17,8 @@ def align_face(
     """Cuts out a face, turned upright.
 
     The crop is a square, ``enlargement`` times the longer side of the box that is tight around the landmarks after they
-    are turned by the mean direction from each landmark to its mirror partner, which becomes horizontal.
+    are turned by the mean direction from each landmark to its mirror partner, which becomes horizontal. A face upside
+    down is turned upright if the names of the landmarks say which are the subject's right and left.
 
     Args:
         image: path, bytes of a file, Pillow image, uint8 array [H, W, 3] or uint8 tensor [3, H, W], RGB.
@@ -34,8 +35,9 @@ def align_face(
         InputError: for a size below 8, or landmarks that all coincide.
     """
     check_at_least("size", size, 8)
-    pos = face.landmarks[None]
-    rotation = -landmark_roll(pos, get_scheme(scheme).flip_pairs)
+    scheme, pos = get_scheme(scheme), face.landmarks[None]
+    sides = scheme.right_left_pairs
+    rotation = -(pair_direction(pos, sides) if sides else landmark_roll(pos, scheme.flip_pairs))
     box = rotated_box(pos, rotation)[0]
     affine = crop_affine(box, (size, size), enlargement, rotation=float(rotation))
     return warp_image(as_image_tensor(image).cpu(), affine, (size, size)), affine.to(torch.float32)

@@ -129,6 +129,18 @@ def landmark_roll(pos: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
     return torch.atan2(across[:, 1], across[:, 0]).rad2deg()
 
 
+def pair_direction(pos: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Degrees [F], -180 to 180, clockwise from the x axis: the mean direction from the first of a pair to the second.
+
+    Args:
+        pos: landmarks [F, K, 2].
+        pairs: of landmarks, one or more.
+    """
+    first, second = torch.tensor(pairs).T
+    across = (pos[:, second] - pos[:, first]).sum(dim=1)
+    return torch.atan2(across[:, 1], across[:, 0]).rad2deg()
+
+
 def upright_rotation(pos: Tensor, rotation: Tensor, flip_pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Rotations [F] in degrees of the next crops, in which faces are upright; changed only by more than 20 degrees.
 

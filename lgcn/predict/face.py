@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class NoFaceWarning(UserWarning):
-    """No face was detected in an image for which no boxes were given."""
+    """No face, or none that is likely to fit, was detected in an image for which no boxes were given."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ class YuNetFaceDetector:
 
     Raises:
         InputError: if OpenCV is not installed.
-        InputFileError: if there is no file of weights.
+        InputFileError: if there is no file of weights, or OpenCV cannot read it.
     """
 
     def __init__(self, weights: str | os.PathLike[str], max_side: int = 1280, min_score: float = 0.6) -> None:
@@ -70,7 +70,13 @@ class YuNetFaceDetector:
                 "Expected OpenCV for the face detector 'yunet' (it is not installed). "
                 "pip install opencv-python-headless"
             ) from None
-        self._detector = cv2.FaceDetectorYN.create(self.weights, "", (320, 320), self.min_score)
+        try:
+            self._detector = cv2.FaceDetectorYN.create(self.weights, "", (320, 320), self.min_score)
+        except cv2.error:
+            raise InputFileError(
+                f"Expected YuNet's weights in '{self.weights}' (OpenCV cannot read them). Download "
+                "face_detection_yunet_2023mar.onnx from https://github.com/opencv/opencv_zoo."
+            ) from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != "_detector"}
@@ -124,7 +130,7 @@ def create_face_detector(name: str, **options: Any) -> FaceDetector:
     Raises:
         InputError: for an unknown name, a package that is not installed, or options that the detector does not have.
     """
-    check_options(f"the face detector '{name}'", options, FACE_DETECTORS[name])
+    check_options(f"option of the face detector {name}", options, FACE_DETECTORS[name])
     detector: FaceDetector = FACE_DETECTORS[name](**options)
     return detector
 

@@ -83,8 +83,8 @@ class ImagePreparer:
             found.append(image._replace(boxes=boxes, rotation=-90.0 * quarters))
         return found
 
-    def describe_no_face(self, image: PreparedImage, min_confidence: float) -> str:
-        """The warning of an image none of whose candidates has the least confidence."""
+    def describe_no_face(self, image: PreparedImage, min_confidence: float, best: float | None = None) -> str:
+        """The warning of an image none of whose candidates has the least confidence, or fits: ``best`` is its score."""
         count = len(image.boxes)
         dropped = f" ({count} candidate{'s' * (count > 1)} below min_confidence = {min_confidence:g})" if count else ""
         sizes = ""
@@ -94,6 +94,8 @@ class ImagePreparer:
                 f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
                 "raise 'max_side' (--min-face, --max-side) for smaller ones."
             )
+        if best is not None:
+            return f"Probably no face in '{image.name}' was found: the best score is {best:.3f}.{sizes} Or give boxes."
         return f"No face was detected in '{image.name}'{dropped}.{sizes} Or give boxes."
 
 

@@ -69,9 +69,9 @@ def predict_on_ray(
     """
     try:
         import ray.data
-    except ImportError:
+    except ImportError as error:
         raise InputError(
-            "Expected Ray for prediction on many machines (it is not installed). pip install 'lgcn[ray]'"
+            f"Expected Ray Data for prediction on many machines (got: {error}). pip install 'lgcn[ray]'"
         ) from None
     try:
         ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)

@@ -1,12 +1,16 @@
 """Results on disk as they are made: JSON Lines that an interrupted run leaves whole and a later one continues."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lgcn.checks import InputFileError
 from lgcn.predict.output import json_line
+
+_PATIENCE = 10.0
+"""Seconds to wait for another process to let go of the file."""
 
 
 class RecordFile:
@@ -31,16 +35,17 @@ class RecordFile:
             The name of each image in it, with its record apart from the faces.
 
         Raises:
-            InputFileError: if a line before the last is not such a record.
+            InputFileError: if a line before the last is not such a record, or another process writes to the file.
         """
         if not self.path.is_file():
             return {}
+        self._file = self.path.open("r+b", buffering=0)
+        _lock(self._file, self.path)
         with self.path.open("rb") as file:
             lines = 0
             while (line := file.readline()).endswith(b"\n"):
                 lines += 1
             end = file.tell() - len(line)
-        self._file = self.path.open("r+b", buffering=0)
         self._file.truncate(end)
         self._file.seek(end)
         found = {}
@@ -61,6 +66,7 @@ class RecordFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: a line that does not fit cannot stay behind in memory.
             self._file = self.path.open("wb", buffering=0)
+            _lock(self._file, self.path)
         start = self._file.tell()
         written = 0
         try:
@@ -106,3 +112,30 @@ class RecordFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep other processes from writing to a file until this one closes it or ends.
+
+    Waits a little: the workers of a process that was killed end some seconds after it.
+
+    Raises:
+        InputFileError: if another process holds the lock.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise InputFileError(
+                    f"Expected '{path}' not to be in use (another process is writing to it). Wait until it has ended, "
+                    "or choose another folder."
+                ) from None
+            time.sleep(0.1)
+        except OSError:  # some network file systems have no locks
+            return

@@ -1,5 +1,6 @@
 """Definition of a set of landmarks as data: names, flip pairs, contours and normalisers."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -104,6 +105,13 @@ class LandmarkScheme:
         for first, second in self.flip_pairs:
             permutation[first], permutation[second] = second, first
         return tuple(permutation)
+
+    @cached_property
+    def right_left_pairs(self) -> tuple[tuple[int, int], ...]:
+        """The flip pairs whose names say "right" and "left", as (the subject's right, the subject's left)."""
+        sides = [frozenset(re.findall("right|left", name.lower())) for name in self.names]
+        both = [*self.flip_pairs, *((second, first) for first, second in self.flip_pairs)]
+        return tuple(pair for pair in both if [*map(sides.__getitem__, pair)] == [{"right"}, {"left"}])
 
     def _check_range(self, what: str, indices: tuple[int, ...]) -> None:
         outside = [index for index in indices if not 0 <= index < self.num_landmarks]

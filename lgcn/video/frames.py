@@ -148,7 +148,7 @@ def import_av() -> Any:
 def _open(source: str) -> "av.container.InputContainer":
     av = import_av()
     webcam = _WEBCAM.fullmatch(source)
-    address, device = (source, None) if webcam is None else _webcam(webcam[1])
+    device, address = (None, source) if webcam is None else _webcam(webcam[1])
     try:
         return av.open(address, format=device)
     except (av.FFmpegError, ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 import base64
 import heapq
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from html import escape
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from lgcn.checks import InputError
 from lgcn.files import printable, write_text
-from lgcn.images import read_image
+from lgcn.images import PixelRangeWarning, read_image
 from lgcn.predict import Face
 from lgcn.schemes import LandmarkScheme, get_scheme
 from lgcn.visualization.overlay import draw_landmarks
@@ -134,7 +135,10 @@ def _card(name: str, record: dict[str, Any], scheme: LandmarkScheme) -> str:
 
 def _thumbnail(name: str, face: Face, scheme: LandmarkScheme) -> str:
     try:
-        image = read_image(name, max_pixels=None)
+        with warnings.catch_warnings():
+            # The prediction has given them already.
+            warnings.simplefilter("ignore", PixelRangeWarning)
+            image = read_image(name, max_pixels=None)
     except InputError:
         return "<div class=none>the image cannot be read any more</div>"
     part, shift, zoom = _around(image, face)

@@ -60,7 +60,9 @@ def test_names_without_a_near_match() -> None:
 def test_unknown_options_list_the_choices(mine: str) -> None:
     with pytest.raises(InputError, match="'backbone option' to be one of depth .got 'dept'.*Did you mean 'depth'"):
         create_backbone(mine, 7, dept=2)
-    with pytest.raises(InputError, match="'backbone option' to be one of head, pretrained, weights, width .got 'wide'"):
+    with pytest.raises(
+        InputError, match="'backbone option' to be one of head, pretrained, weights, max_stride, width .got 'wide'"
+    ):
         create_backbone("test_resnet", 7, wide=2)
 
 

@@ -51,6 +51,24 @@ class TestEfficientNetLite0(BackboneTester):
         assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
 
 
+class TestEfficientNetLite0UpToStride16(BackboneTester):
+    def build(self) -> Backbone:
+        return TimmBackbone("tf_efficientnet_lite0", 5, max_stride=16)
+
+    def test_it_is_the_first_part_of_the_network(self) -> None:
+        whole = TimmBackbone("tf_efficientnet_lite0", 5).eval()
+        images = torch.randn(1, 3, 64, 64)
+        part = self.backbone.eval()
+        of_net = {name.removeprefix("net."): value for name, value in whole.state_dict().items() if name[:4] == "net."}
+        part.net.load_state_dict({name: of_net[name] for name in part.net.state_dict()})
+        with torch.inference_mode():
+            maps, expected = part.net(images), whole.net(images)
+        assert [len(maps), part.size_multiple] == [4, 16]  # the first has stride 2
+        assert all(torch.equal(*pair) for pair in zip(maps, expected[:4], strict=True))
+        num_parameters = [sum(parameter.numel() for parameter in each.net.parameters()) for each in (part, whole)]
+        assert num_parameters[0] < num_parameters[1] / 3
+
+
 class TestResNet18(BackboneTester):
     def build(self) -> Backbone:
         return TimmBackbone("resnet18", 5, width=32)
@@ -109,17 +127,19 @@ def test_unknown_heads_list_the_choices() -> None:
         TimmBackbone(TINY, 5, head="hourglass")
 
 
-@pytest.mark.parametrize(
-    ("head", "choices"), [("concat", "head, pretrained, weights"), ("pyramid", "head, pretrained, weights, width")]
-)
+@pytest.mark.parametrize(("head", "choices"), [("concat", "max_stride"), ("pyramid", "max_stride, width")])
 def test_unknown_options_list_the_choices(head: str, choices: str) -> None:
-    with pytest.raises(InputError, match=f"'backbone option' to be one of {choices} .got 'depth'"):
+    with pytest.raises(
+        InputError, match=f"'backbone option' to be one of head, pretrained, weights, {choices} .got 'depth'"
+    ):
         TimmBackbone(TINY, 5, head=head, depth=3)
 
 
 @pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
 def test_upsampling_is_an_option_of_hrnets_alone(upsampling: str) -> None:
-    with pytest.raises(InputError, match="'backbone option' to be one of head, pretrained, weights, width .got 'upsam"):
+    with pytest.raises(
+        InputError, match="'backbone option' to be one of head, pretrained, weights, max_stride, width .got 'upsam"
+    ):
         TimmBackbone(TINY, 5, upsampling=upsampling)
 
 

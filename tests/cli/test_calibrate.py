@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lgcn.cli.main import main
 from lgcn.models import LandmarkDetector, create_detector
@@ -44,6 +45,21 @@ def test_only_the_calibration_changes(root: Path, tmp_path: Path) -> None:
     assert "refiner.reliability.limit" in changed
     assert all("calibration" in name or "reliability" in name for name in changed)
     assert main(["calibrate", *options, "--output", output]) == 2, "an earlier model is not replaced"
+
+
+def test_half_precision_halves_the_backbone_alone(root: Path, tmp_path: Path) -> None:
+    source = save_detector(tmp_path / "source")
+    options = ["--model", source, "--dataset", "ibug300w", "--root", str(root), "--val-fraction", "0.5", "--half"]
+    output = tmp_path / "half"
+    assert main(["calibrate", *options, "--conditions", "clean", "--output", str(output)]) == 0
+    stored = load_file(output / "model.safetensors")
+    of_type = {name: value.dtype for name, value in stored.items() if value.is_floating_point()}
+    assert {of_type[name] for name in of_type if name.startswith("backbone.")} == {torch.float16}
+    assert {of_type[name] for name in of_type if not name.startswith("backbone.")} == {torch.float32}
+    loaded, exact = (LandmarkDetector.from_pretrained(each).state_dict() for each in (output, source))
+    for name, value in exact.items():
+        if name.startswith("backbone."):
+            assert torch.equal(loaded[name], value.half().to(value.dtype))
 
 
 @pytest.mark.parametrize(

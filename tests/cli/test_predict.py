@@ -250,8 +250,13 @@ def test_faces_are_detected_in_a_photo(predict, tmp_path: Path, capsys: pytest.C
         (["a.png", "--aligned", "0", "--output", "out"], "--aligned"),
         (["a.png", "--report"], "--output"),
         (["a.png", "--resume"], "--output"),
+        (["a.png", "--aligned", "50000", "--output", "out"], "--aligned"),
+        (["a.png", "--smoothing", "2"], "video"),
         (["a.png", "--faces", "yunet"], "--face-weights"),
-        (["https://example.org/a.jpg"], "URLs are not read"),
+        (["a.png", "--faces", "whole_image", "--min-face", "0.1"], "no 'option of the face detector whole_image'"),
+        (["a.png", "--boxes", "outside.csv", "--min-face", "0.1"], "'--boxes' and '--min-face'"),
+        (["a.png", "--boxes", "outside.csv", "--faces", "whole_image"], "'--boxes' and '--faces whole_image'"),
+        (["https://example.org/a.jpg"], "'https://example.org/a.jpg' (URLs are not read"),
         (["*.gif"], "matches nothing"),
         (["a.png", "--edges", "-5", "--output", "out", "--overlay"], "--edges"),
         (["a.png", "--output", "text.jpg"], "is a file"),
@@ -328,6 +333,12 @@ def test_aligned_crops_and_the_report(predict, photos: Path, tmp_path: Path) -> 
     points = np.array(face["landmarks"]) @ np.array(face["aligned"])[:, :2].T + np.array(face["aligned"])[:, 2]
     assert np.abs((points.min(axis=0) + points.max(axis=0)) / 2 - 15.5).max() < 0.1
     assert np.load(out / "landmarks.npz")["landmarks"].shape == (3, 68, 2)
+
+
+def test_an_empty_path_is_not_the_current_folder(predict, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        predict("")
+    assert stop.value.code == 2 and "expected a path" in capsys.readouterr().err
 
 
 def test_help_does_not_load_torch() -> None:

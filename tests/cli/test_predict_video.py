@@ -79,6 +79,15 @@ def test_the_folder_holds_the_lines_and_the_overlay(
     assert predict(clip, "--output", out, "--overwrite") == 0
 
 
+def test_a_video_that_cannot_be_read_costs_the_others_nothing(
+    predict, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.mp4").write_text("not a video")
+    assert predict(tmp_path / "bad.mp4", clip, "--output", tmp_path / "out") == 2
+    assert len(records((tmp_path / "out" / "clip.jsonl").read_text())) == FRAMES
+    assert "error: Expected a video at '" in capsys.readouterr().err
+
+
 def test_a_stopped_run_keeps_its_frames(
     predict, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,6 +143,26 @@ def test_a_killed_run_is_resumed_without_loss_or_repetition(words: list[str], tm
     assert len(record.read_text().splitlines()) == COUNT
 
 
+def test_a_resumed_run_keeps_results_complete_and_single(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, folder, *options = words
+    out = tmp_path / "out"
+    options += ["--output", str(out), "--resume"]
+    assert main([command, str(Path(folder) / "0.png"), *options]) == 0
+    # Without their .pts files and overlays, the images that are done would be left out of the results.
+    for more in (["--format", "pts"], ["--overlay"]):
+        assert main([command, folder, *options, *more]) == 2
+        assert "every image of the run to resume" in capsys.readouterr().err
+    # The same image by another path.
+    monkeypatch.chdir(Path(folder))
+    assert main([command, "0.png", "1.png", *options]) == 0
+    assert names(json.loads((out / "landmarks.json").read_text())) == ["0.png", "1.png"]
+    assert main([command, "2.png", *options]) == 0
+    assert "also has the results of 2 images" in capsys.readouterr().err
+    assert names(json.loads((out / "landmarks.json").read_text())) == ["0.png", "1.png", "2.png"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_signal_with_no_room_for_the_final_file_leaves_the_record(  # type: ignore[no-untyped-def]
     words: list[str], act_at_stop, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -207,7 +207,10 @@ TIMM = {"scheme": "aflw19", "backbone": "test_resnet", "input_size": (64, 64)}
             "'refiner.connectivity.learnable.key' to be one of class_hidden_channels, .* use_confidence .got 'hidden'",
         ),
         ({"refiner": {"hidden_channels": 4}}, "'refiner.hidden_channels' to be a list "),
-        ({"backbone_options": {"heads": 4}}, "'backbone option' to be one of head, pretrained, weights, width"),
+        (
+            {"backbone_options": {"heads": 4}},
+            "'backbone option' to be one of head, pretrained, weights, max_stride, width",
+        ),
         ({"input_size": (64, 72)}, r"'input_size' in multiples of 32 \(got \(64, 72\); near: \(64, 64\)\)"),
         ({"input_size": (200, 200)}, r"'input_size' in multiples of 32 \(got \(200, 200\); near: \(192, 192\)\)"),
         ({"input_size": (8, 8)}, r"'input_size' in multiples of 32 \(got \(8, 8\); near: \(32, 32\)\)"),

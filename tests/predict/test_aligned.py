@@ -11,7 +11,7 @@ SCHEME = LandmarkScheme(name="eyes", names=("right", "left", "chin"), flip_pairs
 POS = torch.tensor([[-15.0, -10.0], [15.0, -10.0], [0.0, 20.0]])
 
 
-@pytest.mark.parametrize("angle", [0.0, 30.0, -80.0])
+@pytest.mark.parametrize("angle", [0.0, 30.0, -80.0, 130.0, 180.0])
 def test_the_crop_is_upright_and_the_transform_leads_to_it(angle: float) -> None:
     turn = torch.deg2rad(torch.tensor(angle))
     matrix = torch.stack([torch.stack([turn.cos(), -turn.sin()]), torch.stack([turn.sin(), turn.cos()])])

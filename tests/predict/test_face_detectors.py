@@ -19,7 +19,7 @@ def test_detectors_are_made_by_name() -> None:
     assert create_face_detector("cascade", min_face=0.1).min_face == 0.1  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="'face detector' .*whole_image"):
         create_face_detector("whole")
-    with pytest.raises(InputError, match="'cascade'.*max_side"):
+    with pytest.raises(InputError, match="face detector cascade' to be one of max_side"):
         create_face_detector("cascade", maximum=3)
 
 
@@ -60,6 +60,14 @@ def test_yunet_in_pixels_of_the_image(tmp_path: Path, monkeypatch: pytest.Monkey
     assert detector(image).shape == (0, 4)
     image[2, 20:22, 50:52] = 255
     assert detector(image).tolist() == [[49.5, 19.5, 51.5, 21.5]]
+
+
+def test_weights_that_opencv_cannot_read_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    for content in ("", "not an ONNX file"):
+        (tmp_path / "yunet.onnx").write_text(content)
+        with pytest.raises(InputFileError, match=r"yunet\.onnx.*cannot read"):
+            YuNetFaceDetector(tmp_path / "yunet.onnx")
 
 
 @pytest.mark.parametrize(("name", "module"), [("mtcnn", "facenet_pytorch"), ("yunet", "cv2")])

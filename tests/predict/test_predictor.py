@@ -13,6 +13,7 @@ from lgcn.geometry import landmark_box
 from lgcn.models import create_detector
 from lgcn.predict import Face, LandmarkPredictor, NoFaceWarning
 from lgcn.schemes import LandmarkScheme
+from lgcn.typing import DetectorOutput
 from tests.predict.spots import SpotDetector, draw_spots, triangle
 
 LEFT, RIGHT = triangle(20.0, 30.0), triangle(120.0, 40.0, size=50.0)
@@ -365,6 +366,53 @@ def test_faces_in_turned_images_are_found(quarters: int) -> None:
     if quarters:
         with pytest.warns(NoFaceWarning):
             assert predictor(face_detector=marked, turned=False)(image) == []
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_given_boxes_are_turned_where_landmarks_do_not_fit(turned: bool) -> None:
+    class RedAbove(SpotDetector):
+        """Only fits faces whose red landmark is the uppermost."""
+
+        def forward(self, images: Tensor, return_connectivity: bool = False) -> DetectorOutput:
+            output = super().forward(images, return_connectivity)
+            fits = output.pos[:, 0, 1] < output.pos[:, 1:, 1].amin(dim=1)
+            return output._replace(score=0.1 + 0.8 * fits.float())
+
+    upright = torch.tensor([[110.0, 40.0], [95.0, 80.0], [125.0, 80.0]])
+    centre = torch.tensor([110.0, 60.0])
+    for quarters in range(4):
+        pos = upright
+        for _ in range(quarters):
+            pos = centre + (pos - centre).flip(1) * torch.tensor([1.0, -1.0])  # counter-clockwise
+        (face,) = predictor(RedAbove(), passes=1, turned=turned)(draw_spots((120, 220), pos), landmark_box(pos))
+        assert (face.landmarks - pos).abs().max() < 0.3
+        assert face.score == pytest.approx(0.9 if turned or not quarters else 0.1)
+        # Initial landmarks lie to the right of the refined ones in the crop.
+        across = (face.initial - face.landmarks).mean(0)
+        directions = {0: (1, 0), 1: (0, -1), 2: (-1, 0), 3: (0, 1)}
+        expected = torch.tensor(directions[quarters if turned else 0], dtype=torch.float32)
+        assert torch.dot(across, expected) > 0.99 * across.norm()
+
+
+def test_a_false_positive_hides_no_turned_face() -> None:
+    class Calibrated(SpotDetector):
+        """Knows that landmarks do not fit where there is no light."""
+
+        def forward(self, images: Tensor, **options: bool) -> DetectorOutput:
+            output = super().forward(images, **options)
+            return output._replace(score=torch.where(output.confidence.mean(dim=1) > 0.5, 0.99, 0.01))
+
+    def doubtful(image: Tensor) -> Tensor:
+        """Also finds a face in the image as it is, beside the true one."""
+        return marked(image) if image[:, :5].min() == 255 else torch.tensor([[60.0, 110.0, 100.0, 150.0]])
+
+    image = torch.rot90(MARKED, 1, (1, 2)).contiguous()
+    find = {"face_detector": doubtful, "passes": 1, "min_confidence": 0.0}
+    (face,) = predictor(Calibrated(), **find)(image)
+    assert face.score == pytest.approx(0.99)
+    with pytest.warns(NoFaceWarning, match=r"Probably no face in 'image' was found: the best score is 0\.010"):
+        (face,) = predictor(Calibrated(), **find, turned=False)(image)
+    assert face.score == pytest.approx(0.01), "kept, and reported"
 
 
 def test_the_second_crop_is_upright() -> None:

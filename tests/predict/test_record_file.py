@@ -62,7 +62,19 @@ def test_what_is_known_of_an_image_but_its_faces_comes_back(tmp_path: Path) -> N
     file = RecordFile(tmp_path / "landmarks.jsonl")
     assert file.resume() == {}
     file.append({"image": "a.jpg", "files": "a-2", "faces": []})
+    file.close()
     assert RecordFile(file.path).resume() == {"a.jpg": {"image": "a.jpg", "files": "a-2"}}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_a_file_that_another_run_writes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lgcn.predict.record_file._PATIENCE", 0.0)
+    first, second = RecordFile(tmp_path / "landmarks.jsonl"), RecordFile(tmp_path / "landmarks.jsonl")
+    first.append(RECORDS[0])
+    with pytest.raises(InputFileError, match=r"landmarks\.jsonl.*another process is writing"):
+        second.resume()
+    first.close()
+    assert list(second.resume()) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("line", ["not json", "[]", '{"image": "b.jpg"}', '{"image": 5, "faces": []}'])

@@ -96,8 +96,18 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, content: bytes 
 
 
 def test_a_missing_webcam_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="Expected a webcam at '.*987.*"):
-        VideoReader("webcam:987")
+    opened = []
+
+    def refuse(address: str, format: str | None) -> None:
+        opened.append((address, format))
+        raise OSError(2, "No such device")
+
+    monkeypatch.setattr(frames_module.import_av(), "open", refuse)
+    for platform in ("linux", "darwin"):
+        monkeypatch.setattr(sys, "platform", platform)
+        with pytest.raises(InputError, match="Expected a webcam at '.*987'.*No such device"):
+            VideoReader("webcam:987")
+    assert opened == [("/dev/video987", "v4l2"), ("987", "avfoundation")]
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(InputError, match="Expected the name of a webcam"):
         VideoReader("webcam")

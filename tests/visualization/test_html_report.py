@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -38,6 +40,13 @@ def test_the_worst_faces_come_first_with_their_thumbnails(tmp_path: Path) -> Non
     save_html_report(path, records, SCHEME, max_faces=1)
     assert re.findall(r"score (0\.\d\d)", path.read_text()) == ["0.20"]
     assert "1 of 3 faces" in path.read_text()
+
+
+def test_a_thumbnail_repeats_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    photo = tmp_path / "12 bits.png"
+    Image.fromarray((np.arange(300 * 400).reshape(300, 400) % 4096).astype(np.uint16)).save(photo)
+    save_html_report(tmp_path / "report.html", [record(str(photo), 0.9)], SCHEME)
+    assert not recwarn.list
 
 
 def test_faces_that_do_not_fit_rank_first(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The paper's graph convolution on complete graphs of K landmarks."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,15 @@ class DenseGraphModule(nn.Module):
         None without shape features.
         """
 
+    @overload
+    def forward(self, x: Tensor, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
+
+    @overload
     def forward(
+        self, x: Tensor, *args: Any, return_connectivity: Literal[True], **kwargs: Any
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         pos: Tensor | None = None,

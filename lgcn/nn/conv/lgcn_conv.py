@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -122,7 +122,17 @@ class LGCNConv(LGCNConvBase, MessagePassing):
         MessagePassing.reset_parameters(self)
         super().reset_parameters()
 
+    @overload
     def forward(
+        self, x: Tensor | PairTensor, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self, x: Tensor | PairTensor, *args: Any, return_connectivity: Literal[True], **kwargs: Any
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
+
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor | PairTensor,
         edge_index: Tensor | SparseTensor,

@@ -118,20 +118,24 @@ def as_covariance(variance: Tensor, dim: int) -> Tensor:
 def solve_spd(matrix: Tensor, rhs: Tensor) -> tuple[Tensor, Tensor]:
     """Solutions [..., r, C] of systems with symmetric positive definite matrices [..., r, r], and pivots [..., r].
 
-    By Cholesky decomposition; in an exported graph by Gauss-Jordan elimination, since ONNX has no decomposition. The
-    product of the pivots is the determinant.
+    By Cholesky decomposition; in an exported graph by Gauss-Jordan elimination, since ONNX has no decomposition. It is
+    scaled to a unit diagonal, without which it loses two digits on the matrices of landmarks. The product of the pivots
+    is the determinant.
     """
     if not torch.compiler.is_exporting():
         factor = torch.linalg.cholesky_ex(matrix).L
         return torch.cholesky_solve(rhs, factor), factor.diagonal(dim1=-2, dim2=-1).square()
     size = matrix.shape[-1]
-    work, identity = torch.cat([matrix, rhs], dim=-1), torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+    variance = matrix.diagonal(dim1=-2, dim2=-1)
+    scale = variance.rsqrt().unsqueeze(-1)
+    work = scale * torch.cat([matrix * scale.mT, rhs], dim=-1)
+    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
     pivots = []
     for k in range(size):  # without pivoting: the pivots of a positive definite matrix are positive
         pivots.append(work[..., k, k])
         row = work[..., k : k + 1, :] / work[..., k : k + 1, k : k + 1]
         work = work - (work[..., k : k + 1] - identity[:, k : k + 1]) * row
-    return work[..., size:], torch.stack(pivots, dim=-1)
+    return scale * work[..., size:], variance * torch.stack(pivots, dim=-1)
 
 
 def observe(pos: Tensor, variance: Tensor, mean: Tensor, uniqueness: Tensor, missing: Tensor) -> Observation:

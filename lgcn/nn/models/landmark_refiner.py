@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -174,7 +174,17 @@ class LandmarkRefiner(Refiner):
         visual = run_mlp(visual_mlp, sample_features(features, pos, self.input_size, self.sampling), mask)
         return visual_mlp.act(visual) if self.visual_act_last else visual
 
+    @overload
     def forward(
+        self, features: Tensor, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self, features: Tensor, *args: Any, return_connectivity: Literal[True], **kwargs: Any
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def forward(  # type: ignore[misc]
         self,
         features: Tensor,
         pos: Tensor,

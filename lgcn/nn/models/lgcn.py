@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, overload
 
 from torch import Tensor, nn
 from torch_geometric.nn import norm as pyg_norm
@@ -122,7 +122,15 @@ class LGCN(LGCNBase):
         """The same stack on complete graphs, with the very same parameters."""
         return self._convert(DenseLGCN)
 
+    @overload
+    def forward(self, x: Tensor, *args: Any, return_connectivity: Literal[False] = ..., **kwargs: Any) -> Tensor: ...
+
+    @overload
     def forward(
+        self, x: Tensor, *args: Any, return_connectivity: Literal[True], **kwargs: Any
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
+
+    def forward(  # type: ignore[misc]
         self,
         x: Tensor,
         edge_index: Tensor | SparseTensor,

@@ -108,3 +108,12 @@ def test_elimination_equals_cholesky(size: int, monkeypatch: pytest.MonkeyPatch)
         assert_close(one, other)
     assert_close(matrix @ expected, rhs)
     assert_close(pivots.prod(-1), matrix.det())
+
+
+def test_elimination_is_as_exact_as_a_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(4, 60, 12, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, 1.3, 12)
+    matrix, rhs = torch.eye(12) + rows.mT @ rows, rows.mT @ torch.ones(60, 1)
+    exact = torch.linalg.solve(matrix.double(), rhs.double())
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    found = solve_spd(matrix, rhs)[0]
+    assert ((found - exact).abs().amax(dim=(1, 2)) < 1e-6 * exact.abs().amax(dim=(1, 2))).all(), "1e-4 unless scaled"
