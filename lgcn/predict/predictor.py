@@ -219,24 +219,30 @@ class LandmarkPredictor:
 
     @torch.inference_mode()
     def predict(
-        self, images: Sequence[PreparedImage], *, return_connectivity: bool = False, passes: int | None = None
+        self,
+        images: Sequence[PreparedImage],
+        *,
+        return_connectivity: bool = False,
+        passes: int | None = None,
+        turned: bool | None = None,
     ) -> list[list[Face]]:
         """Predict all faces in prepared images, in common batches; one list of faces for each image.
 
         Detected faces of low confidence are dropped as false positives. Warns of an image in which no face is left, or
-        none whose landmarks are likely to fit.
-        ``passes`` replaces those of this predictor: one is enough for boxes around known landmarks.
+        none whose landmarks are likely to fit. ``passes`` and ``turned`` replace those of this predictor: one pass, and
+        no turns, for boxes around known landmarks.
         """
         passes = self.passes if passes is None else passes
+        turned = self.turned if turned is None else turned
         results = self._predict_all(images, return_connectivity, passes)
-        if self.turned:
+        if turned:
             self._turn_misfits(images, results, return_connectivity, passes)
         for number, image in enumerate(images):
             if not image.detected or _best_fit(results[number]) >= _DOUBTFUL:
                 continue
-            if self.turned:
-                turned = self._predict_all(self.prepare.turned(image), return_connectivity, passes)
-                results[number] = max([results[number], *turned], key=_best_fit)
+            if turned:
+                others = self._predict_all(self.prepare.turned(image), return_connectivity, passes)
+                results[number] = max([results[number], *others], key=_best_fit)
             best = _best_fit(results[number])
             if best < _DOUBTFUL:
                 message = self.prepare.describe_no_face(image, self.min_confidence, best if results[number] else None)
@@ -264,8 +270,8 @@ class LandmarkPredictor:
             if not image.detected and face.score < (self.min_confidence if face.fit_probability is None else 0.5)
         ]
         turns = (90.0, 180.0, 270.0)
-        faces = [(images[number].image, images[number].boxes[i]) for number, i in misfits]
-        crops = [FaceCrop(*face, turn) for face in faces for turn in turns]
+        faces = [(images[number], images[number].boxes[i]) for number, i in misfits]
+        crops = [FaceCrop(image.image, box, image.rotation + turn) for image, box in faces for turn in turns]
         turned = iter(self._predict_faces(crops, passes, self.batch_size, return_connectivity))
         for number, i in misfits:
             candidates = [results[number][i], *islice(turned, len(turns))]
