@@ -1,12 +1,15 @@
 """Time and accuracy of whole predictions, stage by stage, in PyTorch, ONNX Runtime and int8, beside dlib.
 
-    python benchmarks/predict_speed.py --root DIR [--faces 64] [-B 1 32] [--onnx FILE ...] [--output predict_speed.json]
+    python benchmarks/predict_speed.py --root DIR [--model lgcn-68 FOLDER ...] [-B 1 32] [--onnx FILE ...]
 
 The stages are those of :class:`lgcn.predict.LandmarkPredictor` with one pass: decode the file, detect the face, crop
 it, run the network, decode the heatmaps and run the graph, map the landmarks back to the image. All times are of the
 same faces in the same run, per face; NME is measured on them with the annotated boxes. The graph stage is the
-difference between the whole detector and one that ends with the heatmaps. ``benchmarks/README.md`` defines the
-quantities.
+difference between the whole detector and one that ends with the heatmaps; a compiler merges both, and is timed as a
+whole. Stages before the network are timed once for each face, for the crop of the first model.
+``benchmarks/README.md`` defines the quantities.
+
+With the defaults about three minutes on two quiet cores, a third of it for the compiler.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +42,7 @@ from lgcn.typing import DetectorOutput
 
 DLIB_MODEL = Path("/usr/share/dlib/shape_predictor_68_face_landmarks.dat")
 """Of Debian's package libdlib-data; trained on 300-W, test faces perhaps included."""
-STAGES = ("decode", "detect", "crop", "network", "graph", "back")
+CALIBRATION_FACES = 32
 Runner = Callable[[Tensor], DetectorOutput]
 
 
@@ -98,6 +102,7 @@ def measure_network(
     for size in sizes:
         batch = faces.crops[torch.arange(size) % len(faces.crops)]
         whole = time_calls(lambda batch=batch: run(batch), **timing)
+        print(f"{name}, batch of {size}: {1e3 * whole['median_s'] / size:.2f} ms a face", file=sys.stderr, flush=True)
         row: dict[str, Any] = {"runner": name, "B": size, "face_s": whole["median_s"] / size, **whole}
         if before_decoding is not None:
             part = time_calls(lambda batch=batch: before_decoding(batch), **timing)
@@ -110,22 +115,24 @@ def measure_network(
     return rows
 
 
-def measure_shared_stages(faces: Faces, **timing: Any) -> dict[str, float]:
+def measure_shared_stages(faces: Faces, patience: float) -> dict[str, float]:
     """Seconds per face of the stages that do not depend on the network."""
     find_faces = CascadeFaceDetector()
     each: dict[str, Callable[[int], Any]] = {
-        "decode": lambda number: read_image(faces.paths[number]) if faces.paths[number].is_file() else None,
+        "decode": lambda number: read_image(faces.paths[number]),
         "detect": lambda number: find_faces(faces.images[number]),
         "crop": faces.crop,
     }
-    count = len(faces.images)
-    return {
-        stage: time_calls(lambda call=call: [call(number) for number in range(count)], **timing)["median_s"] / count
-        for stage, call in each.items()
-    }
+    return {stage: time_each(call, len(faces.images), patience)["median_s"] for stage, call in each.items()}
 
 
-def measure_dlib(faces: Faces, model: Path, **timing: Any) -> dict[str, Any] | None:
+def time_each(call: Callable[[int], object], count: int, patience: float) -> dict[str, Any]:
+    """As :func:`time_calls`, of one call for each of ``count`` faces."""
+    numbers = cycle(range(count))
+    return time_calls(lambda: call(next(numbers)), repeats=count, seconds=0.0, patience=patience)
+
+
+def measure_dlib(faces: Faces, model: Path, patience: float) -> dict[str, Any] | None:
     """The row of dlib's shape predictor with the annotated boxes; None if dlib or its model is not there."""
     try:
         import dlib
@@ -139,11 +146,11 @@ def measure_dlib(faces: Faces, model: Path, **timing: Any) -> dict[str, Any] | N
     points = [
         [(part.x, part.y) for part in predict(image, box).parts()] for image, box in zip(images, boxes, strict=True)
     ]
-    whole = time_calls(lambda: [predict(*pair) for pair in zip(images, boxes, strict=True)], **timing)
+    whole = time_each(lambda number: predict(images[number], boxes[number]), len(images), patience)
     return {
         "runner": "dlib",
         "B": 1,
-        "face_s": whole["median_s"] / len(images),
+        "face_s": whole["median_s"],
         **whole,
         "nme_percent": faces.nme_percent(torch.tensor(points, dtype=torch.float32)),
     }
@@ -153,14 +160,11 @@ def runners(
     detector: LandmarkDetector, calibration: Tensor, folder: Path, compile_too: bool
 ) -> dict[str, tuple[Runner, Callable[[Tensor], Any] | None]]:
     """Name to a runner, and to the same network without decoder and graph."""
-    eager = detector.for_inference()
-    channels_last = detector.for_inference().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    found: dict[str, tuple[Runner, Callable[[Tensor], Any] | None]] = {
-        "eager": (eager, Heatmaps(eager)),
-        "eager, channels last": (channels_last, Heatmaps(channels_last)),
-    }
+    # As LandmarkPredictor runs it.
+    eager = detector.for_inference().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found: dict[str, tuple[Runner, Callable[[Tensor], Any] | None]] = {"eager": (eager, Heatmaps(eager))}
     if compile_too:
-        found["compiled"] = (torch.compile(eager), torch.compile(Heatmaps(eager)))
+        found["compiled"] = (torch.compile(eager), None)
     whole, maps, small = (folder / f"{name}.onnx" for name in ("whole", "maps", "small"))
     export_detector(detector, whole)
     with quiet():
@@ -203,6 +207,20 @@ def measure_foreign(path: Path, sizes: list[int], **timing: Any) -> list[dict[st
             continue
         whole = time_calls(lambda size=size: run(torch.zeros(size, *shape[1:], dtype=torch.uint8)), **timing)
         rows.append({"runner": path.stem, "B": size, "face_s": whole["median_s"] / size, **whole})
+    return rows
+
+
+def measure_model(
+    model: str, detector: LandmarkDetector, args: argparse.Namespace, timing: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Rows of all runners of a model; its name is part of theirs unless it is empty."""
+    faces = Faces(args.root, args.split, args.faces, detector)
+    calibration = Faces(args.root, args.calibration, min(args.faces, CALIBRATION_FACES), detector).crops
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (run, before) in runners(detector, calibration, Path(folder), not args.no_compile).items():
+            label = f"{model}, {name}" if model else name
+            rows += measure_network(label, run, before, faces, args.B, **timing)
     return rows
 
 
@@ -257,33 +275,37 @@ def main() -> None:
     parser.add_argument("--split", default="lfpw/testset", help="faces that are measured (default: lfpw/testset)")
     parser.add_argument("--calibration", default="lfpw/trainset", help="faces for int8 (default: lfpw/trainset)")
     parser.add_argument("--faces", type=int, default=64, help="default: 64")
-    parser.add_argument("--model", default="lgcn-68", help="default: lgcn-68")
+    parser.add_argument(
+        "--model", nargs="+", default=["lgcn-68"], metavar="NAME|FOLDER", help="one or more; default: lgcn-68"
+    )
     parser.add_argument("-B", type=int, nargs="+", default=[1, 32], help="batch sizes; default: 1 32")
     parser.add_argument("--onnx", type=Path, nargs="+", default=[], help="further ONNX files, exported or foreign")
     parser.add_argument("--dlib", type=Path, default=DLIB_MODEL, help=f"default: {DLIB_MODEL}")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument(
+        "--patience", type=float, default=4.0, help="seconds after which three calls are enough (default: 4)"
+    )
     parser.add_argument("--output", type=Path, default=Path("predict_speed.json"), help="default: predict_speed.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    timing = {"repeats": args.repeats, "seconds": args.seconds}
-    detector = LandmarkDetector.from_pretrained(args.model)
-    faces = Faces(args.root, args.split, args.faces, detector)
-    calibration = Faces(args.root, args.calibration, args.faces, detector).crops
+    timing = {"repeats": args.repeats, "seconds": args.seconds, "patience": args.patience}
+    # All at once: a name that is wrong is told before the first minute.
+    detectors = {Path(name).name: LandmarkDetector.from_pretrained(name) for name in args.model}
+    faces = Faces(args.root, args.split, args.faces, next(iter(detectors.values())))
     others = OtherProcesses()
     left_out, results = [], []
-    stages = measure_shared_stages(faces, **timing)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, (run, before) in runners(detector, calibration, Path(folder), not args.no_compile).items():
-            results += measure_network(name, run, before, faces, args.B, **timing)
+    stages = measure_shared_stages(faces, args.patience)
+    for model, detector in detectors.items():
+        results += measure_model(model if len(detectors) > 1 else "", detector, args, timing)
     for path in args.onnx:
         try:
             results += measure_network(path.stem, OnnxDetector(path), None, faces, args.B, **timing)
         except InputError:
             results += measure_foreign(path, args.B, **timing)
-    beside = measure_dlib(faces, args.dlib, **timing)
+    beside = measure_dlib(faces, args.dlib, args.patience)
     if beside is None:
         left_out.append({"runner": "dlib", "reason": f"no package dlib, or no {args.dlib} (Debian: libdlib-data)"})
     else:
@@ -307,7 +329,7 @@ def main() -> None:
     for row in results:
         nme = f"NME {row['nme_percent']:.2f} %" if "nme_percent" in row else ""
         share = f"after the network {row['after_network_share']:.0%}" if "after_network_share" in row else ""
-        print(f"{row['runner']:24s} B {row['B']:3d} {1e3 * row['face_s']:8.2f} ms {nme:12s} {share}")
+        print(f"{row['runner']:32s} B {row['B']:3d} {1e3 * row['face_s']:8.2f} ms {nme:12s} {share}")
 
 
 if __name__ == "__main__":

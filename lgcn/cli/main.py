@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from lgcn import __version__
+from lgcn.cli.libraries import load_libraries
 from lgcn.cli.stopping import exit_status
 from lgcn.files import printable
 
@@ -58,6 +59,7 @@ def run(argv: Sequence[str]) -> int:
         # jsonargparse generates its options and help from the signatures.
         return import_module("lgcn.cli.fit").run(list(argv[1:]))
     arguments = create_parser(command).parse_args(argv)
+    load_libraries("lgcn.checks")  # torch, which all commands need
     return import_module(_module_of(arguments.command)).run(arguments) or 0
 
 

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lgcn.cli.libraries import load_libraries
+
 if TYPE_CHECKING:
     from lgcn.predict import LandmarkPredictor
 
@@ -89,9 +91,16 @@ def _path(text: str) -> Path:
 
 def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
     """The predictor that the options of :func:`add_input_arguments` ask for."""
+    from lgcn.checks import check_device
+    from lgcn.export.onnx_detector import is_onnx
     from lgcn.predict import LandmarkPredictor
 
-    return LandmarkPredictor.from_pretrained(args.model, **predictor_options(args))
+    # Wrong options are told before the seconds that the libraries take.
+    options = predictor_options(args)
+    check_device(args.device)
+    if not is_onnx(args.model):
+        load_libraries("lgcn.models")
+    return LandmarkPredictor.from_pretrained(args.model, **options)
 
 
 def predictor_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -104,12 +104,17 @@ def load_detector(
     Raises:
         InputError: as :class:`OnnxDetector` or :meth:`~lgcn.models.LandmarkDetector.from_pretrained`.
     """
-    if Path(source).suffix.lower() == ".onnx":
+    if is_onnx(source):
         return OnnxDetector(source, device=device)
     # Imported only here: it takes seconds, which an exported detector does without.
     from lgcn.models import LandmarkDetector
 
     return LandmarkDetector.from_pretrained(os.fspath(source)).to(device)
+
+
+def is_onnx(source: str | os.PathLike[str]) -> bool:
+    """Whether :func:`load_detector` takes ``source`` for a file that ONNX Runtime runs, which needs no lgcn.models."""
+    return Path(source).suffix.lower() == ".onnx"
 
 
 def _open(path: Path, device: torch.device, threads: int | None) -> Any:
