@@ -137,7 +137,7 @@ def _table(result: EvaluationResult, several: bool) -> ComparisonTable:
             cells += [f"{row.expected_nme_percent:.2f}"]
             cells += [f"{row.coverage_percent:.1f} ± {group.coverage_standard_error:.1f}"]
         ends = _number(group.low) if group.low == group.high else f"{_number(group.low)} to {_number(group.high)}"
-        rows.append((printable(f"{title}: {ends}"), result.protocol.name, cells))
+        rows.append((printable(f"{title}: {ends}"), "", cells))
     title = ", ".join(["NME % by kinds of faces", *words])
     return ComparisonTable(printable(title), tuple(columns), rows, rows_are="faces")
 
