@@ -139,7 +139,7 @@ def _table(result: EvaluationResult, several: bool) -> ComparisonTable:
         ends = _number(group.low) if group.low == group.high else f"{_number(group.low)} to {_number(group.high)}"
         rows.append((printable(f"{title}: {ends}"), "", cells))
     title = ", ".join(["NME % by kinds of faces", *words])
-    return ComparisonTable(printable(title), tuple(columns), rows, rows_are="faces")
+    return ComparisonTable(printable(title), tuple(columns), rows, rows_are="kind")
 
 
 def _groups(values: Tensor, measured: Tensor) -> Tensor:
