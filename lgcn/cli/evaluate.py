@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lgcn.cli.dataset_options import add_dataset_option, parse_dataset_options
+from lgcn.cli.predictor_options import add_flip_test_argument
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do if an image cannot be read: stop, or continue without it and name it in all results "
         "(default: stop)",
     )
+    add_flip_test_argument(parser)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
 
 
@@ -130,7 +132,9 @@ def run(args: argparse.Namespace) -> int:
         except InputError as error:
             raise InputError(f"Expected '--model' for the dataset '{args.dataset}'. {error}") from None
     # An OnnxDetector has all that is used here.
-    detectors = {name: cast("LandmarkDetector", load_detector(name)) for name in dict.fromkeys(models)}
+    detectors = {
+        name: cast("LandmarkDetector", load_detector(name, flip_test=args.flip_test)) for name in dict.fromkeys(models)
+    }
     jobs = []
     for split in dict.fromkeys(args.split):
         for name, detector in detectors.items():
