@@ -1,6 +1,6 @@
 """Throughput of data loading: images per second of one loading process, and of one training step.
 
-    python benchmarks/data_loading.py [--config lgcn-68] [--root DIR] [-w 1 2] [--device cpu] [OPTION OF lgcn fit ...]
+    python benchmarks/data_loading.py [--config lgcn-68-paper] [--root DIR] [-w 1 2] [--device cpu] [OPTION OF lgcn fit ...]
 
 Pipeline and network come from a configuration of ``lgcn fit``, whose options can follow (``--data.batch_size 32``).
 Prints a table and writes JSON; ``docs/scale.md`` explains the results. Without ``--root`` synthetic images are written
@@ -137,7 +137,7 @@ def line(name: str, result: dict[str, Any]) -> str:
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="lgcn-68", help="of lgcn fit (default: lgcn-68)")
+    parser.add_argument("--config", default="lgcn-68-paper", help="of lgcn fit (default: lgcn-68-paper)")
     parser.add_argument("--root", help="folder of a dataset (default: synthetic images)")
     parser.add_argument("--images", type=int, default=64, help="number of synthetic images (default: 64)")
     parser.add_argument(

@@ -13,8 +13,8 @@ from lgcn.cli.main import main
 from lgcn.training import ScheduleConfig
 from tests.datasets.synthetic import pts_tree, wflw_tree
 
-GAUSSIAN = ["gaussian_end_to_end", "gaussian_frozen"]
-RECIPES = ["default", *GAUSSIAN, "lgcn-68", "lgcn-68-fast", "official", "paper_end_to_end", "paper_frozen"]
+GAUSSIAN = ["gaussian_frozen", "lgcn-68", "lgcn-68-fast", "lgcn-68-hrnet18"]
+RECIPES = ["default", *GAUSSIAN, "lgcn-68-paper", "official", "paper_end_to_end", "paper_frozen"]
 OF_WFLW = ["lgcn-98"]
 GNNS = ["gnn"]
 OVERLAYS = ["wflw"]
@@ -80,7 +80,7 @@ def test_every_recipe_builds_and_takes_two_steps(
     command = ["fit", *options_of(*names), *(f"--{key}={value}" for key, value in small.items())]
     if names[0] == "gnn":  # the shipped model is of another size
         command += ["--model.initial_weights=null", "--model.allow_untrained_backbone=true"]
-    if names[0] in (*GAUSSIAN, "lgcn-68-fast"):  # few shapes, and a closed form
+    if names[0] in GAUSSIAN:  # few shapes, and a closed form
         command += ["--model.detector.refiner.gaussian.rank=1", "--data.val_fraction=0.2"]
     if names[0] in ("paper_frozen", "gaussian_frozen"):
         assert main(command) == 2, "it needs a trained backbone"
@@ -117,8 +117,8 @@ def test_names_resolve_wherever_they_stand() -> None:
     ]
     with pytest.raises(
         InputFileError,
-        match="default, gaussian_end_to_end, gaussian_frozen, gnn, gnn_lgcn, gnn_transformer, "
-        "lgcn-68, lgcn-68-fast, lgcn-98, official, paper_end_to_end, paper_frozen",
+        match="default, gaussian_frozen, gnn, gnn_lgcn, gnn_transformer, "
+        "lgcn-68, lgcn-68-fast, lgcn-68-hrnet18, lgcn-68-paper, lgcn-98, official, paper_end_to_end, paper_frozen",
     ):
         resolve_configs(["--config", "official", "--config", "wlfw"])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lgcn.cli.dataset_options import add_dataset_option, parse_dataset_options
+from lgcn.cli.predictor_options import add_flip_test_argument
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the conditions (default: 0)")
     parser.add_argument(
+        "--breakdown",
+        action="store_true",
+        help="also print errors by size, yaw, roll, mouth opening, sharpness and brightness of the faces, in thirds",
+    )
+    parser.add_argument(
         "--published", action="store_true", help="also print published results of other systems, marked as such"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
@@ -82,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do if an image cannot be read: stop, or continue without it and name it in all results "
         "(default: stop)",
     )
+    add_flip_test_argument(parser)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
 
 
@@ -93,10 +100,12 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
     from lgcn.cli.writable import check_writable_file, check_writable_folder
     from lgcn.datasets import DATASETS
+    from lgcn.evaluation.breakdown import MARKED_FROM, breakdown_tables
     from lgcn.evaluation.comparison_table import comparison_tables
     from lgcn.evaluation.conditions import CLEAN, DETECTOR, check_condition
     from lgcn.evaluation.conditions_table import conditions_tables
     from lgcn.evaluation.evaluate import check_evaluation, crop_faces, evaluate
+    from lgcn.evaluation.face_properties import face_properties
     from lgcn.evaluation.formatting import format_conditions, format_result
     from lgcn.evaluation.literature import published_results, published_results_of_csv
     from lgcn.evaluation.text_tables import PUBLISHED_NOTE
@@ -123,7 +132,9 @@ def run(args: argparse.Namespace) -> int:
         except InputError as error:
             raise InputError(f"Expected '--model' for the dataset '{args.dataset}'. {error}") from None
     # An OnnxDetector has all that is used here.
-    detectors = {name: cast("LandmarkDetector", load_detector(name)) for name in dict.fromkeys(models)}
+    detectors = {
+        name: cast("LandmarkDetector", load_detector(name, flip_test=args.flip_test)) for name in dict.fromkeys(models)
+    }
     jobs = []
     for split in dict.fromkeys(args.split):
         for name, detector in detectors.items():
@@ -156,6 +167,11 @@ def run(args: argparse.Namespace) -> int:
 
         find_faces = CascadeFaceDetector()
 
+    # Those of the faces as they are, for all conditions and models.
+    properties = {
+        split: face_properties(dataset, num_workers=args.num_workers, on_corrupt=args.on_corrupt)
+        for split, dataset in {dataset.split: dataset for _, dataset in jobs if args.breakdown}.items()
+    }
     results, datasets = [], []
     for name, dataset in jobs:
         missed_faces = crop_faces(dataset, detectors[name], find_faces, args.on_corrupt)
@@ -173,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
                 condition=condition,
                 seed=args.seed,
                 find_faces=_find_faces_as_predict(detectors[name]) if condition == DETECTOR else None,
+                properties=properties.get(dataset.split),
             )
             results.append(result)
             datasets.append(dataset)
@@ -184,6 +201,10 @@ def run(args: argparse.Namespace) -> int:
         # FR and AUC of every subset under every condition are in the files.
         shown = tables[:1] if degraded and not published else tables
         print("", "\n\n".join(table.as_text() for table in shown), sep="\n")
+    kinds = breakdown_tables(results)
+    if kinds:
+        print("", *(f"{table.as_text()}\n" for table in kinds), sep="\n", end="")
+        print(f"±: standard error; *: differs from the other faces by more than {MARKED_FROM:g} standard errors")
     if args.published:
         print(
             "", PUBLISHED_NOTE if published else f"No published results on '{args.dataset}' are known here.", sep="\n"
@@ -198,7 +219,7 @@ def run(args: argparse.Namespace) -> int:
 
         folder = EvaluationFolder(args.output)
         with writing_to(args.output):
-            tables = [*(conditions_tables(results) if degraded else []), *tables]
+            tables = [*(conditions_tables(results) if degraded else []), *tables, *kinds]
             folder.write(results, datasets, tables, published)
         print("", printable(f"wrote {', '.join(path.name for path in folder.written)} to '{args.output}'"), sep="\n")
     return 0

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lgcn.cli.predictor_options import add_flip_test_argument
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="uint8",
         help="type of the pixels: uint8, or float32 in 0 to 1; default: uint8",
     )
+    add_flip_test_argument(parser)
     parser.add_argument(
         "--int8", action="store_true", help="also write FILE with the suffix .int8.onnx, quantised for CPUs"
     )
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     for option, path in files:
         check_writable_file(option, path)
     check_not_replaced([path for _, path in files], args.overwrite)
-    detector = LandmarkDetector.from_pretrained(args.model)
+    detector = LandmarkDetector.from_pretrained(args.model, flip_test=args.flip_test)
     with writing_to(args.output.parent):
         metadata = export_detector(detector, args.output, args.format, args.dtype)
     crops = _crops(args, metadata)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lgcn import __version__
 from lgcn.cli.libraries import load_libraries
+from lgcn.cli.memory import keep_freed_memory
 from lgcn.cli.stopping import exit_status
 from lgcn.files import printable
 
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names may hold what the stream cannot encode: printed as escape sequences, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
+    keep_freed_memory()
     try:
         status = run(sys.argv[1:] if argv is None else argv)
         _flush()

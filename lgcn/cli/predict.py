@@ -183,6 +183,7 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
         "min_face": args.min_face,
         "max_side": args.max_side,
         "upright_only": args.upright_only,
+        "flip_test": args.flip_test,
         "aligned": args.aligned,
     }
     return OutputFolder(

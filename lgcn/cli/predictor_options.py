@@ -78,8 +78,18 @@ def add_input_arguments(
         default="lgcn-68",
         help="shipped name, folder, .ckpt of lgcn fit, .onnx of lgcn export or hub id (default: lgcn-68)",
     )
+    add_flip_test_argument(model)
     model.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
     model.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces in a batch (default: 32)")
+
+
+def add_flip_test_argument(parser: "argparse._ActionsContainer") -> None:
+    """Add ``--flip-test``."""
+    parser.add_argument(
+        "--flip-test",
+        action=argparse.BooleanOptionalAction,
+        help="average heatmaps with those of the mirrored face, for twice the time (default: as the model was made)",
+    )
 
 
 def _path(text: str) -> Path:
@@ -123,5 +133,6 @@ def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
         "batch_size": args.batch_size,
         "min_confidence": args.min_confidence,
         "turned": not args.upright_only,
+        "flip_test": args.flip_test,
         **limit,
     }

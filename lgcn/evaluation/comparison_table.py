@@ -40,23 +40,27 @@ class ComparisonTable:
     columns: tuple[str, ...]
     """Titles of the subsets."""
     rows: list[tuple[str, str, list[str]]]
-    """Name, protocol, and a cell for each column; "-" where there is no value."""
+    """Name, protocol ("" if all rows have the same and it is named elsewhere), and a cell for each column; "-" where
+    there is no value."""
     rows_are: str = "landmarks"
     """What the names of the rows are, for the header of Markdown."""
 
     def as_text(self) -> str:
         """Aligned columns."""
-        cells = [
-            [self.title, "protocol", *self.columns],
-            *([name, protocol, *row] for name, protocol, row in self.rows),
-        ]
-        return "\n".join(align(cells, left=2))
+        cells, left = self._cells(self.title)
+        return "\n".join(align(cells, left=left))
 
     def as_markdown(self) -> str:
         """A Markdown table with the title above it."""
-        header = [self.rows_are, "protocol", *self.columns]
-        rows = [[name, protocol, *row] for name, protocol, row in self.rows]
-        return f"**{self.title}**\n\n{markdown_table(header, rows, left=2)}"
+        (header, *rows), left = self._cells(self.rows_are)
+        return f"**{self.title}**\n\n{markdown_table(header, rows, left=left)}"
+
+    def _cells(self, first: str) -> tuple[list[list[str]], int]:
+        """All rows, the header first, and how many columns are names."""
+        if any(protocol for _, protocol, _ in self.rows):
+            rows = [[name, protocol, *row] for name, protocol, row in self.rows]
+            return [[first, "protocol", *self.columns], *rows], 2
+        return [[first, *self.columns], *([name, *row] for name, _, row in self.rows)], 1
 
 
 def comparison_tables(

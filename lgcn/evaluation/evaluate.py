@@ -1,6 +1,6 @@
 """Evaluation of a detector on a dataset: NME, FR and AUC of its initial and refined landmarks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -90,6 +90,7 @@ def evaluate(
     condition: str = CLEAN,
     seed: int = 0,
     find_faces: FindFaces | None = None,
+    properties: Mapping[str, Tensor] | None = None,
 ) -> EvaluationResult:
     """Run a detector on a dataset and measure its landmarks as the protocol of the dataset says.
 
@@ -110,6 +111,8 @@ def evaluate(
             boxes of ``find_faces`` and adds the subset "found".
         seed: of the degradation, whose draws depend on the seed and the face alone.
         find_faces: face detector for the condition "detector", see :func:`crop_faces`.
+        properties: values [N] of the faces, in the order of the dataset, for :func:`lgcn.evaluation.break_down`:
+            those of :func:`lgcn.evaluation.face_properties`, or labels of your own.
 
     Raises:
         InputError: for an unknown condition, if the schemes differ, the dataset is empty or does not crop its faces to
@@ -119,6 +122,8 @@ def evaluate(
     thresholds = tuple(thresholds or dataset.protocol.thresholds)
     skips = check_choice("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
     check_condition(condition)
+    for name, values in (properties or {}).items():
+        check_shape(f"properties['{name}']", values, "N", N=len(dataset))
     if condition == DETECTOR and dataset.protocol.box != "detector":
         dataset, missed_faces = _with_found_boxes(dataset, detector, find_faces, on_corrupt)
     elif condition not in (CLEAN, DETECTOR):
@@ -178,6 +183,7 @@ def evaluate(
         else None,
         condition=condition,
         seed=seed,
+        properties=dict(properties or {}),
     )
 
 

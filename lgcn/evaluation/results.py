@@ -169,6 +169,8 @@ class EvaluationResult:
     """Degradation of the faces, see :data:`lgcn.evaluation.CONDITIONS`."""
     seed: int = 0
     """Seed of the degradation."""
+    properties: dict[str, Tensor] = field(default_factory=dict)
+    """Property of the faces to values [N], by which errors are broken down, see :func:`lgcn.evaluation.break_down`."""
 
     @cached_property
     def subsets(self) -> dict[str, dict[str, EvaluationRow]]:

@@ -8,6 +8,7 @@ import torch
 import torch_geometric
 
 from lgcn import __version__
+from lgcn.evaluation.breakdown import break_down
 from lgcn.evaluation.keypoint_metrics import keypoint_metrics
 from lgcn.evaluation.results import REGION_PERCENT, EvaluationResult, EvaluationRow
 from lgcn.evaluation.text_tables import threshold_title
@@ -41,6 +42,7 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
             }
             for name, rows in result.subsets.items()
         },
+        **_breakdown_to_dict(result),
         "versions": {
             "lgcn": __version__,
             "torch": torch.__version__,
@@ -63,12 +65,13 @@ def result_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
 
 
 def faces_to_rows(result: EvaluationResult) -> list[dict[str, object]]:
-    """A row for each face, in the order of the dataset: NME in per cent, and 0 or 1 for each subset."""
+    """A row for each face, in the order of the dataset: NME in per cent, 0 or 1 for each subset, and properties."""
     errors = {kind: (100 * row.errors).tolist() for kind, row in result.rows.items()}
     return [
         {**_conditions(result), "face": index, "image_id": image_id}
         | {f"nme_percent_{kind}": _digits(each[index]) for kind, each in errors.items()}
         | {name: int(mask[index]) for name, mask in result.masks.items()}
+        | {name: _digits(values[index].item()) for name, values in result.properties.items()}
         for index, image_id in enumerate(result.image_ids)
     ]
 
@@ -125,6 +128,11 @@ def _rows_to_dict(rows: dict[str, EvaluationRow], sigmas: tuple[float, ...] | No
             for kind, row in rows.items()
         },
     }
+
+
+def _breakdown_to_dict(result: EvaluationResult) -> dict[str, Any]:
+    groups = break_down(result)
+    return {"breakdown": {name: [each.to_dict() for each in group] for name, group in groups.items()}} if groups else {}
 
 
 def _metrics(row: EvaluationRow, sigmas: tuple[float, ...] | None) -> dict[str, float]:

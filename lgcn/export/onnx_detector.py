@@ -93,23 +93,31 @@ class OnnxDetector(nn.Module):
 
 
 def load_detector(
-    source: str | os.PathLike[str], device: str | torch.device = "cpu"
+    source: str | os.PathLike[str], device: str | torch.device = "cpu", flip_test: bool | None = None
 ) -> "LandmarkDetector | OnnxDetector":
     """Load a detector that runs in PyTorch, or in ONNX Runtime if ``source`` is an ``.onnx`` file.
 
     Args:
         source: an ``.onnx`` file, or what :meth:`lgcn.models.LandmarkDetector.from_pretrained` takes.
         device: where the network runs.
+        flip_test: replaces the model's own (see :class:`~lgcn.models.LandmarkDetector`); None keeps it.
 
     Raises:
-        InputError: as :class:`OnnxDetector` or :meth:`~lgcn.models.LandmarkDetector.from_pretrained`.
+        InputError: for ``flip_test`` with an ONNX file, and as :class:`OnnxDetector` or
+            :meth:`~lgcn.models.LandmarkDetector.from_pretrained`.
     """
     if is_onnx(source):
+        if flip_test is not None:
+            raise InputError(
+                f"Expected no 'flip_test' for an ONNX file (got {flip_test} for '{source}'). It is decided by "
+                "the export: lgcn export --flip-test or --no-flip-test."
+            )
         return OnnxDetector(source, device=device)
     # Imported only here: it takes seconds, which an exported detector does without.
     from lgcn.models import LandmarkDetector
 
-    return LandmarkDetector.from_pretrained(os.fspath(source)).to(device)
+    detector = LandmarkDetector.from_pretrained(os.fspath(source), flip_test=flip_test)
+    return detector.to(device)
 
 
 def is_onnx(source: str | os.PathLike[str]) -> bool:

@@ -59,6 +59,7 @@ class DetectorConfig:
         refiner: How landmarks are refined.
         protocol: Name of the evaluation protocol whose crop the network is made for.
         min_confidence: Mean confidence of the landmarks below which a detected face is dropped as a false positive.
+        flip_test: Whether heatmaps are averaged with those of the mirrored image, except in training (twice the time).
     """
 
     scheme: str = "ibug68"
@@ -70,6 +71,7 @@ class DetectorConfig:
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     protocol: str = "zero_based"
     min_confidence: Annotated[float, Bounds(0, 1)] = 0.0
+    flip_test: bool = False
 
     def with_options(self, **options: Any) -> "DetectorConfig":
         """Return a copy with some options changed.

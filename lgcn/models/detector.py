@@ -25,7 +25,7 @@ from lgcn.nn import Refiner, for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
-from lgcn.typing import DetectorOutput, KeyPoints
+from lgcn.typing import DetectorOutput, HeatmapOutput, KeyPoints
 
 
 class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
@@ -38,13 +38,18 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             The saved configuration then names the backbone "custom"; pass the network to :meth:`from_pretrained`.
         refiner: your own refiner, such as a :class:`lgcn.nn.GNNRefiner` around a model of yours; likewise.
 
+    With ``config.flip_test``, heatmaps are the mean of those of the image and of its mirror image, except in training
+    mode; features are those of the image. That makes landmarks better, and takes twice the time.
+
     Raises:
         InputError: for names or options that are not known, a backbone that breaks the contract (one of your own is run
-            once), or an input size that is not a multiple of the backbone's stride (of 32 for most of timm's networks).
+            once), an input size that is not a multiple of the backbone's stride (of 32 for most of timm's networks), or
+            ``flip_test`` with heatmaps whose mirror images lie between their cells.
     """
 
     mean: Tensor
     std: Tensor
+    mirrored: Tensor
 
     def __init__(
         self, config: DetectorConfig, backbone: Backbone | None = None, refiner: Refiner | None = None
@@ -73,6 +78,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         self.refiner: Refiner | None = refiner or config.refiner.build(
             self.scheme, self.backbone.feature_channels, config.input_size
         )
+        self.flip_test = _check_flip_test(config)
+        self.register_buffer("mirrored", torch.tensor(self.scheme.flip_permutation), persistent=False)
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
@@ -115,7 +122,13 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         scaled = images.to(self.mean.dtype)
         if not images.is_floating_point():
             scaled = scaled / 255
-        output = self.backbone((scaled - self.mean) / self.std)
+        normalised = (scaled - self.mean) / self.std
+        if self.flip_test and not self.training:
+            both = self.backbone(torch.cat([normalised, normalised.flip(-1)]))
+            (heatmaps, flipped), (features, _) = (each.unflatten(0, (2, -1)) for each in both[:2])
+            output = HeatmapOutput((heatmaps + flipped.flip(-1)[:, self.mirrored]) / 2, features)
+        else:
+            output = self.backbone(normalised)
         heatmaps, features = output[0], output[1]
         initial, confidence = self.codec.decode(heatmaps)
         found = KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
@@ -149,7 +162,12 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, source: str | Path, backbone: Backbone | None = None, refiner: Refiner | None = None, **download: Any
+        cls,
+        source: str | Path,
+        backbone: Backbone | None = None,
+        refiner: Refiner | None = None,
+        flip_test: bool | None = None,
+        **download: Any,
     ) -> "LandmarkDetector":
         """Load a trained detector, in eval mode.
 
@@ -158,6 +176,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 ``.ckpt`` file of ``lgcn fit``, or the id ``owner/name`` of a model on the hub.
             backbone: the custom network that the detector was built around, if any.
             refiner: the custom refiner that the detector was built around, if any.
+            flip_test: replaces the one of the model's configuration; None keeps it.
             **download: arguments of :func:`huggingface_hub.hf_hub_download`.
 
         Raises:
@@ -166,6 +185,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             InputError: if the detector was built around a custom network or refiner that is not given.
         """
         config, weights = load_pretrained(source, **download)
+        if flip_test is not None:
+            config = replace(config, flip_test=flip_test)
         if backbone is None and config.backbone not in BACKBONES and config.backbone != OWN_BACKBONE:
             _check_backbone(source, config, weights)
         detector = cls(config, backbone, refiner)
@@ -204,6 +225,16 @@ def create_detector(config: str | DetectorConfig = "paper", **options: Any) -> L
             "to LandmarkDetector(config, backbone=...)."
         )
     return LandmarkDetector((PRESETS[config] if isinstance(config, str) else config).with_options(**options))
+
+
+def _check_flip_test(config: DetectorConfig) -> bool:
+    codec = config.codec
+    if config.flip_test and (codec.align != "center" or codec.decode == "hrnet"):
+        raise InputError(
+            f"Expected no 'flip_test' with codec.align '{codec.align}' and codec.decode '{codec.decode}' (got one): "
+            "the heatmaps of a mirrored image are then off by a part of a cell. It needs 'center', and not 'hrnet'."
+        )
+    return config.flip_test
 
 
 def _check_backbone(source: str | Path, config: DetectorConfig, weights: dict[str, Tensor]) -> None:

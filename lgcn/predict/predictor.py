@@ -96,6 +96,7 @@ class LandmarkPredictor:
         min_confidence: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
         turned: bool = True,
+        flip_test: bool | None = None,
     ) -> "LandmarkPredictor":
         """Load a trained detector as :meth:`lgcn.models.LandmarkDetector.from_pretrained` does, or an exported one.
 
@@ -109,13 +110,15 @@ class LandmarkPredictor:
             min_confidence: below which a detected face is a false positive; the model's own if None.
             max_pixels: of the largest image file that is read.
             turned: whether to try quarter turns of the image or of boxes.
+            flip_test: whether landmarks are the mean over each face and its mirror image, for twice the time; the
+                model's own if None.
 
         Raises:
-            InputError: for an unknown model or a device that torch cannot use here.
+            InputError: for an unknown model, a device that torch cannot use here, or ``flip_test`` with an ONNX file.
         """
         # Check the device before a model is loaded or downloaded.
         device = check_device(device)
-        detector = load_detector(source, device)
+        detector = load_detector(source, device, flip_test)
         return cls(detector, face_detector, passes, batch_size, min_confidence, max_pixels, turned)
 
     @overload

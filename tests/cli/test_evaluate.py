@@ -52,6 +52,23 @@ def evaluate(model: str, root: Path, *options: str, split: str = "common") -> in
     )
 
 
+def test_breakdown_is_printed_and_written(
+    model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert evaluate(model, root, "--breakdown", "--conditions", "clean", "dark4", "--output", str(out)) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("eye distance, px: ") == 2 * NUM_FACES
+    assert "brightness: " in printed and "standard errors" in printed
+    clean, dark = json.loads((out / "evaluation.json").read_text())["evaluations"]
+    assert clean["breakdown"].keys() >= {"eye_distance_px", "nose_offset", "sharpness"}
+    # The faces are grouped as they are without the condition.
+    for name in ("brightness", "sharpness"):
+        assert [each["to"] for each in clean["breakdown"][name]] == [each["to"] for each in dark["breakdown"][name]]
+    assert "NME % by kinds of faces" in (out / "evaluation.md").read_text()
+    assert "brightness" in (out / "faces.csv").read_text().splitlines()[0]
+
+
 def test_evaluate_prints_a_table_and_writes_the_same_as_json(
     model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
