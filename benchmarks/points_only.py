@@ -41,7 +41,8 @@ SPLITS = {"train": "train", "test": "lfpw/testset"}
 RESTARTS = 3
 TRUST = 0.035
 """How far restarts must move the points, on average and in units of their root-mean-square radius, to be followed half
-of the way. Of 0.02, 0.03, 0.035 and 0.04 the smallest with less than 5 % of the training faces worse."""
+of the way. Cross-validated on training faces with 70 % of the bias removed, 0.02, 0.03, 0.035 and 0.04 gain 13.6, 12.8,
+12.5 and 12.2 %, and 6.2, 5.0, 4.5 and 4.3 % of the faces are worse."""
 
 WORSE = 0.1
 """Points of NME by which a face counts as worse."""

@@ -51,8 +51,8 @@ class LandmarkScheme:
             annotators as a fraction of the square root of the object's area; empty if it is not known.
 
     Raises:
-        InputError: if a landmark is no number, out of range or in two pairs, a name is used twice, the default normaliser is
-            unknown, or there is not one positive sigma for each landmark.
+        InputError: if a landmark is no number, out of range or in two pairs, a name is used twice, the default
+            normaliser is unknown, or there is not one positive sigma for each landmark.
     """
 
     name: str
