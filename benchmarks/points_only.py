@@ -38,7 +38,12 @@ from lgcn.models import ShapeRefiner, refine
 from lgcn.typing import KeyPoints
 
 SPLITS = {"train": "train", "test": "lfpw/testset"}
-JITTERED = 8
+RESTARTS = 3
+TRUST = 0.035
+"""How far restarts must move the points, on average and in units of their root-mean-square radius, to be followed half
+of the way. Cross-validated on training faces with 70 % of the bias removed, 0.02, 0.03, 0.035 and 0.04 gain 13.6, 12.8,
+12.5 and 12.2 %, and 6.2, 5.0, 4.5 and 4.3 % of the faces are worse."""
+
 WORSE = 0.1
 """Points of NME by which a face counts as worse."""
 
@@ -48,6 +53,10 @@ Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 FACE_API_BOX = (1.2, 0.1)
 """Size and downward shift of its box over dlib's. Of a grid on every 16th training face, the raw NME is 5.73 % at best,
 at (1.2, 0.15), and 5.90 % here."""
+
+POINTS_BOX = (2.75, -0.14)
+"""Side of the detector's box and downward shift of its centre from the mean of dlib's points, both in units of the
+points' root-mean-square radius: medians of training faces."""
 
 
 def dlib_predictor(weights: Path) -> Predictor:
@@ -131,8 +140,24 @@ def find_boxes(images: list[np.ndarray], shapes: Tensor) -> tuple[np.ndarray, in
     return boxes, int(missed.sum())
 
 
-def predict_all(predict: Predictor, root: Path, split: str, jittered: int, boxes_file: Path) -> dict[str, Tensor]:
-    """``runs`` [N, 2 + jittered, K, 2] (the face, its mirror image, shifted and scaled boxes), ``shapes``, ``eyes``."""
+def box_around(points: np.ndarray) -> np.ndarray:
+    """Box [4] like the detector's, around predicted points [K, 2]."""
+    side, shift = POINTS_BOX
+    centre = points.mean(0)
+    radius = np.sqrt(np.square(points - centre).sum(1).mean())
+    middle, half = centre + np.array([0.0, shift * radius]), side * radius / 2
+    return np.concatenate([middle - half, middle + half])
+
+
+def predict_both(predict: Predictor, image: np.ndarray, box: np.ndarray, flip: list[int]) -> list[np.ndarray]:
+    """Points [K, 2] in the image, and in its mirror image."""
+    last = image.shape[1] - 1
+    turned = predict(np.ascontiguousarray(image[:, ::-1]), np.array([last - box[2], box[1], last - box[0], box[3]]))
+    return [predict(image, box), np.stack([last - turned[:, 0], turned[:, 1]], axis=1)[flip]]
+
+
+def predict_all(predict: Predictor, root: Path, split: str, restarts: int, boxes_file: Path) -> dict[str, Tensor]:
+    """``runs`` [N, 2 + 2 * restarts, K, 2] (the image and its mirror image, by turns), ``shapes``, ``eyes``."""
     dataset = IBUG300W(root, SPLITS[split])
     images = [np.ascontiguousarray(dataset[n].image[0].permute(1, 2, 0).numpy()) for n in range(len(dataset))]
     if not boxes_file.is_file():
@@ -142,16 +167,13 @@ def predict_all(predict: Predictor, root: Path, split: str, jittered: int, boxes
     flip, random = list(dataset.scheme.flip_permutation), np.random.default_rng(0)
     runs = []
     for image, box in zip(images, boxes, strict=True):
-        side, last = box[2] - box[0], image.shape[1] - 1
-        mirrored = predict(
-            np.ascontiguousarray(image[:, ::-1]), np.array([last - box[2], box[1], last - box[0], box[3]])
-        )
-        back = np.stack([last - mirrored[:, 0], mirrored[:, 1]], axis=1)[flip]
-        faces = [predict(image, box), back]
-        for _ in range(jittered):
-            middle = (box[:2] + box[2:]) / 2 + 0.05 * side * random.normal(size=2)
-            half = side / 2 * np.exp(0.08 * random.normal())
-            faces.append(predict(image, np.concatenate([middle - half, middle + half])))
+        faces = predict_both(predict, image, box, flip)
+        for _ in range(restarts):
+            again = box_around(np.mean(faces[-2:], axis=0))
+            middle, half = (again[:2] + again[2:]) / 2, (again[2] - again[0]) / 2
+            middle = middle + 0.02 * 2 * half * random.normal(size=2)
+            half *= np.exp(0.03 * random.normal())
+            faces += predict_both(predict, image, np.concatenate([middle - half, middle + half]), flip)
         runs.append(np.stack(faces))
     return {
         "runs": torch.tensor(np.stack(runs), dtype=torch.float32),
@@ -160,10 +182,14 @@ def predict_all(predict: Predictor, root: Path, split: str, jittered: int, boxes
     }
 
 
-def combined(runs: Tensor) -> KeyPoints:
-    """One prediction from all runs; the plain and the mirrored one count half together."""
-    first = [runs[:, place] for place in (0, 1) for _ in range(JITTERED // 2)]
-    return combine_runs(torch.stack([*first, *runs[:, 2:].unbind(1)]))
+def restarted(runs: Tensor) -> KeyPoints:
+    """The first run, moved towards the mean of the restarts: the farther they are, the larger a share of the way."""
+    first, again = runs[:, 0], combine_runs(runs[:, 2:].transpose(0, 1), keep=1.0)
+    move = again.pos - first
+    radius = (first - first.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()
+    distance = move.norm(dim=-1).mean(1) / radius
+    share = distance.square() / (distance.square() + TRUST**2)
+    return KeyPoints(first + share[:, None, None] * move, again.confidence)
 
 
 def mirrored(runs: Tensor) -> KeyPoints:
@@ -206,12 +232,12 @@ def compare(train: dict[str, Tensor], test: dict[str, Tensor]) -> list[dict[str,
         if known["runs"].shape[1] > 2:
             views |= {
                 "two runs": mirrored,
-                "all runs": lambda runs: KeyPoints(combined(runs).pos),
-                "all runs, spread as confidence": combined,
+                "restarts": lambda runs: KeyPoints(restarted(runs).pos),
+                "restarts, spread as confidence": restarted,
             }
         for label, view in views.items():
             given, found = view(known["runs"]), view(new["runs"])
-            if label in ("two runs", "all runs"):
+            if label in ("two runs", "restarts"):
                 rows.append({"part": part, **row(f"{label}, combined", before, nme(found.pos, new))})
             started = time.perf_counter()
             refiner = ShapeRefiner(num_landmarks=68, use_confidence=given.confidence is not None)
@@ -232,13 +258,13 @@ def compare(train: dict[str, Tensor], test: dict[str, Tensor]) -> list[dict[str,
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Predict, compares, print and write."""
+    """Predict, compare, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="300-W in its official layout")
     parser.add_argument("--work", type=Path, required=True, help="folder of the predictions")
     parser.add_argument("--peer", choices=PEERS, required=True, help="the predictor")
     parser.add_argument("--weights", type=Path, required=True, help="its file or folder")
-    parser.add_argument("--jittered", type=int, default=JITTERED, help=f"shifted boxes a face (default: {JITTERED})")
+    parser.add_argument("--restarts", type=int, default=RESTARTS, help=f"of each face (default: {RESTARTS})")
     parser.add_argument("--output", type=Path, default=Path("points_only.json"), help="default: points_only.json")
     args = parser.parse_args(argv)
     data = {}
@@ -248,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             boxes_file = args.work / f"boxes.{split}.safetensors"
             predict = PEERS[args.peer](args.weights)
-            save_file(predict_all(predict, args.root, split, args.jittered, boxes_file), path)
+            save_file(predict_all(predict, args.root, split, args.restarts, boxes_file), path)
         data[split] = load_file(path)
     rows = compare(data["train"], data["test"])
     figures = {"environment": environment(), "peer": args.peer, "rows": rows}

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import NamedTuple
 
 from lgcn.checks import InputError, check_choice
@@ -50,8 +51,8 @@ class LandmarkScheme:
             annotators as a fraction of the square root of the object's area; empty if it is not known.
 
     Raises:
-        InputError: if a landmark is out of range or in two pairs, a name is used twice, the default normaliser is
-            unknown, or there is not one positive sigma for each landmark.
+        InputError: if a landmark is no number, out of range or in two pairs, a name is used twice, the default
+            normaliser is unknown, or there is not one positive sigma for each landmark.
     """
 
     name: str
@@ -114,11 +115,14 @@ class LandmarkScheme:
         return tuple(pair for pair in both if [*map(sides.__getitem__, pair)] == [{"right"}, {"left"}])
 
     def _check_range(self, what: str, indices: tuple[int, ...]) -> None:
-        outside = [index for index in indices if not 0 <= index < self.num_landmarks]
-        if outside or not indices:
+        given = indices if isinstance(indices, tuple | list) else (indices,)
+        known = range(self.num_landmarks)
+        outside = [index for index in given if not (isinstance(index, Integral) and index in known)]
+        if outside or not given or given is not indices:
             raise InputError(
                 f"Expected '{what}' of scheme '{self.name}' to hold landmarks 0..{self.num_landmarks - 1} "
-                f"(got {outside or 'none'}). Landmarks are numbered from 0."
+                f"(got {outside or indices or 'none'}). Landmarks are numbered from 0 here, and each group is a tuple; "
+                "scheme_from_dict and YAML files take names."
             )
 
     def _check_unique(self, what: str, things: tuple[object, ...]) -> None:

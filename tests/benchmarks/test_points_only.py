@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import points_only
-from benchmarks.points_only import JITTERED, combined, main, nme, row
+from benchmarks.points_only import TRUST, box_around, main, nme, restarted, row
 from lgcn.datasets import IBUG300W
 from tests.datasets.synthetic import pts_tree
 
@@ -39,17 +39,27 @@ def test_all_stages_and_a_repeated_run(
     assert [each["nme_percent"] for each in json.loads(output.read_text())["rows"]] == [
         each["nme_percent"] for each in rows
     ]
-    assert "all runs, spread as confidence, refined" in capsys.readouterr().out
+    assert "restarts, spread as confidence, refined" in capsys.readouterr().out
 
 
-def test_both_views_of_a_face_count_as_much_as_all_shifted_boxes() -> None:
-    runs = torch.zeros(1, 2 + JITTERED, 3, 2)
-    runs[:, 0] = 2.0
-    runs[:, 1] = 4.0
-    runs[:, 2::2] = 50.0
-    runs[:, 3::2] = -50.0
-    # The half that is nearest to the median: four times each view.
-    assert combined(runs).pos.flatten().tolist() == [3.0] * 6
+def test_restarts_count_the_more_the_farther_they_move_a_face() -> None:
+    random = np.random.default_rng(0)
+    first = torch.tensor(100 * random.normal(size=(2, 68, 2)), dtype=torch.float32)
+    radius = (first - first.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()
+    move = torch.tensor([0.01 * TRUST, 1.0]) * radius
+    runs = torch.stack([first, first, *[first + torch.stack([move, torch.zeros(2)], -1).unsqueeze(1)] * 4], dim=1)
+    followed = (restarted(runs).pos - first).norm(dim=-1).mean(1) / move
+    assert followed[0] < 1e-3 and followed[1] > 0.99
+    move = TRUST * radius
+    runs[:, 2:] = (first + torch.stack([move, torch.zeros(2)], -1).unsqueeze(1)).unsqueeze(1)
+    torch.testing.assert_close((restarted(runs).pos - first).norm(dim=-1).mean(1) / move, torch.full((2,), 0.5))
+
+
+def test_the_box_around_points_moves_and_grows_with_them() -> None:
+    points = np.random.default_rng(0).normal(size=(68, 2))
+    box = box_around(points)
+    np.testing.assert_allclose(box_around(3 * points + 7), 3 * box + 7)
+    assert box[2] - box[0] == pytest.approx(box[3] - box[1])
 
 
 def test_a_row_counts_the_faces_that_are_worse() -> None:

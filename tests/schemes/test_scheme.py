@@ -38,6 +38,8 @@ def test_a_scheme_can_be_hashed_compared_and_pickled() -> None:
         ({"flip_pairs": ((0, 1), (1, 2))}, r"'flip_pairs'.*\[1\] twice"),
         ({"flip_pairs": ((0, 0),)}, r"'flip_pairs'.*\[0\] twice"),
         ({"flip_pairs": ((0, 1, 2),)}, "to hold pairs"),
+        ({"flip_pairs": (("left", "right"),)}, r"'flip_pairs'.*\['left', 'right'\].*scheme_from_dict.* take names"),
+        ({"normalizers": {"width": (0, 1)}}, r"normalizers: width.*\(got 0\).*each group is a tuple"),
         ({"contours": (Contour("rim", (0, -1)),)}, r"contours: rim.*\[-1\]"),
         ({"contours": (Contour("rim", ()),)}, "contours: rim.*none"),
         ({"normalizers": {"width": ((0,), (9,))}}, r"normalizers: width.*\[9\]"),

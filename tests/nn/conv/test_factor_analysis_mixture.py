@@ -1,29 +1,26 @@
-"""A mixture of Gaussian priors: the layer against full covariances, limits, fitting, compiled and exported forms."""
-
-import copy
-import logging
-from pathlib import Path
+"""A mixture of Gaussian priors: the layer against full covariances, limits and fitting."""
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from lgcn.checks import InputError
 from lgcn.graph import complete_edge_index
 from lgcn.nn.conv.factor_analysis_conv import FactorAnalysisConv
 from lgcn.nn.conv.factor_analysis_prior import FactorAnalysisPrior, k_means
-from tests.nn.conv.gaussian_reference import reference_edges, reference_posterior
-from tests.nn.conv.test_factor_analysis_conv import FORMS, TOLERANCE, K, Scene, Wrapped, assert_close, random_scene
+from tests.nn.conv.gaussian_reference import (
+    RANK,
+    K,
+    Scene,
+    assert_close,
+    random_prior,
+    random_scene,
+    reference_edges,
+    reference_posterior,
+)
 
-M, RANK = 3, 2
-
-
-def random_mixture(dtype: torch.dtype = torch.float64) -> FactorAnalysisPrior:
-    prior = FactorAnalysisPrior(K, RANK, M).to(dtype)
-    for parameter in prior.parameters():
-        nn.init.normal_(parameter)
-    return prior
+M, MODES = 3, 2
 
 
 def component(prior: FactorAnalysisPrior, m: int) -> FactorAnalysisPrior:
@@ -77,7 +74,7 @@ def assert_is_the_mixture(result: tuple[Tensor, ...], prior: FactorAnalysisPrior
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_both_forms_equal_the_full_covariances(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    prior, scene = random_mixture(dtype), random_scene(2, "full", dtype)
+    prior, scene = random_prior(dtype, M), random_scene(2, "full", dtype)
     with torch.no_grad():
         conv = FactorAnalysisConv(prior)
         dense = conv.to_dense()
@@ -98,7 +95,7 @@ def test_both_forms_equal_the_full_covariances(dtype: torch.dtype) -> None:
 
 def test_graphs_of_any_subset_in_any_order() -> None:
     torch.manual_seed(1)
-    prior = random_mixture()
+    prior = random_prior(num_components=M)
     count = 9
     scene = random_scene(2)
     scene = Scene(*(each[:count] for each in scene))._replace(
@@ -113,7 +110,7 @@ def test_graphs_of_any_subset_in_any_order() -> None:
 
 def test_edges_are_the_mean_over_components() -> None:
     torch.manual_seed(0)
-    prior, scene = random_mixture(), random_scene(2)
+    prior, scene = random_prior(num_components=M), random_scene(2)
     conv = FactorAnalysisConv(prior)
     pos, variance, mask = scene.dense()
     edges = conv.to_dense().edge_weight(variance, mask, pos)
@@ -134,7 +131,7 @@ def test_edges_are_the_mean_over_components() -> None:
 
 
 def test_equal_components_are_one_gaussian() -> None:
-    prior, scene = random_mixture(), random_scene(2)
+    prior, scene = random_prior(num_components=M), random_scene(2)
     single = component(prior, 1)
     with torch.no_grad():
         for name, parameter in single.named_parameters():
@@ -148,7 +145,7 @@ def test_equal_components_are_one_gaussian() -> None:
 
 
 def test_missing_landmarks_are_not_read_and_nothing_observed_leaves_the_prior() -> None:
-    prior, scene = random_mixture(), random_scene(3)
+    prior, scene = random_prior(num_components=M), random_scene(3)
     conv = FactorAnalysisConv(prior)
     hidden = ~scene.mask
     pos = scene.pos.masked_fill(hidden.unsqueeze(-1), torch.nan).requires_grad_()
@@ -168,94 +165,13 @@ def test_missing_landmarks_are_not_read_and_nothing_observed_leaves_the_prior() 
     assert (nothing.residual == 0).all()
 
 
-@pytest.mark.parametrize("size", [1e-12, 1e12])
-def test_any_unit_of_length(size: float) -> None:
-    torch.manual_seed(0)
-    prior, scene = random_mixture(torch.float32), random_scene(dtype=torch.float32)
-    scaled = copy.deepcopy(prior)
-    with torch.no_grad():
-        scaled.mean.mul_(size)
-        scaled.loadings.mul_(size)
-        scaled.log_uniqueness.add_(2 * torch.tensor(size).log())
-    expected = FactorAnalysisConv(prior).posterior(*scene)
-    result = FactorAnalysisConv(scaled).posterior(size * scene.pos, size**2 * scene.variance, *scene[2:])
-    for one, other, power in zip(result, expected, (1, 2, 1, 2), strict=True):
-        torch.testing.assert_close(one / size**power, other, rtol=1e-2, atol=1e-3)
-
-
-@pytest.mark.parametrize("sparse", [True, False])
-def test_gradients(sparse: bool) -> None:
-    torch.manual_seed(0)
-    prior, scene = random_mixture(), random_scene(1)
-    conv = FactorAnalysisConv(prior) if sparse else FactorAnalysisConv(prior).to_dense()
-    names = [name for name, _ in prior.named_parameters()]
-    pos, variance, mask = (scene.pos, scene.variance, scene.mask) if sparse else scene.dense()
-    ids = (scene.landmark_id, scene.batch) if sparse else ()
-
-    def run(pos: Tensor, variance: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        state = {f"conv.prior.{name}": value for name, value in zip(names, values, strict=True)}
-        symmetric = (variance + variance.mT) / 2
-        return tuple(torch.func.functional_call(Wrapped(conv), state, (pos, symmetric, *ids, mask)))
-
-    inputs = [each.detach().clone().requires_grad_() for each in (pos, variance, *prior.parameters())]
-    assert torch.autograd.gradcheck(run, inputs)
-
-
-class Everything(nn.Module):
-    """Posterior and edges as a forward."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = FactorAnalysisConv(random_mixture(torch.float32)).to_dense()
-
-    def forward(self, pos: Tensor, variance: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        return (*self.conv.posterior(pos, variance, mask), self.conv.edge_weight(variance, mask, pos))
-
-
-def test_compiled_in_one_graph_for_any_number_of_images() -> None:
-    module, conv = Everything(), FactorAnalysisConv(random_mixture(torch.float32))
-    torch._dynamo.reset()
-    dense = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
-    sparse = torch.compile(conv, fullgraph=True, dynamic=True, backend="eager")
-    for count in (5, 9):
-        scene = random_scene(count, dtype=torch.float32)
-        for one, other in zip(dense(*scene.dense()), module(*scene.dense()), strict=True):
-            assert_close(one, other)
-        assert_close(sparse(*scene, batch_size=count), conv(*scene))
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_exported_and_run_by_onnx_runtime_for_any_number_of_images(form: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    module = Everything()
-    shapes = {name: {0: torch.export.Dim("B")} for name in ("pos", "variance", "mask")}
-    inputs = random_scene(2, form, torch.float32).dense()
-    program = torch.export.export(module, inputs, dynamic_shapes=shapes)
-    several = [random_scene(count, form, torch.float32).dense() for count in (1, 5)]
-    for inputs in several:
-        for one, other in zip(program.module()(*inputs), module(*inputs), strict=True):
-            assert_close(one, other)
-    pytest.importorskip("onnxscript", reason="needs onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    torch.onnx.export(program, dynamo=True, verbose=False).save(tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
-    for inputs in several:
-        results = session.run(None, dict(zip(names, (each.numpy() for each in inputs), strict=True)))
-        for one, other in zip(results, module(*inputs), strict=True):
-            torch.testing.assert_close(
-                torch.from_numpy(one), other, rtol=10 * TOLERANCE[torch.float32], atol=10 * TOLERANCE[torch.float32]
-            )
-
-
 def draw_two_kinds(count: int) -> tuple[Tensor, Tensor]:
     """Shapes [N, K, 2] of two far Gaussians with modes of their own, and the kind of each."""
     generator = torch.Generator().manual_seed(0)  # of the family
     means = 2 * torch.randn(2, K, 2, dtype=torch.double, generator=generator)
-    modes = torch.randn(2, K, 2, RANK, dtype=torch.double, generator=generator)
+    modes = torch.randn(2, K, 2, MODES, dtype=torch.double, generator=generator)
     kind = (torch.rand(count) < 0.3).long()
-    factors = torch.randn(count, RANK, dtype=torch.double)
+    factors = torch.randn(count, MODES, dtype=torch.double)
     shapes = means[kind] + torch.einsum("nkcr,nr->nkc", modes[kind], factors)
     return shapes + 0.1 * torch.randn(count, K, 2, dtype=torch.double), kind
 
@@ -263,9 +179,9 @@ def draw_two_kinds(count: int) -> tuple[Tensor, Tensor]:
 def test_fit_finds_two_kinds_of_shapes() -> None:
     torch.manual_seed(0)
     shapes, kind = draw_two_kinds(2000)
-    prior = FactorAnalysisPrior(K, RANK, 2).double()
+    prior = FactorAnalysisPrior(K, MODES, 2).double()
     assert prior.fit(shapes) is prior
-    assert str(prior) == f"FactorAnalysisPrior({K}, rank={RANK}, num_components=2)"
+    assert str(prior) == f"FactorAnalysisPrior({K}, rank={MODES}, num_components=2)"
     found = prior.log_share.exp().squeeze(-1).sort().values
     assert_close(found, torch.stack([kind.double().mean(), 1 - kind.double().mean()]))
     order = prior.log_share.squeeze(-1).argsort(descending=True)
@@ -283,7 +199,7 @@ def test_fit_finds_two_kinds_of_shapes() -> None:
         predicted = FactorAnalysisConv(prior).to_dense()(fresh, noise, seen)
         return (predicted - fresh)[~seen].norm(dim=-1).mean().item()
 
-    assert error(prior) < 0.7 * error(FactorAnalysisPrior(K, RANK).double().fit(shapes))
+    assert error(prior) < 0.7 * error(FactorAnalysisPrior(K, MODES).double().fit(shapes))
 
 
 def test_groups_need_no_random_numbers() -> None:
@@ -298,7 +214,7 @@ def test_groups_need_no_random_numbers() -> None:
 def test_bad_input() -> None:
     shapes, _ = draw_two_kinds(30)
     with pytest.raises(InputError, match="'num_components' to be 1 or more"):
-        FactorAnalysisPrior(K, RANK, 0)
+        FactorAnalysisPrior(K, MODES, 0)
     for few in (shapes[:5], shapes[:1], shapes[:0], shapes[:1].expand(30, -1, -1)):
         with pytest.raises(InputError, match="'shapes' to vary in 2 directions"):
-            FactorAnalysisPrior(K, RANK, 3).fit(few)
+            FactorAnalysisPrior(K, MODES, 3).fit(few)
