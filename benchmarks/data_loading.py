@@ -1,6 +1,6 @@
 """Throughput of data loading: images per second of one loading process, and of one training step.
 
-    python benchmarks/data_loading.py [--config lgcn-68-paper] [--root DIR] [-w 1 2] [--device cpu] [OPTION OF lgcn fit ...]
+    python benchmarks/data_loading.py [--config NAME] [--root DIR] [-w 1 2] [--device cpu] [OPTION OF lgcn fit ...]
 
 Pipeline and network come from a configuration of ``lgcn fit``, whose options can follow (``--data.batch_size 32``).
 Prints a table and writes JSON; ``docs/scale.md`` explains the results. Without ``--root`` synthetic images are written

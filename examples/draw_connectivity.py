@@ -20,7 +20,7 @@ PATCHES = {"mouth": (196, 131, 256, 186), "left_eye": (228, 92, 268, 118), "righ
 GREY = 127
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--model", default="lgcn-68-paper", help="shipped name, folder or .ckpt file with the graph of the paper")
+parser.add_argument("--model", default="lgcn-68-paper", help="with the graph of the paper")
 parser.add_argument("--output", type=Path, default=Path("covered"), metavar="DIR", help="folder to write to")
 args = parser.parse_args()
 
