@@ -9,9 +9,9 @@ _LARGEST_INT = 2**31 - 1
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next tensor instead of returning it to the system.
 
-    Every large tensor is else a mapping of its own, whose pages the system clears anew each time: half of the time of a
-    network on the CPU in batches of 32 faces. The memory of the process stays at its peak. Other systems and C
-    libraries are left as they are.
+    Otherwise every large tensor is a mapping of its own, whose pages the system clears anew each time: up to half of
+    the time of a network on the CPU in batches of 32 faces. The memory of the process stays at its peak. Other systems
+    and C libraries are left as they are.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
