@@ -54,8 +54,7 @@ class Heatmaps(nn.Module):
         self.detector = detector
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        detector = self.detector
-        output = detector.backbone((images.to(detector.mean.dtype) / 255 - detector.mean) / detector.std)
+        output = self.detector.heatmaps(images)
         return output.heatmaps, output.features
 
 

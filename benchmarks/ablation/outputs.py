@@ -233,8 +233,7 @@ def crop_transform(
 @torch.inference_mode()
 def _outputs(detector: LandmarkDetector, batch: Any, first: int) -> Outputs:
     B, K = batch.num_graphs, detector.scheme.num_landmarks
-    images = ((batch.image / 255 - detector.mean) / detector.std).contiguous(memory_format=torch.channels_last)
-    heatmaps, features = detector.backbone(images)
+    heatmaps, features = detector.heatmaps(batch.image.contiguous(memory_format=torch.channels_last))[:2]
     codec = detector.codec
     options = {name: getattr(codec, name) for name in ("sigma", "activation", "target", "align")}
     decoded = {

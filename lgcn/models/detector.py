@@ -25,7 +25,7 @@ from lgcn.nn import Refiner, for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
 from lgcn.schemes import get_scheme
-from lgcn.typing import DetectorOutput, HeatmapOutput, KeyPoints
+from lgcn.typing import DetectorOutput, HeatmapOutput, KeyPoints, SupervisedHeatmapOutput
 
 
 class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
@@ -92,7 +92,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
                 ``pos`` is the initial one, or what the others predict (Gaussian refiner).
             return_connectivity: return the edge weights [B, K, K] too.
         """
-        found, intermediate = self._run_backbone(images, mask)
+        output = self.heatmaps(images)
+        found, intermediate = self._decode(output, mask), getattr(output, "intermediate", None)
         initial, confidence, heatmaps = found.pos, cast(Tensor, found.confidence), cast(Tensor, found.heatmaps)
         if self.refiner is None:
             return DetectorOutput(initial, initial, confidence, heatmaps, intermediate=intermediate)
@@ -113,26 +114,27 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
 
     def propose(self, images: Tensor, mask: Tensor | None = None) -> KeyPoints:
         """Decode landmarks from heatmaps, without the refiner; arguments as :meth:`forward`."""
-        return self._run_backbone(images, mask)[0]
+        return self._decode(self.heatmaps(images), mask)
 
-    def _run_backbone(self, images: Tensor, mask: Tensor | None) -> tuple[KeyPoints, tuple[Tensor, ...] | None]:
-        """Landmarks, and the heatmaps of earlier stages of the backbone where it returns them."""
+    def heatmaps(self, images: Tensor) -> HeatmapOutput | SupervisedHeatmapOutput:
+        """Heatmaps and features of images, as the backbone returns them or the mean of ``flip_test``."""
         height, width = self.input_size
         check_shape("images", images, "B 3 H W", H=height, W=width)
         scaled = images.to(self.mean.dtype)
         if not images.is_floating_point():
             scaled = scaled / 255
         normalised = (scaled - self.mean) / self.std
-        if self.flip_test and not self.training:
-            both = self.backbone(torch.cat([normalised, normalised.flip(-1)]))
-            (heatmaps, flipped), (features, _) = (each.unflatten(0, (2, -1)) for each in both[:2])
-            output = HeatmapOutput((heatmaps + flipped.flip(-1)[:, self.mirrored]) / 2, features)
-        else:
-            output = self.backbone(normalised)
-        heatmaps, features = output[0], output[1]
-        initial, confidence = self.codec.decode(heatmaps)
-        found = KeyPoints(initial, confidence, None, heatmaps, features.to(initial.dtype), mask)
-        return found, getattr(output, "intermediate", None)
+        if not self.flip_test or self.training:
+            output: HeatmapOutput | SupervisedHeatmapOutput = self.backbone(normalised)
+            return output
+        both = self.backbone(torch.cat([normalised, normalised.flip(-1)]))
+        (heatmaps, flipped), (features, _) = (each.unflatten(0, (2, -1)) for each in both[:2])
+        return HeatmapOutput((heatmaps + flipped.flip(-1)[:, self.mirrored]) / 2, features)
+
+    def _decode(self, output: HeatmapOutput | SupervisedHeatmapOutput, mask: Tensor | None) -> KeyPoints:
+        heatmaps, features = output[:2]
+        pos, confidence = self.codec.decode(heatmaps)
+        return KeyPoints(pos, confidence, None, heatmaps, features.to(pos.dtype), mask)
 
     def landmark_graphs(self, images: Tensor, y: Tensor | None = None) -> Batch:
         """Initial landmarks of images as PyG graphs, one fully connected ``Data`` a face.
