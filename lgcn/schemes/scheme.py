@@ -115,14 +115,14 @@ class LandmarkScheme:
         return tuple(pair for pair in both if [*map(sides.__getitem__, pair)] == [{"right"}, {"left"}])
 
     def _check_range(self, what: str, indices: tuple[int, ...]) -> None:
-        given = indices if isinstance(indices, tuple | list) else (indices,)
+        group = tuple(indices) if isinstance(indices, tuple | list) else None
         known = range(self.num_landmarks)
-        outside = [index for index in given if not (isinstance(index, Integral) and index in known)]
-        if outside or not given or given is not indices:
+        wrong = [index for index in group or () if not (isinstance(index, Integral) and index in known)]
+        if wrong or not group:
             raise InputError(
-                f"Expected '{what}' of scheme '{self.name}' to hold landmarks 0..{self.num_landmarks - 1} "
-                f"(got {outside or indices or 'none'}). Landmarks are numbered from 0 here, and each group is a tuple; "
-                "scheme_from_dict and YAML files take names."
+                f"Expected '{what}' of scheme '{self.name}' to hold landmarks 0..{self.num_landmarks - 1} (got "
+                f"{wrong or ('none' if group == () else indices)}). Landmarks are numbered from 0 here, and each group is "
+                "a tuple; scheme_from_dict and YAML files take names."
             )
 
     def _check_unique(self, what: str, things: tuple[object, ...]) -> None:
