@@ -120,9 +120,9 @@ class LandmarkScheme:
         wrong = [index for index in group or () if not (isinstance(index, Integral) and index in known)]
         if wrong or not group:
             raise InputError(
-                f"Expected '{what}' of scheme '{self.name}' to hold landmarks 0..{self.num_landmarks - 1} (got "
-                f"{wrong or ('none' if group == () else indices)}). Landmarks are numbered from 0 here, and each group is "
-                "a tuple; scheme_from_dict and YAML files take names."
+                f"Expected '{what}' of scheme '{self.name}' to hold landmarks 0..{self.num_landmarks - 1} "
+                f"(got {wrong or ('none' if group == () else indices)}). Landmarks are numbered from 0 here, and each "
+                "group is a tuple; scheme_from_dict and YAML files take names."
             )
 
     def _check_unique(self, what: str, things: tuple[object, ...]) -> None:
