@@ -204,11 +204,11 @@ def test_default_is_the_preset_with_occlusion(capsys: pytest.CaptureFixture[str]
     assert printed["data"]["augmentation"]["occlusion"] > 0
     assert "NOT been trained to the end" in Path(find_config("default")).read_text()
     # The losses of the model that was trained to the end.
-    assert printed["model"]["loss"] == whole(capsys, *options_of("lgcn-68"))["model"]["loss"]
+    assert printed["model"]["loss"] == whole(capsys, *options_of("lgcn-68-paper"))["model"]["loss"]
 
 
-def test_lgcn_98_is_lgcn_68_for_other_landmarks_and_few_faces(capsys: pytest.CaptureFixture[str]) -> None:
-    of_68, of_98 = (whole(capsys, *options_of(name)) for name in ("lgcn-68", "lgcn-98"))
+def test_lgcn_98_is_lgcn_68_paper_for_other_landmarks_and_few_faces(capsys: pytest.CaptureFixture[str]) -> None:
+    of_68, of_98 = (whole(capsys, *options_of(name)) for name in ("lgcn-68-paper", "lgcn-98"))
     assert of_68["model"]["detector"].pop("scheme") == "ibug68" and of_98["model"]["detector"].pop("scheme") == "wflw98"
     assert of_68["model"] == of_98["model"]
     assert of_68["data"]["augmentation"] == of_98["data"]["augmentation"]
