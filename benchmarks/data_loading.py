@@ -32,8 +32,9 @@ from benchmarks.measuring import environment, time_calls
 from lgcn.cli.fit import FitCLI, resolve_configs
 from lgcn.datasets import write_pts
 from lgcn.files import write_text
+from lgcn.seeding import mix_seed
 from lgcn.training.optim import create_optimizer
-from lgcn.training.samplers import SeededDataset, SeededIndex, mix_seed
+from lgcn.training.samplers import SeededDataset, SeededIndex
 
 PRECISIONS = ("32-true", "bf16-mixed")
 

@@ -16,7 +16,7 @@ import lgcn
 PACKAGE = Path(lgcn.__file__).parent
 
 ORDER = [
-    *("typing", "files", "checks", "registry", "modes", "options"),
+    *("typing", "files", "checks", "registry", "modes", "options", "seeding"),
     *(
         "schemes",
         "geometry",

@@ -19,7 +19,7 @@ from lgcn.covariance import region_limit, squared_mahalanobis
 from lgcn.files import replace_when_done, write_text
 from lgcn.losses import gaussian_nll_loss, l1_loss
 from lgcn.nn import GaussianRefiner
-from lgcn.training.samplers import mix_seed
+from lgcn.seeding import mix_seed
 from lgcn.typing import KeyPoints, Size
 
 START, REGIME = "softargmax", "patches"

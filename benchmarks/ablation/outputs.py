@@ -26,9 +26,10 @@ from lgcn.files import replace_when_done, write_text
 from lgcn.graph import sample_features
 from lgcn.metrics import landmark_errors
 from lgcn.models import LandmarkDetector
+from lgcn.seeding import mix_seed
 from lgcn.training.config import AugmentationConfig
 from lgcn.training.datamodule import LandmarkDataModule
-from lgcn.training.samplers import SeededDataset, mix_seed
+from lgcn.training.samplers import SeededDataset
 from lgcn.transforms import CropToInput
 
 DECODES = ("argmax", "quarter", "dark", "softargmax")

@@ -16,7 +16,8 @@ from lgcn.nn import (
 )
 from lgcn.nn.functional.mlp import run_mlp
 from lgcn.schemes import LandmarkScheme
-from lgcn.training.samplers import mix_seed, seeded_draws
+from lgcn.seeding import mix_seed
+from lgcn.training.samplers import seeded_draws
 
 
 class SampledRefiner(LandmarkRefiner):

@@ -15,8 +15,8 @@ from benchmarks.ablation.refiners import CAUSES, COMMON, VARIANTS, SampledRefine
 from lgcn.files import replace_when_done, write_text
 from lgcn.losses import l1_loss
 from lgcn.schemes import get_scheme
+from lgcn.seeding import mix_seed
 from lgcn.training.optim import create_optimizer
-from lgcn.training.samplers import mix_seed
 from lgcn.typing import Size
 
 

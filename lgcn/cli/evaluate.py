@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="named splits (ibug300w: train, common, challenging, full, private; wflw: train, test) or, of ibug300w, "
         "folders under DIR; several share the tables",
     )
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        metavar="F",
+        help="only the faces that lgcn fit holds out of the split with data.val_fraction F, 0.05 by default: to choose "
+        "between models without looking at test faces",
+    )
     add_dataset_option(parser)
     parser.add_argument(
         "--protocol",
@@ -100,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.cli.evaluation_folder import EvaluationFolder, to_json
     from lgcn.cli.writable import check_writable_file, check_writable_folder
     from lgcn.datasets import DATASETS
+    from lgcn.datasets.held_out import hold_out
     from lgcn.evaluation.breakdown import MARKED_FROM, breakdown_tables
     from lgcn.evaluation.comparison_table import comparison_tables
     from lgcn.evaluation.conditions import CLEAN, DETECTOR, check_condition
@@ -148,6 +156,8 @@ def run(args: argparse.Namespace) -> int:
                 normalizer=args.normalizer or chosen.normalizer_of(detector.scheme.name),
                 **{**of_model, **options},
             )
+            if args.held_out is not None:
+                dataset = dataset.index_select(hold_out(len(dataset), args.held_out)[1])
             jobs.append((name, dataset))
     for name, dataset in jobs:
         check_evaluation(detectors[name], dataset, args.batch_size, args.num_workers, args.device, args.thresholds)

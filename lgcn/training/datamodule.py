@@ -14,11 +14,12 @@ from torch_geometric.loader import DataLoader
 from lgcn.checks import InputError, check_at_least, check_choice, check_options
 from lgcn.datasets import DATASETS, FaceTextures, LandmarkDataset
 from lgcn.datasets.corrupt_images import ReadableFaces
+from lgcn.datasets.held_out import hold_out
 from lgcn.protocols import EvaluationProtocol, get_protocol
 from lgcn.schemes import get_scheme
 from lgcn.training.config import AugmentationConfig
 from lgcn.training.report_unreadable import ReportUnreadable
-from lgcn.training.samplers import PaddedDataset, Replica, SeededDataset, SeededSampler, mix_seed
+from lgcn.training.samplers import PaddedDataset, Replica, SeededDataset, SeededSampler
 from lgcn.transforms import CropToInput
 from lgcn.typing import Size
 
@@ -128,15 +129,12 @@ class LandmarkDataModule(LightningDataModule):
             self.train_faces, self.val_faces = self._augmented(train), self._create(self.val_split)
             self._check_measurable(self.val_faces)
             return
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix_seed(self.val_seed))).tolist()
-        count = max(1, round(self.val_fraction * len(train)))
-        if count >= len(train):
-            raise InputError(
-                f"Expected more than {count} faces in the split '{self.train_split}' of '{self.root}', of which "
-                f"{count} would be held out for validation (got {len(train)}). Give 'val_split' or add faces."
-            )
-        self.train_faces = self._augmented(train.index_select(sorted(order[count:])))
-        self.val_faces = train.index_select(sorted(order[:count]))
+        try:
+            seen, held_out = hold_out(len(train), self.val_fraction, self.val_seed)
+        except InputError as error:
+            raise InputError(f"{error} The split is '{self.train_split}' of '{self.root}'; see 'val_split'.") from None
+        self.train_faces = self._augmented(train.index_select(seen))
+        self.val_faces = train.index_select(held_out)
         self._check_measurable(self.val_faces)
 
     def _set_up_test(self) -> None:

@@ -14,11 +14,11 @@ from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import auc_ced, compute_errors, failure_rate
 from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
 from lgcn.models.saved_config import saved_scheme
+from lgcn.seeding import mix_seed
 from lgcn.training.closed_form import fit_refiners, unfitted_refiners
 from lgcn.training.config import LossConfig, ScheduleConfig
 from lgcn.training.datamodule import LandmarkDataModule
 from lgcn.training.optim import create_optimizer, statistics_of
-from lgcn.training.samplers import mix_seed
 from lgcn.typing import DetectorOutput
 
 

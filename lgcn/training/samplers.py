@@ -4,21 +4,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset, DistributedSampler
 from torch_geometric.data import Data
 
 from lgcn.checks import InputError
 from lgcn.datasets.corrupt_images import without_landmarks
+from lgcn.seeding import mix_seed
 
 SeededIndex = tuple[int, int]
 """The index of a face, and the seed of its random transforms."""
-
-
-def mix_seed(*numbers: int) -> int:
-    """A well-mixed 63-bit seed from non-negative integers, such as (seed, epoch, index)."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager

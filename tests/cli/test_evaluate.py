@@ -16,6 +16,7 @@ import lgcn
 from lgcn.backbones import TimmBackbone
 from lgcn.cli.main import main
 from lgcn.datasets import read_pts, write_pts
+from lgcn.datasets.held_out import hold_out
 from lgcn.evaluation import CONDITIONS
 from lgcn.files import unescape_name
 from lgcn.models import SHIPPED_MODELS, LandmarkDetector, create_detector
@@ -106,6 +107,19 @@ def test_evaluate_takes_protocol_normalizer_and_thresholds(
     assert set(figures["results"]["refined"]) == {
         *("nme_percent", "fr_percent@0.08", "auc@0.08", "fr_percent@0.10", "auc@0.10"),
     }
+
+
+def test_held_out_faces_are_those_of_a_training(
+    model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for folder, options in ((whole, []), (part, ["--held-out", "0.34"])):
+        assert evaluate(model, root, *options, "--output", str(folder), split="lfpw/testset") == 0
+    rows = [(folder / "faces.csv").read_text().splitlines()[1:] for folder in (whole, part)]
+    (expected,) = hold_out(NUM_FACES, 0.34)[1]
+    assert [row.split(",")[-3:] for row in rows[1]] == [rows[0][expected].split(",")[-3:]]
+    assert evaluate(model, root, "--held-out", "1.5", split="lfpw/testset") == 2
+    assert "between 0 and 1 (got 1.5)" in capsys.readouterr().err
 
 
 def test_evaluate_of_a_network_alone_has_no_refined_row(

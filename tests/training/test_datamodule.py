@@ -9,9 +9,11 @@ from torch_geometric.data import Batch
 
 from lgcn.checks import InputError
 from lgcn.datasets import DATASETS, LandmarkDataset
+from lgcn.datasets.held_out import hold_out
 from lgcn.protocols import PROTOCOLS, EvaluationProtocol
+from lgcn.seeding import mix_seed
 from lgcn.training import AugmentationConfig, LandmarkDataModule
-from lgcn.training.samplers import SeededDataset, mix_seed, seeded_draws
+from lgcn.training.samplers import SeededDataset, seeded_draws
 from lgcn.transforms import FacePatch
 
 
@@ -99,10 +101,26 @@ def test_part_of_training_is_held_out_and_not_augmented(face_root: Path) -> None
     assert [face.image_id for face in again.val_faces] == val
     assert data.val_faces[0].image.equal(data.val_faces[0].image)
     assert not data.train_faces[0].image.equal(data.train_faces[0].image)
+    seen, held_out = hold_out(12, 0.25)
+    assert ([f"afw/{n:02d}.png" for n in seen], [f"afw/{n:02d}.png" for n in held_out]) == (train, val)
     batch = next(iter(data.val_dataloader()))
     assert batch.image.shape == (3, 3, 16, 16)
     assert batch.affine.shape == (3, 2, 3)
     assert batch.y.shape == (3 * 68, 2)
+
+
+@pytest.mark.parametrize(
+    ("num_faces", "fraction", "message"),
+    [
+        (12, 1.0, "between 0 and 1"),
+        (12, 0.0, "between 0 and 1"),
+        (1, 0.1, "more than 1 faces.*got 1"),
+        (3, 0.9, "3 would"),
+    ],
+)
+def test_some_faces_must_remain_for_the_training(num_faces: int, fraction: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        hold_out(num_faces, fraction)
 
 
 def test_textures_are_cut_from_training_faces_only(face_root: Path) -> None:
