@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lgcn.export import ExportMetadata, ParityReport
+    from lgcn.models import LandmarkDetector
 
 EPILOG = """\
 examples:
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     detector = LandmarkDetector.from_pretrained(args.model, flip_test=args.flip_test)
     with writing_to(args.output.parent):
         metadata = export_detector(detector, args.output, args.format, args.dtype)
-    crops = _crops(args, metadata)
+    crops = _crops(args, metadata, detector)
     report = compare_file(detector, args.output, args.format, crops, args.dtype)
     _print(args.output, report)
     reports: dict[str, Any] = {"model": args.model, "format": args.format, "file": _entry(args.output, report)}
@@ -110,8 +111,10 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.agrees else 1
 
 
-def _crops(args: argparse.Namespace, metadata: "ExportMetadata") -> "Tensor":
+def _crops(args: argparse.Namespace, metadata: "ExportMetadata", detector: "LandmarkDetector") -> "Tensor":
     """Crops of the faces in ``--images``, or of the sample photo."""
+    import warnings
+
     import torch
 
     from lgcn.checks import InputError
@@ -120,12 +123,12 @@ def _crops(args: argparse.Namespace, metadata: "ExportMetadata") -> "Tensor":
     from lgcn.export import sample_crops
     from lgcn.geometry import crop_image
     from lgcn.images import read_image
-    from lgcn.predict import CascadeFaceDetector
+    from lgcn.predict import LandmarkPredictor, NoFaceWarning
 
     if args.images is None:
         return sample_crops(metadata)
     paths, problems = find_images(args.images, recursive=True)
-    find_faces = CascadeFaceDetector()
+    predictor = LandmarkPredictor(detector, passes=1, turned=False)
     crops: list[Tensor] = []
     for path in paths:
         if len(crops) >= args.max_faces:
@@ -135,7 +138,12 @@ def _crops(args: argparse.Namespace, metadata: "ExportMetadata") -> "Tensor":
         except InputError as error:
             problems.append(error)
             continue
-        crops += [crop_image(image, box, metadata.input_size, **metadata.crop)[0] for box in find_faces(image)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoFaceWarning)
+            faces = predictor(image)
+        # Of what is no face, landmarks are noise: scales for it are wrong, and any two networks disagree.
+        boxes = [face.box for face in faces if face.fit_probability is None or face.fit_probability >= 0.5]
+        crops += [crop_image(image, box, metadata.input_size, **metadata.crop)[0] for box in boxes]
     for problem in problems:
         tell("error", problem)
     if not crops:

@@ -9,9 +9,12 @@ from torch import nn
 
 from lgcn.cli.main import main
 from lgcn.models import create_detector
+from lgcn.predict import CascadeFaceDetector
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def test_an_exported_file_is_compared_and_then_predicts(
     assert written["file"]["agrees"] and written["file"]["bytes"] == output.stat().st_size
     assert written["int8"]["path"] == str(tmp_path / "tiny.int8.onnx") and written["int8"]["num_crops"] == 8
 
-    photo = str(Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg")
+    photo = str(EXAMPLES / "astronaut.jpg")
     faces = []
     for source in (model, output):
         command = ["predict", photo, "--model", str(source), "--min-confidence", "0"]
@@ -48,6 +51,17 @@ def test_an_exported_file_is_compared_and_then_predicts(
 
     assert main(["export", str(model), "--output", str(output)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_only_faces_that_fit_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The face, and the space suit.
+    boxes = torch.tensor([[181.0, 90.0, 261.0, 168.0], [170.0, 300.0, 270.0, 400.0]])
+    monkeypatch.setattr(CascadeFaceDetector, "__call__", lambda self, image: boxes)
+    command = ["export", "lgcn-68-fast", "--output", str(tmp_path / "fast.onnx"), "--images", str(EXAMPLES)]
+    assert main([*command, "--max-faces", "5"]) == 0
+    assert "compared on 1 crops" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
