@@ -99,7 +99,7 @@ def shape_properties(pos: Tensor, scheme: str | LandmarkScheme, visibility: Tens
     if _NOSE in scheme.names:
         nose = pos[:, scheme.names.index(_NOSE)]
         found["nose_offset"] = 2 * ((nose - (right + left) / 2) * axis).sum(dim=1).abs() / distance.square()
-    found["roll_degrees"] = torch.atan2(axis[:, 1], axis[:, 0]).rad2deg().abs() + 0 * distance
+    found["roll_degrees"] = torch.atan2(axis[:, 1], axis[:, 0]).rad2deg().abs().masked_fill(distance.isnan(), torch.nan)
     if set(_LIPS) <= set(scheme.names):
         upper, lower = (pos[:, scheme.names.index(name)] for name in _LIPS)
         found["mouth_opening"] = torch.linalg.vector_norm(lower - upper, dim=1) / distance
