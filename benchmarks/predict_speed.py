@@ -9,7 +9,7 @@ difference between the whole detector and one that ends with the heatmaps; a com
 whole. Stages before the network are timed once for each face, for the crop of the first model.
 ``benchmarks/README.md`` defines the quantities.
 
-With the defaults about three minutes on two quiet cores, a third of it for the compiler.
+With `--no-compile` two and a half minutes on two quiet cores; the compiler takes several more for each model.
 """
 
 import argparse
@@ -30,6 +30,7 @@ if not __package__:
 
 from benchmarks.measuring import OtherProcesses, environment, time_calls, versions, write_figures
 from lgcn.checks import InputError
+from lgcn.cli.memory import keep_freed_memory
 from lgcn.datasets import IBUG300W
 from lgcn.export import OnnxDetector, export_detector, quantize
 from lgcn.export.formats import OPSET, quiet
@@ -289,6 +290,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("predict_speed.json"), help="default: predict_speed.json")
     args = parser.parse_args()
+    keep_freed_memory()  # as the commands do
     torch.set_num_threads(args.threads)
     timing = {"repeats": args.repeats, "seconds": args.seconds, "patience": args.patience}
     # All at once: a name that is wrong is told before the first minute.
