@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _DOUBTFUL = 0.1
 """Images without a face that fits with this probability are searched further, and reported: faces have 0.98 on average,
 crops beside a face 0.02."""
+_FITTING = 0.5
+"""Landmarks fit rather than not: no other orientation is tried."""
 
 
 class LandmarkPredictor:
@@ -46,9 +48,9 @@ class LandmarkPredictor:
             below this; a face whose box is given never is. None takes the value of ``detector``, which
             is chosen for its weights; 0 keeps all.
         max_pixels: image files of more pixels are refused before they are decoded; None reads any.
-        turned: whether to try quarter turns: of the image where no face is detected, or none that is likely to fit, and
-            of given boxes whose landmarks do not fit (``fit_probability`` below 0.5; mean confidence below
-            ``min_confidence`` where that is unknown).
+        turned: whether to try other orientations: of the image where no face is detected, or none that is likely to
+            fit (in steps of 30 degrees), and of given boxes whose landmarks do not fit (quarter turns;
+            ``fit_probability`` below 0.5, mean confidence below ``min_confidence`` where that is unknown).
 
     Raises:
         InputError: for a number out of range.
@@ -109,7 +111,7 @@ class LandmarkPredictor:
             batch_size: faces in a batch.
             min_confidence: below which a detected face is a false positive; the model's own if None.
             max_pixels: of the largest image file that is read.
-            turned: whether to try quarter turns of the image or of boxes.
+            turned: whether to try other orientations of the image or of boxes.
             flip_test: whether landmarks are the mean over each face and its mirror image, for twice the time; the
                 model's own if None.
 
@@ -243,9 +245,11 @@ class LandmarkPredictor:
         for number, image in enumerate(images):
             if not image.detected or _best_fit(results[number]) >= _DOUBTFUL:
                 continue
-            if turned:
-                others = self._predict_all(self.prepare.turned(image), return_connectivity, passes)
-                results[number] = max([results[number], *others], key=_best_fit)
+            for degrees in self.prepare.TURNS if turned else ():
+                (faces,) = self._predict_all([self.prepare.turned(image, degrees)], return_connectivity, passes)
+                results[number] = max(results[number], faces, key=_best_fit)
+                if _best_fit(faces) >= _FITTING:
+                    break
             best = _best_fit(results[number])
             if best < _DOUBTFUL:
                 message = self.prepare.describe_no_face(image, self.min_confidence, best if results[number] else None)
@@ -270,7 +274,7 @@ class LandmarkPredictor:
             (number, i)
             for number, image in enumerate(images)
             for i, face in enumerate(results[number])
-            if not image.detected and face.score < (self.min_confidence if face.fit_probability is None else 0.5)
+            if not image.detected and face.score < (self.min_confidence if face.fit_probability is None else _FITTING)
         ]
         turns = (90.0, 180.0, 270.0)
         faces = [(images[number], images[number].boxes[i]) for number, i in misfits]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import NamedTuple
 
 import torch
@@ -85,6 +86,7 @@ class LandmarkTracker:
     def reset(self) -> None:
         """Forget all faces, before another video."""
         self._tracks: list[_Track] = []
+        self._turns = cycle(self.predictor.prepare.TURNS)
         self._count = 0
         self._since_detection = 0
         self._time: float | None = None
@@ -151,7 +153,8 @@ class LandmarkTracker:
         """The known faces, and those that the face detector finds; one that is found where a face was lost is that."""
         found = self.predictor.prepare(image.image, name=image.name)
         if not len(found.boxes) and not tracks and self.predictor.turned:
-            found = max(self.predictor.prepare.turned(found), key=lambda turned: len(turned.boxes))
+            # One other orientation a frame: a search takes longer than a prediction.
+            found = self.predictor.prepare.turned(found, next(self._turns))
         known = torch.stack([landmark_box(track.face.landmarks) for track in tracks]) if tracks else torch.zeros(0, 4)
         pairs = match_boxes(known, found.boxes)
         taken = {j for i, j in pairs if not tracks[i].missing}

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.turned_faces import turn
-from tests.predict.spots import draw_spots, triangle
+from benchmarks.turned_faces import measure, turn
+from lgcn.geometry import landmark_box
+from lgcn.predict import LandmarkPredictor, NoFaceWarning
+from tests.predict.spots import SpotDetector, draw_spots, triangle
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 90, 180, 270])
@@ -17,3 +19,16 @@ def test_points_stay_on_what_they_mark(degrees: float) -> None:
     for light, point in zip(image.double(), moved, strict=True):
         centre = torch.stack([(light * x).sum(), (light * y).sum()]) / light.sum()
         assert (centre - point).abs().max() < 0.6
+
+
+@pytest.mark.filterwarnings(f"ignore::{NoFaceWarning.__module__}.{NoFaceWarning.__name__}")
+def test_a_face_that_is_not_found_is_a_failure() -> None:
+    points = triangle(60.0, 40.0, size=40.0)
+    photos = [(draw_spots((120, 220), points), points), (draw_spots((120, 100), points), points)]
+
+    def in_wide_images(image: torch.Tensor) -> torch.Tensor:
+        return landmark_box(points)[None] if image.shape[1:] == (120, 220) else torch.zeros(0, 4)
+
+    predictor = LandmarkPredictor(SpotDetector(), in_wide_images, min_confidence=0.5)
+    row = measure(predictor, photos, detect=True)
+    assert row["as given"] == row["turned"] == {"failures": 1}

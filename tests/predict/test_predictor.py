@@ -11,7 +11,7 @@ from torch import Tensor
 from lgcn.checks import InputError, InputFileError
 from lgcn.geometry import landmark_box
 from lgcn.models import create_detector
-from lgcn.predict import Face, LandmarkPredictor, NoFaceWarning, PreparedImage
+from lgcn.predict import Face, ImagePreparer, LandmarkPredictor, NoFaceWarning, PreparedImage
 from lgcn.schemes import LandmarkScheme
 from lgcn.typing import DetectorOutput
 from tests.predict.spots import SpotDetector, draw_spots, triangle
@@ -366,6 +366,23 @@ def test_faces_in_turned_images_are_found(quarters: int) -> None:
     if quarters:
         with pytest.warns(NoFaceWarning):
             assert predictor(face_detector=marked, turned=False)(image) == []
+
+
+def test_boxes_in_turned_images_are_those_of_the_image() -> None:
+    image = torch.zeros(3, 90, 140, dtype=torch.uint8)
+    image[:, 18:23, 108:113] = 255
+
+    def light(image: Tensor) -> Tensor:
+        """Finds the light, and the corner of the image."""
+        y, x = (image[0] > 100).nonzero().float().mean(0)
+        return torch.stack([x - 16, y - 8, x + 16, y + 8, *torch.tensor([-0.5, -0.5, 3.5, 3.5])]).view(2, 4)
+
+    preparer = ImagePreparer(light)
+    for degrees in preparer.TURNS:
+        turned = preparer.turned(preparer(image), degrees)
+        assert turned.rotation == -degrees
+        assert torch.allclose(turned.boxes[0], torch.tensor([94.0, 12.0, 126.0, 28.0]), atol=0.5)
+        assert len(turned.boxes) == (2 if degrees % 90 == 0 else 1), "the corner of a turned image shows nothing"
 
 
 @pytest.mark.parametrize("turned", [True, False])

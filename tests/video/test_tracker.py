@@ -6,9 +6,10 @@ import torch
 
 from lgcn.checks import InputError
 from lgcn.geometry import landmark_box
+from lgcn.predict import LandmarkPredictor
 from lgcn.video import KalmanSmoother, LandmarkTracker, VideoFrame
 from lgcn.video.tracker import match_boxes
-from tests.predict.spots import triangle
+from tests.predict.spots import SpotDetector, draw_spots, triangle
 from tests.video.moving import KnownFaces, frames, spot_predictor, two_faces
 
 STILL = triangle(20.0, 15.0)
@@ -35,6 +36,24 @@ def test_faces_keep_their_numbers_while_they_move_past_each_other() -> None:
             assert (each.measured - target).abs().max() < 0.5
             assert torch.equal(each.face.landmarks, each.measured)
             assert torch.equal(each.face.box, landmark_box(each.measured))
+
+
+def test_a_turned_face_is_found_after_a_few_frames() -> None:
+    pos = torch.tensor([[110.0, 40.0], [95.0, 80.0], [125.0, 80.0]])
+
+    def if_upright(image: torch.Tensor) -> torch.Tensor:
+        """Finds the face where the image is higher than wide."""
+        box = torch.tensor([[30.0, 80.0, 90.0, 140.0]])
+        return box if image.shape[1] > image.shape[2] else box[:0]
+
+    found: list[int] = []
+    for turned in (True, False):
+        predictor = LandmarkPredictor(SpotDetector(), if_upright, min_confidence=0.5, turned=turned)
+        tracker = LandmarkTracker(predictor, smoother=None)
+        counts = [len(faces) for _, faces in tracker.stream([draw_spots((120, 220), pos)] * 8)]
+        found.append(counts.index(1) if 1 in counts else -1)
+    assert 0 < found[0] < 7
+    assert found[1] == -1
 
 
 def test_a_known_face_is_predicted_in_one_pass_of_one_batch() -> None:
