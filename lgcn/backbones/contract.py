@@ -1,6 +1,7 @@
 """Checks that a network keeps the contract of a backbone, before a detector is built around it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from lgcn.backbones.base import Backbone
 from lgcn.backbones.hourglass import HourglassBackbone
 from lgcn.backbones.timm import TimmBackbone
-from lgcn.checks import InputError
+from lgcn.checks import InputError, check_number, check_positive, shown
 from lgcn.modes import eval_mode
 from lgcn.typing import Size
 
@@ -26,6 +27,8 @@ def check_backbone(backbone: nn.Module, num_landmarks: int, scheme: str, input_s
     Raises:
         InputError: with the attribute that is missing, or the shapes expected and got.
     """
+    if not isinstance(backbone, nn.Module):
+        raise InputError(f"Expected 'backbone' to be a network that is built (got {shown(backbone)}).")
     lacking = [name for name in Backbone.__annotations__ if not hasattr(backbone, name)]
     if lacking:
         raise InputError(
@@ -38,6 +41,12 @@ def check_backbone(backbone: nn.Module, num_landmarks: int, scheme: str, input_s
             f"Expected a backbone with one heatmap for each of the {num_landmarks} landmarks of '{scheme}' "
             f"(got {network.num_landmarks})."
         )
+    for name, check in (("mean", check_number), ("std", check_positive)):
+        values = getattr(network, name)
+        if not isinstance(values, Sequence) or len(values) != 3:
+            raise InputError(f"Expected '{name}' of the backbone as three numbers for RGB (got {shown(values)}).")
+        for value in values:
+            check(name, value)
     multiple = math.lcm(network.stride, network.size_multiple)
     if any(side % multiple for side in input_size):
         near = tuple(max(1, round(side / multiple)) * multiple for side in input_size)

@@ -69,6 +69,19 @@ class ModuleBackbone(Backbone):
         output = _as_heatmap_output(output if self.output is None else self.output(output))
         batch, _, height, width = images.shape
         size = {"h": height // self.stride, "w": width // self.stride}
-        check_shape("heatmaps", output.heatmaps, "B K h w", B=batch, K=self.num_landmarks, **size)
-        check_shape("features", output.features, "B C h w", B=batch, C=self.feature_channels)
+        try:
+            check_shape("heatmaps", output.heatmaps, "B K h w", B=batch, K=self.num_landmarks, **size)
+            check_shape("features", output.features, "B C h w", B=batch, C=self.feature_channels)
+        except InputError as error:
+            raise InputError(f"{error} {self._remedy(output)}") from None
         return output
+
+    def _remedy(self, output: HeatmapOutput) -> str:
+        if output.features is output.heatmaps:
+            return (
+                "The module returns heatmaps alone, which are its features, too: give feature_channels=num_landmarks."
+            )
+        return (
+            "The module returns (heatmaps, features); correct the ModuleBackbone's num_landmarks "
+            f"{self.num_landmarks}, stride {self.stride} or feature_channels {self.feature_channels}, or pass 'output'."
+        )

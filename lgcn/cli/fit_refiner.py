@@ -17,6 +17,8 @@ examples:
       truth from a dataset; then: lgcn refine other.json --refiner my-refiner
   lgcn fit-refiner results.json --truth person_keypoints_val2017.json --output my-refiner
       COCO results and annotations
+  lgcn fit-refiner points.csv --dataset pts --root faces --split all --scheme ten.yaml --output my-refiner
+      landmarks of your own
 
 It takes seconds: no training, no images. The predictions should be of images
 that the detector was not trained on. Confidences are used if there are any."""
@@ -120,11 +122,14 @@ def _read_truth(args: argparse.Namespace) -> "tuple[list[str], Tensor, str | Non
     if (args.truth is None) == (args.dataset is None):
         raise InputError("Expected the true landmarks as either '--truth FILE' or '--dataset NAME' (got both or none).")
     if args.truth is not None:
+        if args.scheme is not None or args.dataset_option:
+            raise InputError("Expected '--scheme' and '--dataset-option' with '--dataset' (got '--truth').")
         file = read_keypoints(args.truth)
         return file.images, file.keypoints.pos, None
     if args.root is None or args.split is None:
         raise InputError(f"Expected '--root' and '--split' of the dataset '{args.dataset}' (got none).")
     create = DATASETS[args.dataset]
-    dataset = create(args.root, split=args.split, **parse_dataset_options(args.dataset_option, create))
+    options = parse_dataset_options(args.dataset_option, create, args.scheme)
+    dataset = create(args.root, split=args.split, **options)
     pos = dataset.pos.double().masked_fill((dataset.visibility == 0).unsqueeze(-1), torch.nan)
     return list(dataset.image_ids), pos, dataset.scheme.name

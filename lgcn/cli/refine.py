@@ -29,7 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="replace up to N landmarks of each object that contradict all others (default: 0, only name them)",
+        help="replace up to N outliers of each object by what the others predict (default: 0, only name them)",
+    )
+    parser.add_argument(
+        "--outlier-share",
+        type=float,
+        metavar="P",
+        help="outliers contradict the others more than all but this share of the landmarks in the fit; larger where "
+        "those had outliers, too (default: 0.002)",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: print)")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
@@ -37,27 +44,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refine and write; the exit status."""
+    from lgcn.checks import check_number
     from lgcn.cli.messages import counted, tell
     from lgcn.cli.writable import check_not_replaced, check_writable_file, writing_to
     from lgcn.files import write_text
     from lgcn.models import ShapeRefiner, refine
+    from lgcn.models.shape_config import OUTLIER_SHARE
     from lgcn.predict.keypoint_files import read_keypoints
 
     if args.output is not None:
         check_not_replaced([args.output], args.overwrite)
         check_writable_file("--output", args.output)
+    share = OUTLIER_SHARE if args.outlier_share is None else check_number("--outlier-share", args.outlier_share, 0, 1)
     refiner = ShapeRefiner.from_pretrained(args.refiner)
     file = read_keypoints(args.points)
     if not len(file):
         text = args.points.read_text(encoding="utf-8")
     else:
-        refined = refine(file.keypoints, refiner, args.drop_outliers)
-        text = file.render(refined)
+        refined = refine(file.keypoints, refiner, args.drop_outliers, share)
+        text = file.render(refined, share)
         filled = int((~refined.observed & refined.pos.isfinite().all(-1)).sum())
         tell(
             "note",
             f"{counted(len(file), 'object')} refined, {counted(filled, 'landmark')} filled in, "
-            f"{counted(int(refined.outliers().sum()), 'outlier')}.",
+            f"{counted(int(refined.outliers(share).sum()), 'outlier')}.",
         )
     if args.output is None:
         sys.stdout.write(text)

@@ -61,7 +61,8 @@ class COCOKeypoints(LandmarkDataset):
     splits = {"train": None, "val": None}
     layout = (
         "COCO 2017 unpacks to annotations/person_keypoints_{train,val}2017.json (annotations_trainval2017.zip) and "
-        "train2017/, val2017/ (train2017.zip, val2017.zip); get them from https://cocodataset.org/#download."
+        "train2017/, val2017/ (train2017.zip, val2017.zip); get them from https://cocodataset.org/#download. "
+        "Another file is the split itself, for instance split='fish.json' or --split fish.json."
     )
     missing_remedy = "give them v = 0"
 

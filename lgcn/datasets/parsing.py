@@ -97,7 +97,7 @@ def scheme_of(
         known = ", ".join(f"{name} {SCHEMES[name].num_landmarks}" for name in fitting or SCHEMES.names())
         raise InputFileError(
             f"Expected as many landmarks in {where} as one known scheme has: {known} (got {num_landmarks}). "
-            "Give 'scheme', or register your own with lgcn.schemes.SCHEMES.register."
+            "Give 'scheme', a name or a .yaml file that defines your own."
         )
     return SCHEMES[fitting[0]]
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import field
+from difflib import get_close_matches
 from inspect import Parameter, isclass, signature
 from typing import Annotated, Any, Literal, cast
 
@@ -65,7 +66,17 @@ class GNNConfig:
                 does not take.
         """
         create = find_gnn(self.model)
-        if isclass(create) and issubclass(create, MessagePassing):
+        parameters = signature(create).parameters
+        takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
+        is_layer = isclass(create) and issubclass(create, MessagePassing)
+        for name in ("in_channels", "out_channels"):
+            if name not in parameters and (is_layer or not takes_any):
+                raise InputError(
+                    f"Expected the GNN '{self.model}' to take 'in_channels' and 'out_channels' (got "
+                    f"{', '.join(parameters) or 'no arguments'}). Use it in a class of yours that does, registered in "
+                    "lgcn.models.GNNS."
+                )
+        if is_layer:
             return ConvStack(
                 cast(Callable[..., nn.Module], create),
                 in_channels,
@@ -76,14 +87,6 @@ class GNNConfig:
                 self.dropout,
                 **self.options,
             )
-        parameters = signature(create).parameters
-        takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
-        for name in ("in_channels", "out_channels"):
-            if name not in parameters and not takes_any:
-                raise InputError(
-                    f"Expected the GNN '{self.model}' to take 'in_channels' and 'out_channels' (got "
-                    f"{', '.join(parameters) or 'no arguments'}). Register a function in lgcn.models.GNNS that does."
-                )
         given = {"in_channels": in_channels, "out_channels": out_channels}
         for name in ("hidden_channels", "num_layers", "act", "dropout"):
             if name in parameters:
@@ -93,9 +96,9 @@ class GNNConfig:
                 check_choice("refiner.gnn.options", name, [known for known in parameters if known not in given])
         try:
             return create(**{**given, **self.options})
-        except (TypeError, ValueError, AssertionError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except Exception as error:  # whatever a class that is named by a file does with options of that file
             raise InputError(f"Expected options of the GNN '{self.model}' (got {self.options}: {error}).") from error
 
 
@@ -122,8 +125,13 @@ def find_gnn(name: str) -> Callable[..., nn.Module]:
         for library in (lgcn.nn, torch_geometric.nn):
             found = found or getattr(library, name, None)
     if not (isclass(found) and issubclass(found, nn.Module)):
+        if module:
+            raise InputError(f"Expected 'refiner.gnn.model' to be a torch.nn.Module of '{module}' (got '{attribute}').")
+        near = get_close_matches(name, [*GNNS.names(), *dir(lgcn.nn), *dir(torch_geometric.nn)], n=1)
         raise InputError(
-            f"Expected 'refiner.gnn.model' to be a class of torch_geometric.nn or lgcn.nn, such as GATv2Conv or GAT, "
-            f"an import path, or one of {', '.join(GNNS.names()) or 'your own in lgcn.models.GNNS'} (got '{name}')."
+            "Expected 'refiner.gnn.model' to be a class of torch_geometric.nn or lgcn.nn, such as GATv2Conv or GAT, an "
+            f"import path, or a name in lgcn.models.GNNS, which has {', '.join(GNNS.names()) or 'none'} (got "
+            f"'{name}'). " + (f"Did you mean '{near[0]}'? " if near else "") + "If it is your own, import the module "
+            "that registers it before, on the command line with lgcn --import MODULE COMMAND ..."
         )
     return found

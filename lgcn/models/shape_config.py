@@ -14,6 +14,8 @@ from lgcn.schemes import SCHEMES
 
 KIND = "shape_refiner"
 """Value of ``model`` in the ``config.json`` of a saved refiner."""
+OUTLIER_SHARE = 0.002
+"""Share of the landmarks in the fit that may contradict the others as much as an outlier does."""
 
 
 @input_errors
@@ -64,7 +66,7 @@ class Refinement(NamedTuple):
     """bool [N, K], whether a landmark is probably covered, given with less confidence than all but 5 % of those in the
     fit, or missing; None if the refiner uses no confidences, or was fitted to less than 100 images."""
 
-    def outliers(self, p: float = 0.002) -> Tensor:
+    def outliers(self, p: float = OUTLIER_SHARE) -> Tensor:
         """[N, K], whether a landmark contradicts the others more than all but a share ``p`` of those in the fit."""
         return self.outlier_p <= p
 

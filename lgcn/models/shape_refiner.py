@@ -11,17 +11,18 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lgcn.checks import InputError, check_at_least, check_floating, check_shape
+from lgcn.checks import InputError, check_at_least, check_floating, check_number, check_shape
 from lgcn.covariance import expected_error
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
-from lgcn.models.shape_config import KIND, Refinement, ShapeRefinerConfig, read_shape_config
+from lgcn.models.shape_config import KIND, OUTLIER_SHARE, Refinement, ShapeRefinerConfig, read_shape_config
 from lgcn.models.shape_statistics import (
     EXPECTED_ERRORS,
     HELD_OUT,
     LEAST_IMAGES,
     MAX_SLOPES,
     NOISE_SCALES,
+    NUM_LEVELS,
     Frame,
     LinearErrors,
     complete,
@@ -31,6 +32,7 @@ from lgcn.models.shape_statistics import (
     mahalanobis,
     most_cautious,
     observed_landmarks,
+    share_as_large,
 )
 from lgcn.nn import GaussianRefiner, Refiner
 from lgcn.nn.functional.similarity import Similarity, fit_similarity
@@ -38,7 +40,6 @@ from lgcn.options import update
 from lgcn.typing import KeyPoints
 
 LEAST_OBSERVED = 2  # landmarks, without which position, scale and rotation of a shape are open
-NUM_LEVELS = 1001
 
 
 class ShapeRefiner(Refiner, PyTorchModelHubMixin):
@@ -225,14 +226,16 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             self.error_scale[place] = actual / result.expected_error[chosen].mean().clamp_min(1e-12)
         return slope, share, noise
 
-    def forward(self, keypoints: KeyPoints, drop_outliers: int = 0) -> Refinement:
+    def forward(self, keypoints: KeyPoints, drop_outliers: int = 0, outlier_share: float = OUTLIER_SHARE) -> Refinement:
         """Refine landmarks; say how large the error of each is expected to be, and which contradict the others.
 
         Args:
             keypoints: landmarks in pixels of any image. Those whose ``mask`` is False or whose position is not finite
                 are missing. Heatmaps and features are not read.
             drop_outliers: up to so many landmarks of each image, the worst first, are replaced by what the others
-                predict if they contradict them more than any did in the fit; otherwise they pull the others along.
+                predict if they are outliers; otherwise they pull the others along.
+            outlier_share: ``p`` of :meth:`Refinement.outliers`, for ``drop_outliers``: landmarks that contradict the
+                others more than all but this share of those in the fit. If a share of those were outliers, give that.
 
         Raises:
             InputError: if the refiner is not fitted, or lacks confidences, or shapes and types do not fit.
@@ -240,20 +243,22 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if not self.is_fitted:
             raise InputError("Expected a refiner that is fitted (got one that is not). Call fit, or load a saved one.")
         check_at_least("drop_outliers", drop_outliers, 0)
+        check_number("outlier_share", outlier_share, 0, 1)
         self.check_needs(keypoints)
         observed = used = observed_landmarks(keypoints, self.num_landmarks)
         refined = self._refine(keypoints, used)
         deviation = refined.deviation
         for _ in range(drop_outliers):
-            worst, place = refined.deviation.max(dim=1, keepdim=True)
-            dropped = torch.zeros_like(used).scatter(1, place, worst > self.levels[-1])
+            worst, place = refined.deviation.masked_fill(~used, 0.0).max(dim=1, keepdim=True)
+            dropped = (
+                torch.zeros_like(used).scatter(1, place, share_as_large(self.levels, worst) <= outlier_share) & used
+            )
             if not dropped.any():
                 break
             used = used & ~dropped
             refined = self._refine(keypoints, used)
             deviation = torch.where(used, refined.deviation, deviation.where(~dropped, worst))
-        below = torch.searchsorted(self.levels, deviation.detach().contiguous())
-        share = (1 - below / (NUM_LEVELS - 1)).clamp_min(0.0).masked_fill(~observed, 1.0)
+        share = share_as_large(self.levels, deviation).masked_fill(~observed, 1.0)
         return refined._replace(deviation=deviation.masked_fill(~observed, 0.0), outlier_p=share, observed=observed)
 
     def _refine(self, keypoints: KeyPoints, observed: Tensor) -> Refinement:
@@ -326,24 +331,3 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if observed is not None:
             deviation = fill(self.gaussian, deviation, errors.bias.to(pos), observed)
         return pos - errors(deviation) @ similarity.inverse_matrix().mT
-
-
-def refine(
-    keypoints: KeyPoints | Tensor, model: str | Path | ShapeRefiner, drop_outliers: int = 0, **download: Any
-) -> Refinement:
-    """Improves the points of any detector: the errors of all landmarks together, missing ones filled in, outliers.
-
-    Args:
-        keypoints: landmarks [N, K, 2] in pixels of any image, NaN where missing, or :class:`lgcn.typing.KeyPoints`.
-        model: folder or hub id of a saved :class:`ShapeRefiner`, or one that is loaded already.
-        drop_outliers: see :meth:`ShapeRefiner.forward`.
-        **download: arguments of :func:`huggingface_hub.hf_hub_download`.
-
-    Raises:
-        InputError: if the points do not fit the refiner.
-        InputFileError: if there is no such refiner.
-    """
-    refiner = model if isinstance(model, ShapeRefiner) else ShapeRefiner.from_pretrained(model, **download)
-    given = keypoints if isinstance(keypoints, KeyPoints) else KeyPoints(keypoints)
-    with torch.no_grad():
-        return refiner(given, drop_outliers)

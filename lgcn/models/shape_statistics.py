@@ -27,6 +27,8 @@ TOLERANCE = 0.01
 HELD_OUT = 5
 """Every fifth image is held out from the fit that decides between these."""
 
+NUM_LEVELS = 1001
+"""Quantiles of the deviations in the fit that are kept."""
 LEAST_IMAGES = 100  # without which nothing is held out
 
 SCORE_LIMIT = 4.0
@@ -207,3 +209,9 @@ def observed_landmarks(keypoints: KeyPoints, num_landmarks: int) -> Tensor:
         return observed
     check_mask("mask", mask, "N K", N=len(pos), K=num_landmarks)
     return observed & mask
+
+
+def share_as_large(levels: Tensor, deviation: Tensor) -> Tensor:
+    """Share of the landmarks in the fit, of which ``levels`` are quantiles, with a deviation as large."""
+    below = torch.searchsorted(levels, deviation.detach().contiguous())
+    return (1 - below / (NUM_LEVELS - 1)).clamp_min(0.0)

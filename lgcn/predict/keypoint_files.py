@@ -38,12 +38,13 @@ class KeyPointFile:
     Args:
         images: name or id of the image of each of the N objects.
         keypoints: their landmarks; missing ones are NaN.
-        render: text of the file with other landmarks.
+        render: text of the file with other landmarks, and with the outliers for the share of
+            :meth:`Refinement.outliers`.
     """
 
     images: list[str]
     keypoints: KeyPoints
-    render: Callable[[Refinement], str]
+    render: Callable[[Refinement, float], str]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,8 +93,8 @@ def _read_records(path: Path, records: list[dict[str, Any]], lines: bool) -> Key
     scores = [face.get("confidence") for face, _ in items]
     keypoints = _keypoints(points, None if None in scores else scores, [where for _, where in items])
 
-    def render(refined: Refinement) -> str:
-        rows = iter(_refined_faces([face for face, _ in items], refined))
+    def render(refined: Refinement, share: float) -> str:
+        rows = iter(_refined_faces([face for face, _ in items], refined, share))
         changed = [{**record, "faces": [next(rows) for _ in record["faces"]]} for record in records]
         text = [json_line(record) for record in changed]
         return "".join(f"{line}\n" for line in text) if lines else _array(text)
@@ -101,9 +102,9 @@ def _read_records(path: Path, records: list[dict[str, Any]], lines: bool) -> Key
     return KeyPointFile(images, keypoints, render)
 
 
-def _refined_faces(faces: Sequence[dict[str, Any]], refined: Refinement) -> list[dict[str, Any]]:
+def _refined_faces(faces: Sequence[dict[str, Any]], refined: Refinement, share: float) -> list[dict[str, Any]]:
     """Entries of ``lgcn predict`` with refined landmarks; the given ones become ``initial``."""
-    columns = _columns(refined)
+    columns = _columns(refined, share)
     changed = []
     for face, pos, error, covariance, outliers, filled, covered in zip(faces, *columns, strict=True):
         if pos is None:  # fewer than two landmarks: nothing is known
@@ -146,10 +147,10 @@ def _read_coco(path: Path, entries: Any, results: list[dict[str, Any]] | None) -
         scores.append([triple[2] for triple in triples])
     keypoints = _keypoints(points, scores, [where for _, where in items])
 
-    def render(refined: Refinement) -> str:
+    def render(refined: Refinement, share: float) -> str:
         if results is None:
             raise InputFileError(f"Expected results to refine (got annotations in '{path}').")
-        columns = zip(*_columns(refined), scores, strict=True)
+        columns = zip(*_columns(refined, share), scores, strict=True)
         changed = iter([_refined_entry(entry, *row) for (entry, _), row in zip(items, columns, strict=True)])
         return _array([json_line(next(changed) if entry.get("keypoints") else entry) for entry in results])
 
@@ -198,13 +199,13 @@ def _read_csv(path: Path, text: str) -> KeyPointFile:
     scores = [[row[f"confidence_{k}"] for k in range(count)] for row, _ in items] if known else None
     keypoints = _keypoints(points, scores, [where for _, where in items])
 
-    def render(refined: Refinement) -> str:
+    def render(refined: Refinement, share: float) -> str:
         extra = [f"{name}_{k}" for name in ("expected_error", "covered", "outlier") for k in range(count)]
         names = [*header, *(name for name in extra if name not in place)]
         written = io.StringIO()
         writer = csv.DictWriter(written, names, lineterminator="\n")
         writer.writeheader()
-        for (row, _), pos, error, _, outliers, _, covered in zip(items, *_columns(refined), strict=True):
+        for (row, _), pos, error, _, outliers, _, covered in zip(items, *_columns(refined, share), strict=True):
             changes: dict[str, Any] = dict.fromkeys(extra, "")
             for k in range(count if pos is not None else 0):
                 for axis, number in zip("xy", pos[k], strict=True):
@@ -256,11 +257,11 @@ def _keypoints(points: list[list[tuple[float, float]]], scores: Any, where: list
     return KeyPoints(pos, torch.tensor(confidence, dtype=torch.float64).reshape(len(points), -1))
 
 
-def _columns(refined: Refinement) -> tuple[list[Any], ...]:
+def _columns(refined: Refinement, share: float) -> tuple[list[Any], ...]:
     """For each object: landmarks, expected errors, covariances, outliers, filled in, covered; None where unknown."""
     known = refined.pos.isfinite().flatten(1).all(1)
     covariance = refined.covariance[..., [0, 0, 1], [0, 1, 1]]
-    outliers = [_places(row) for row in refined.outliers()]
+    outliers = [_places(row) for row in refined.outliers(share)]
     filled = [_places(row) for row in ~refined.observed]
     numbers = (_rounded(each, known) for each in (refined.pos, refined.expected_error, covariance))
     covered = [None] * len(outliers) if refined.covered is None else refined.covered.tolist()

@@ -57,6 +57,10 @@ def test_the_trial_leaves_no_trace() -> None:
         (ReturnsList(), r"lgcn.typing.HeatmapOutput \(got list of ReturnsList\)"),
         (Fails(), r"images \[2, 3, 32, 48\] \(got Fails, which raised RuntimeError: of its own\)"),
         (ModuleBackbone(nn.Conv2d(3, 19, 1), 19, 19, 4), "'heatmaps' to have shape"),
+        (ModuleBackbone(nn.Conv2d(3, 19, 1), 19, 8, 1), "heatmaps alone.*feature_channels=num_landmarks"),
+        (Own, "a network that is built .got <class"),
+        (Own(mean=(0.5,)), r"'mean' of the backbone as three numbers for RGB \(got \(0.5,\)\)"),
+        (Own(std=(0, 1, 1)), r"'std' to be a positive number \(got 0\)"),
     ],
 )
 def test_what_is_wrong_is_said(backbone: Any, message: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lgcn.cli.main import main
@@ -149,6 +150,46 @@ def test_objects_are_matched_by_image_and_distance(
     out = capsys.readouterr().out
     assert "fitted to 118 objects; 2 predicted ones have no truth, 2 true ones no prediction" in out
     assert "held-out fifth: mean error" in out
+
+
+def test_truth_of_a_scheme_of_ones_own(shapes: Tensor, points: Tensor, tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    for n, pos in enumerate(shapes):
+        Image.new("L", (4, 4)).save(tmp_path / "faces" / f"{n}.png")
+        rows = "\n".join(f"{x + 1} {y + 1}" for x, y in pos.tolist())
+        (tmp_path / "faces" / f"{n}.pts").write_text(f"version: 1\nn_points: {K}\n{{\n{rows}\n}}\n")
+    faces = [{"landmarks": each.tolist()} for each in points]
+    file = write(tmp_path / "points.json", [{"image": f"{n}.png", "faces": [face]} for n, face in enumerate(faces)])
+    (tmp_path / "six.yaml").write_text(f"name: six\nnames: {[f'point_{k}' for k in range(K)]}\n")
+    dataset = ["--dataset", "pts", "--root", str(tmp_path / "faces"), "--split", "all"]
+    options = [*dataset, "--scheme", str(tmp_path / "six.yaml"), "--output", str(tmp_path / "model")]
+    assert main(["fit-refiner", file, *options]) == 0
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["scheme"] == "six"
+
+
+def test_outliers_by_their_share_in_the_fit(
+    shapes: Tensor, points: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = points.clone()
+    wrong[::12, 2] += 200
+    files = write(tmp_path / "points.json", results(wrong)), write(tmp_path / "truth.json", results(shapes))
+    wrong = points.clone()
+    wrong[::12, 2] += 100
+    less = write(tmp_path / "less.json", results(wrong))
+    model = str(tmp_path / "model")
+    assert main(["fit-refiner", files[0], "--truth", files[1], "--no-confidence", "--output", model]) == 0
+    capsys.readouterr()
+    errors = {}
+    for share in ("0", "0.05"):
+        assert main(["refine", less, "--refiner", model, "--drop-outliers", "1", "--outlier-share", share]) == 0
+        read = json.loads(capsys.readouterr().out)
+        named = [n for n, entry in enumerate(read) if 2 in entry["outliers"]]
+        refined = torch.tensor([entry["keypoints"] for entry in read]).view(N, K, 3)[..., :2]
+        errors[share] = (refined - shapes)[::12, 2].norm(dim=-1).mean()
+    assert set(named) >= set(range(0, N, 12))
+    assert errors["0.05"] < 0.5 * errors["0"]
+    assert main(["refine", less, "--refiner", model, "--outlier-share", "2"]) == 2
+    assert "--outlier-share" in capsys.readouterr().err
 
 
 def test_errors_are_one_line(refiner: str, points: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

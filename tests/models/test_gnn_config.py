@@ -61,10 +61,12 @@ def test_own_models_by_name_and_import_path(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("GATv3Conv", "a class of torch_geometric.nn or lgcn.nn, such as GATv2Conv or GAT"),
+        ("GATv3Conv", "such as GATv2Conv or GAT.*Did you mean 'GATv2Conv'.*lgcn --import MODULE"),
         ("antigravity.fly", "in a module that is imported .*lgcn --import antigravity COMMAND"),
-        ("my_project.not_a_model", r"a class of torch_geometric.nn .*\(got 'my_project.not_a_model'\)"),
-        ("os.system", "a class of torch_geometric.nn"),
+        ("my_project.not_a_model", r"a torch.nn.Module of 'my_project' \(got 'not_a_model'\)"),
+        ("os.system", "a torch.nn.Module of 'os'"),
+        ("GINEConv", r"'GINEConv' to take 'in_channels' and 'out_channels' \(got nn, .*in a class of yours"),
+        ("EdgeConv", "'EdgeConv' to take 'in_channels' and 'out_channels'"),
         ("MLPAggregation", "options of the GNN|in_channels"),
         ("PairNorm", "'PairNorm' to take 'in_channels' and 'out_channels'"),
     ],
@@ -73,6 +75,13 @@ def test_unknown_models_say_what_is_known(model: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         GNNConfig(model=model).build(10, 2)
     assert "antigravity" not in sys.modules  # a downloaded config imports nothing
+
+
+@pytest.mark.parametrize("model", ["PNAConv", "PNA"])
+def test_whatever_a_layer_says_of_options_is_an_input_error(model: str) -> None:
+    options = {"aggregators": ["mean"], "scalers": ["identity"], "deg": [0, 5]}  # must be a tensor, says an attribute
+    with pytest.raises(InputError, match=f"options of .*'{model}'"):
+        GNNConfig(model=model, options=options).build(10, 2)
 
 
 @pytest.mark.parametrize("name", ["GATv2Conv", "LGCNConv"])

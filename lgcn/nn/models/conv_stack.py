@@ -90,9 +90,9 @@ class ConvStack(nn.Module):
                 concat = {"concat": not is_last} if has_heads else {}
                 out = out_channels if is_last else hidden_channels // heads
                 self.convs.append(conv(width, out, **{**options, **concat}))
-        except (TypeError, ValueError, AssertionError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except Exception as error:
             name = getattr(conv, "__name__", type(conv).__name__)
             raise InputError(f"Expected options of '{name}' (got {options}: {error}).") from error
         self._arguments = [graph_arguments(each) for each in self.convs]

@@ -115,9 +115,9 @@ class GNNRefiner(Refiner):
                 out = self._run(x, pos, confidence, torch.zeros_like(x[..., :1] @ x[:, :, :1].mT), None)
         except Exception as error:
             raise InputError(
-                f"Expected 'model' to take x [N, {self.in_channels}] and edge_index [2, E] (got {name}, which raised "
-                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}). Give it {self.in_channels} "
-                "in_channels, or a function build(in_channels, out_channels)."
+                f"Expected 'model' to take {self._described()} (got {name}, which raised {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]}). Give it {self.in_channels} in_channels, or a function "
+                "build(in_channels, out_channels); edge_attr is given to models whose 'edge_dim' is set."
             ) from error
         expected = (2 * self.num_landmarks, 2)
         if not isinstance(out, Tensor) or out.shape != expected:
@@ -126,6 +126,13 @@ class GNNRefiner(Refiner):
                 f"Expected 'model' to return [N, 2], a vector for each node (got {got} of {name} for N = "
                 f"{expected[0]}). Give it 2 out_channels."
             )
+
+    def _described(self) -> str:
+        """The arguments that the model is called with."""
+        names = ["edge_weight"] if self.connectivity is not None or self._needs_weight else []
+        names = [name for name in self._arguments if name not in ("edge_index", "edge_weight") or name in names]
+        given = [f"x [N, {self.in_channels}]", "edge_index [2, E]", *names]
+        return f"{', '.join(given[:-1])} and {given[-1]}"
 
     def reset_parameters(self) -> None:
         """Draw new parameters; with ``output="offset"`` the scale starts at 0."""
