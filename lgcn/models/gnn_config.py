@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import field
 from difflib import get_close_matches
 from inspect import Parameter, isclass, signature
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import torch_geometric.nn
 from pydantic.dataclasses import dataclass
@@ -78,7 +78,7 @@ class GNNConfig:
                 )
         if is_layer:
             return ConvStack(
-                cast(Callable[..., nn.Module], create),
+                create,
                 in_channels,
                 out_channels,
                 self.hidden_channels,

@@ -179,15 +179,12 @@ def test_outliers_by_their_share_in_the_fit(
     model = str(tmp_path / "model")
     assert main(["fit-refiner", files[0], "--truth", files[1], "--no-confidence", "--output", model]) == 0
     capsys.readouterr()
-    errors = {}
+    named = {}
     for share in ("0", "0.05"):
-        assert main(["refine", less, "--refiner", model, "--drop-outliers", "1", "--outlier-share", share]) == 0
+        assert main(["refine", less, "--refiner", model, "--outlier-share", share]) == 0
         read = json.loads(capsys.readouterr().out)
-        named = [n for n, entry in enumerate(read) if 2 in entry["outliers"]]
-        refined = torch.tensor([entry["keypoints"] for entry in read]).view(N, K, 3)[..., :2]
-        errors[share] = (refined - shapes)[::12, 2].norm(dim=-1).mean()
-    assert set(named) >= set(range(0, N, 12))
-    assert errors["0.05"] < 0.5 * errors["0"]
+        named[share] = {n for n, entry in enumerate(read) if 2 in entry["outliers"]}
+    assert named["0.05"] >= set(range(0, N, 12)) and not named["0"]
     assert main(["refine", less, "--refiner", model, "--outlier-share", "2"]) == 2
     assert "--outlier-share" in capsys.readouterr().err
 

@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 
@@ -150,6 +151,21 @@ def test_outliers_are_named(refiner: ShapeRefiner) -> None:
     assert dropped.outliers()[:, 7].float().mean() > 0.95 and dropped.observed.all()
     assert relative_error(dropped.pos, shapes) < 0.8 * relative_error(plain.pos, shapes)
     assert named[:, :7].float().mean() < 0.1
+
+
+def test_outliers_of_a_fit_that_had_some(refiner: ShapeRefiner) -> None:
+    contaminated = copy.deepcopy(refiner)
+    contaminated.levels[-10:] = 1e6  # one per cent of the landmarks in the fit
+    shapes, predictions, _ = random_images(100, seed=5)
+    size = (shapes - shapes.mean(1, keepdim=True)).square().sum(-1).mean(-1).sqrt()
+    predictions[:, 7, 0] += 2 * size
+    plain, ignored, dropped = (
+        relative_error(refine(predictions, contaminated, **options).pos, shapes)
+        for options in ({}, {"drop_outliers": 1}, {"drop_outliers": 1, "outlier_share": 0.02})
+    )
+    assert ignored == plain and dropped < 0.8 * plain
+    with pytest.raises(InputError, match="'outlier_share' to be in"):
+        refine(predictions, contaminated, outlier_share=2)
 
 
 def test_shapes_alone_fit_it_too() -> None:
