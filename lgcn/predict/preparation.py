@@ -97,7 +97,7 @@ class ImagePreparer:
             smallest = self.face_detector.smallest_face(image.image.shape[1:])
             sizes = (
                 f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
-                "raise 'max_side' (--min-face, --max-side) for smaller ones."
+                "raise 'max_side' (--min-face, --max-side) for smaller ones, or take another one (--faces)."
             )
         if best is not None:
             return f"Probably no face in '{image.name}' was found: the best score is {best:.3f}.{sizes} Or give boxes."

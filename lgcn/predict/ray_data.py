@@ -18,7 +18,8 @@ class RayPredictor:
     """:class:`LandmarkPredictor` for ``ray.data.Dataset.map_batches``, which makes one in each of its processes.
 
     >>> files = ray.data.read_binary_files("s3://bucket/photos", include_paths=True)
-    >>> records = files.map_batches(RayPredictor, fn_constructor_args=["lgcn-68"], batch_size=64, concurrency=8)
+    >>> workers = ray.data.ActorPoolStrategy(size=8)
+    >>> records = files.map_batches(RayPredictor, fn_constructor_args=["lgcn-68"], batch_size=64, compute=workers)
     >>> records.write_parquet("s3://bucket/landmarks")
 
     A batch has the columns ``path`` and ``bytes``. The result has a row for each image: ``image``, its path; ``error``,
@@ -95,7 +96,7 @@ def predict_on_ray(
         batch_size=options.get("batch_size", 32),
         num_cpus=predicting,
         num_gpus=int(str(options.get("device", "cpu")).startswith("cuda")),
-        concurrency=count,
+        compute=ray.data.ActorPoolStrategy(size=count),
     ).write_parquet(output if "://" in output else str(Path(output).resolve()), ray_remote_args={"num_cpus": reading})
 
 

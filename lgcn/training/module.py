@@ -5,20 +5,21 @@ from typing import Any, Literal, NamedTuple
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch
 from torchmetrics.aggregation import CatMetric
 
-from lgcn.checks import InputError, check_choice
+from lgcn.checks import InputError, check_choice, check_number
 from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import auc_ced, compute_errors, failure_rate
-from lgcn.models import DetectorConfig, LandmarkDetector, create_detector
+from lgcn.models import DetectorConfig, create_detector
 from lgcn.models.saved_config import saved_scheme
 from lgcn.seeding import mix_seed
 from lgcn.training.closed_form import fit_refiners, unfitted_refiners
 from lgcn.training.config import LossConfig, ScheduleConfig
 from lgcn.training.datamodule import LandmarkDataModule
 from lgcn.training.optim import create_optimizer, statistics_of
+from lgcn.training.trained_detectors import Teacher, check_same_scheme, load_matching_weights, random_weights
 from lgcn.typing import DetectorOutput
 
 
@@ -58,6 +59,9 @@ class LandmarkModule(LightningModule):
         schedule: schedule of the learning rates.
         initial_weights: trained detector to start from, anything that ``LandmarkDetector.from_pretrained`` takes;
             parts that do not match keep their random weights.
+        teacher: trained detector to learn from, given likewise, of the same scheme; it is frozen.
+        teacher_weight: share of the teacher's landmarks in the targets of the loss, in [0, 1]; the others are those
+            annotated.
         channels_last: memory format of the convolutions, faster on most machines.
         compile: run the detector through ``torch.compile``. Names of weights, checkpoints and exported models do not
             change; the first steps take minutes for large networks.
@@ -65,8 +69,8 @@ class LandmarkModule(LightningModule):
         seed: seed of dropout and other random layers; their draws follow from it, the epoch and the step.
 
     Raises:
-        InputError: if the heatmap loss does not fit the codec, ``initial_weights`` belong to another scheme or match
-            nothing, or ``compile_backend`` is unknown.
+        InputError: if the heatmap loss does not fit the codec, ``initial_weights`` or ``teacher`` belong to another
+            scheme, the first match nothing, or ``compile_backend`` is unknown.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class LandmarkModule(LightningModule):
         weight_decay: float = 0.0,
         schedule: ScheduleConfig = ScheduleConfig(),  # noqa: B008 - frozen
         initial_weights: str | None = None,
+        teacher: str | None = None,
+        teacher_weight: float = 0.5,
         channels_last: bool = False,
         compile: bool = False,
         compile_backend: str = "inductor",
@@ -106,6 +112,8 @@ class LandmarkModule(LightningModule):
         self._not_from_initial_weights: list[str] | None = None
         if initial_weights is not None:
             self._not_from_initial_weights = load_matching_weights(self.detector, initial_weights)
+        self.teacher = None if teacher is None else Teacher(teacher, self.detector)
+        self.teacher_weight = check_number("teacher_weight", teacher_weight, 0, 1)
         if freeze_backbone:
             self.detector.backbone.requires_grad_(False)
         if channels_last:
@@ -174,6 +182,8 @@ class LandmarkModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output, target, visibility = self._detect(batch)
+        if self.teacher is not None:
+            target = torch.lerp(target, self.teacher(batch.image).to(target.dtype), self.teacher_weight)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.loss(output, target, visibility, self.detector.codec, self.detector.input_size)
         B = target.size(0)
@@ -288,45 +298,3 @@ def _at_least_float32(tensor: Any) -> Any:
 
 def _shape(state: dict[str, Any], name: str) -> torch.Size | None:
     return state[name].shape if name in state else None
-
-
-def random_weights(backbone: nn.Module, config: DetectorConfig) -> list[str]:
-    """Names of the backbone's parameters that are drawn at random: those that a second one does not share.
-
-    ImageNet weights, for instance, leave the layers that make heatmaps random.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.seed()
-        other = dict(create_detector(config).backbone.named_parameters())
-    return [name for name, value in backbone.named_parameters() if not torch.equal(value.cpu(), other[name])]
-
-
-def check_same_scheme(what: str, got: str, expected: str) -> None:
-    """Raise :class:`InputError` if weights for one landmark scheme are given to a detector of another."""
-    if got != expected:
-        raise InputError(
-            f"Expected {what} to hold a detector of the scheme '{expected}' (got '{got}'). "
-            "Set 'model.detector.scheme' to the scheme it was trained with, or start from other weights."
-        )
-
-
-def load_matching_weights(detector: LandmarkDetector, source: str) -> list[str]:
-    """Copy all weights of a trained detector whose names and shapes match into ``detector``.
-
-    Returns:
-        The names of the entries of ``detector`` that did not change.
-
-    Raises:
-        InputError: if the scheme differs or nothing matches.
-    """
-    trained = LandmarkDetector.from_pretrained(source)
-    check_same_scheme("'initial_weights'", trained.scheme.name, detector.scheme.name)
-    own = detector.state_dict()
-    matching = {k: v for k, v in trained.state_dict().items() if k in own and v.shape == own[k].shape}
-    if not matching:
-        raise InputError(
-            f"Expected '{source}' to share weights with the detector in 'model.detector' (no name and shape agrees). "
-            "Choose the backbone and refiner that it was trained with."
-        )
-    detector.load_state_dict(matching, strict=False)
-    return sorted(own.keys() - matching.keys())

@@ -15,7 +15,8 @@ from lgcn.geometry import invert_affine, transform_points
 from lgcn.metrics import normalized_mean_error
 from lgcn.models import DetectorConfig, LandmarkDetector
 from lgcn.training import LandmarkDataModule, LandmarkModule, LossConfig, ScheduleConfig
-from lgcn.training.module import all_errors, load_matching_weights, random_weights
+from lgcn.training.module import all_errors
+from lgcn.training.trained_detectors import load_matching_weights, random_weights
 from lgcn.typing import DetectorOutput, KeyPoints
 
 SOFT = LossConfig(heatmap="cross_entropy", initial_weight=1.0)
