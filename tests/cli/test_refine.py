@@ -184,7 +184,7 @@ def test_outliers_by_their_share_in_the_fit(
         assert main(["refine", less, "--refiner", model, "--outlier-share", share]) == 0
         read = json.loads(capsys.readouterr().out)
         named[share] = {n for n, entry in enumerate(read) if 2 in entry["outliers"]}
-    assert named["0.05"] >= set(range(0, N, 12)) and not named["0"]
+    assert named["0.05"] >= set(range(0, N, 12)) and named["0.05"] > named["0"]
     assert main(["refine", less, "--refiner", model, "--outlier-share", "2"]) == 2
     assert "--outlier-share" in capsys.readouterr().err
 
