@@ -76,6 +76,9 @@ def fit(network: Network, seed: int, args: argparse.Namespace, folder: Path) -> 
         "model.detector.input_size": f"[{args.side}, {args.side}]",
         "model.detector.refiner.name": "none",
         "model.loss.refined_weight": 0.0,
+        # Weights are random at the start and training is brief: heatmaps lead, and an average would lag behind.
+        "model.loss.heatmap_weight": 1.0,
+        "trainer.callbacks": "null",
         "model.backbone_lr": network.rate,
         "trainer.max_epochs": args.epochs,
         "trainer.accelerator": "cpu",
