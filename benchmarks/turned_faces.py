@@ -68,8 +68,9 @@ def error(predictor: LandmarkPredictor, faces: Sequence[Face], target: Tensor) -
     """NME of the face that is nearest to the target [K, 2]; infinite without a face."""
     if not faces:
         return torch.tensor(math.inf)
-    distance = normalizing_distance(target[None], predictor.detector.scheme)
-    return landmark_errors(torch.stack([face.landmarks for face in faces]), target[None], distance).mean(1).min()
+    found = torch.stack([face.landmarks for face in faces])
+    targets = target.expand_as(found)
+    return landmark_errors(found, targets, normalizing_distance(targets, predictor.detector.scheme)).mean(1).min()
 
 
 def main() -> int:

@@ -27,8 +27,9 @@ def test_a_face_that_is_not_found_is_a_failure() -> None:
     photos = [(draw_spots((120, 220), points), points), (draw_spots((120, 100), points), points)]
 
     def in_wide_images(image: torch.Tensor) -> torch.Tensor:
-        return landmark_box(points)[None] if image.shape[1:] == (120, 220) else torch.zeros(0, 4)
+        wrong = torch.tensor([0.0, 0.0, 30.0, 30.0])
+        return torch.stack([landmark_box(points), wrong]) if image.shape[1:] == (120, 220) else torch.zeros(0, 4)
 
-    predictor = LandmarkPredictor(SpotDetector(), in_wide_images, min_confidence=0.5)
+    predictor = LandmarkPredictor(SpotDetector(), in_wide_images, min_confidence=0.0)
     row = measure(predictor, photos, detect=True)
     assert row["as given"] == row["turned"] == {"failures": 1}
