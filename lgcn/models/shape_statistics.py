@@ -29,6 +29,7 @@ HELD_OUT = 5
 
 NUM_LEVELS = 1001
 """Quantiles of the deviations in the fit that are kept."""
+
 LEAST_IMAGES = 100  # without which nothing is held out
 
 SCORE_LIMIT = 4.0

@@ -78,10 +78,13 @@ class ImagePreparer:
         The centres and sizes of their boxes are in pixels of the image as it is.
         """
         assert self.face_detector is not None
-        pixels, affine = _turn(image.image, degrees)
+        # Not larger than the search needs it: there are photos of a hundred megapixels.
+        longer = max(image.image.shape[1:])
+        zoom = min(1.0, getattr(self.face_detector, "max_side", longer) / longer)
+        pixels, affine = _turn(image.image, degrees, zoom)
         corners = check_boxes(self.face_detector(pixels), pixels, image.name).view(-1, 2, 2)
         centre = transform_points(corners.mean(1), invert_affine(affine))
-        half = (corners[:, 1] - corners[:, 0]) / 2
+        half = (corners[:, 1] - corners[:, 0]) / (2 * zoom)
         # What is seen in the corners that a turned image has around the image is no face.
         height, width = image.image.shape[1:]
         inside = ((centre >= 0) & (centre <= centre.new_tensor([width - 1, height - 1]))).all(1)
@@ -104,9 +107,9 @@ class ImagePreparer:
         return f"No face was detected in '{image.name}'{dropped}.{sizes} Or give boxes."
 
 
-def _turn(image: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
-    """The image [3, H, W] turned counter-clockwise, as large as it becomes, and the affine [2, 3] to it."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+def _turn(image: Tensor, degrees: float, zoom: float) -> tuple[Tensor, Tensor]:
+    """The image [3, H, W] turned counter-clockwise and resized, all of it visible, and the affine [2, 3] to it."""
+    cos, sin = zoom * math.cos(math.radians(degrees)), zoom * math.sin(math.radians(degrees))
     height, width = image.shape[1:]
     size = (round(abs(height * cos) + abs(width * sin)), round(abs(width * cos) + abs(height * sin)))
     linear = torch.tensor([[cos, sin], [-sin, cos]])

@@ -368,20 +368,27 @@ def test_faces_in_turned_images_are_found(quarters: int) -> None:
             assert predictor(face_detector=marked, turned=False)(image) == []
 
 
-def test_boxes_in_turned_images_are_those_of_the_image() -> None:
-    image = torch.zeros(3, 90, 140, dtype=torch.uint8)
-    image[:, 18:23, 108:113] = 255
+class Light:
+    """Finds the light, and the corner of the image."""
 
-    def light(image: Tensor) -> Tensor:
-        """Finds the light, and the corner of the image."""
+    def __init__(self, max_side: int) -> None:
+        self.max_side = max_side
+
+    def __call__(self, image: Tensor) -> Tensor:
         y, x = (image[0] > 100).nonzero().float().mean(0)
         return torch.stack([x - 16, y - 8, x + 16, y + 8, *torch.tensor([-0.5, -0.5, 3.5, 3.5])]).view(2, 4)
 
-    preparer = ImagePreparer(light)
+
+@pytest.mark.parametrize("zoom", [1, 0.5])
+def test_boxes_in_turned_images_are_those_of_the_image(zoom: float) -> None:
+    image = torch.zeros(3, 90, 140, dtype=torch.uint8)
+    image[:, 16:25, 106:115] = 255
+    preparer = ImagePreparer(Light(round(140 * zoom)))
     for degrees in preparer.TURNS:
         turned = preparer.turned(preparer(image), degrees)
         assert turned.rotation == -degrees
-        assert torch.allclose(turned.boxes[0], torch.tensor([94.0, 12.0, 126.0, 28.0]), atol=0.5)
+        half = torch.tensor([-16.0, -8.0, 16.0, 8.0]) / zoom
+        assert torch.allclose(turned.boxes[0], torch.tensor([110.0, 20.0] * 2) + half, atol=0.7)
         assert len(turned.boxes) == (2 if degrees % 90 == 0 else 1), "the corner of a turned image shows nothing"
 
 

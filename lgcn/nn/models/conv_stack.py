@@ -92,7 +92,7 @@ class ConvStack(nn.Module):
                 self.convs.append(conv(width, out, **{**options, **concat}))
         except InputError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a layer of somebody else does with options it cannot use
             name = getattr(conv, "__name__", type(conv).__name__)
             raise InputError(f"Expected options of '{name}' (got {options}: {error}).") from error
         self._arguments = [graph_arguments(each) for each in self.convs]
