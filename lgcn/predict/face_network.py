@@ -1,6 +1,7 @@
 """Run a detector on faces in images: crops, passes, and back to pixels of the images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -27,6 +28,8 @@ class FaceCrop(NamedTuple):
     """[4], pixels of the image."""
     rotation: float
     """Degrees by which the face has to be turned clockwise to be upright."""
+    least_confidence: float = 0.0
+    """Landmarks of a lower mean confidence are taken for no face, and not looked at closer."""
 
 
 class FaceNetwork:
@@ -47,19 +50,32 @@ class FaceNetwork:
         self.network.eval()
         faces: list[Face] = []
         for start in range(0, len(crops), batch_size):
-            faces += self._predict_batch(crops[start : start + batch_size], passes, return_connectivity)
+            faces += self._predict_batch(crops[start : start + batch_size], return_connectivity and passes == 1)
+        promising = [
+            number
+            for number, (crop, face) in enumerate(zip(crops, faces, strict=True))
+            if face.mean_confidence >= crop.least_confidence
+        ]
+        if passes > 1 and promising:
+            closer = self._closer([crops[number] for number in promising], [faces[number] for number in promising])
+            again = self(closer, passes - 1, batch_size, return_connectivity)
+            for number, face in zip(promising, again, strict=True):
+                faces[number] = replace(face, box=crops[number].box)
         return faces
 
-    def _predict_batch(self, crops: Sequence[FaceCrop], passes: int, return_connectivity: bool) -> list[Face]:
-        images, boxes, rotations = zip(*crops, strict=True)
-        box, rotation = torch.stack(boxes), torch.tensor(rotations)
-        around = box
-        for number in range(passes):
-            last = number == passes - 1
-            found = self._run(images, around, rotation, return_connectivity and last)
-            if not last:
-                rotation = upright_rotation(found.pos, rotation, self.detector.scheme.flip_pairs)
-                around = tight_boxes(found.pos, around, images, rotation)
+    def _closer(self, crops: Sequence[FaceCrop], faces: Sequence[Face]) -> list[FaceCrop]:
+        """Crops around the landmarks of faces, upright."""
+        images, boxes, rotations, _ = zip(*crops, strict=True)
+        landmarks = torch.stack([face.landmarks for face in faces])
+        rotation = upright_rotation(landmarks, torch.tensor(rotations), self.detector.scheme.flip_pairs)
+        around = tight_boxes(landmarks, torch.stack(boxes), images, rotation)
+        changed = zip(crops, around, rotation.tolist(), strict=True)
+        return [crop._replace(box=box, rotation=turn) for crop, box, turn in changed]
+
+    def _predict_batch(self, crops: Sequence[FaceCrop], return_connectivity: bool) -> list[Face]:
+        images, boxes, rotations, _ = zip(*crops, strict=True)
+        box = torch.stack(boxes)
+        found = self._run(images, box, torch.tensor(rotations), return_connectivity)
         distance = self._eye_distance(found.pos)
         score = None if found.score is None else found.score.tolist()
         known = (found.connectivity, found.covariance, found.expected_error, distance, found.covered, score)

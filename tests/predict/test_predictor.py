@@ -213,6 +213,19 @@ def test_a_detected_face_of_low_confidence_is_a_false_positive() -> None:
         predictor(min_confidence=1.5)
 
 
+def test_a_hopeless_candidate_is_not_looked_at_again() -> None:
+    detector = SpotDetector()
+    dim = IMAGE.clone()
+    dim[:, :, 110:] //= 3
+    options = {"face_detector": lambda image: BOXES, "passes": 3, "turned": False}
+    faces = LandmarkPredictor(detector, **options, min_confidence=0.7)(dim)
+    assert [len(batch) for batch in detector.batches] == [2, 1, 1]
+    torch.testing.assert_close(faces[0].landmarks, LEFT, atol=0.05, rtol=0)
+    detector.batches.clear()
+    LandmarkPredictor(detector, **options, min_confidence=0.4)(dim)
+    assert [len(batch) for batch in detector.batches] == [2, 2, 2], "a third is more than half of 0.4"
+
+
 def test_an_image_of_one_pixel_has_no_face() -> None:
     pixel = np.zeros((1, 1, 3), dtype=np.uint8)
     with pytest.warns(NoFaceWarning, match="'image'"):
