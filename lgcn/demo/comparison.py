@@ -111,7 +111,7 @@ def compare(predictor: LandmarkPredictor, photo: Tensor, painted: Tensor, mask: 
         for name, image in (("photo", photo), ("painted photo", painted))
     ]
     edges = has_edges(predictor)
-    (seen,), (under,) = predictor.predict(images, return_connectivity=edges, passes=1, turned=False)
+    (seen,), (under,) = predictor.predict(images, return_connectivity=edges, passes=1, search_further=False)
     column, row = seen.landmarks.round().long().unbind(1)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     covered = mask[row.clamp(0, height - 1), column.clamp(0, width - 1)] & inside

@@ -232,24 +232,24 @@ class LandmarkPredictor:
         *,
         return_connectivity: bool = False,
         passes: int | None = None,
-        turned: bool | None = None,
+        search_further: bool = True,
     ) -> list[list[Face]]:
         """Predict all faces in prepared images, in common batches; one list of faces for each image.
 
-        Detected faces of low confidence are dropped as false positives. Warns of an image in which no face is left, or
-        none whose landmarks are likely to fit. ``passes`` and ``turned`` replace those of this predictor: one pass, and
-        no turns, for boxes around known landmarks.
+        Detected faces of low confidence are dropped as false positives. Where no face is left, or none whose landmarks
+        are likely to fit, the image is searched further: for smaller faces, if it is large, and in other orientations.
+        Warns if that does not help. For boxes around known landmarks, give ``passes=1`` (None takes the predictor's)
+        and ``search_further=False``, which does not turn boxes either.
         """
         passes = self.passes if passes is None else passes
-        turned = self.turned if turned is None else turned
         results = self._predict_all(images, return_connectivity, passes)
-        if turned:
+        if search_further and self.turned:
             self._turn_misfits(images, results, return_connectivity, passes)
         for number, image in enumerate(images):
             if not image.detected or _best_fit(results[number]) >= _DOUBTFUL:
                 continue
-            for degrees in self.prepare.TURNS if turned else ():
-                (faces,) = self._predict_all([self.prepare.turned(image, degrees)], return_connectivity, passes)
+            for other in self._further_searches(image) if search_further else ():
+                (faces,) = self._predict_all([other], return_connectivity, passes)
                 results[number] = max(results[number], faces, key=_best_fit)
                 if _best_fit(faces) >= _FITTING:
                     break
@@ -258,6 +258,14 @@ class LandmarkPredictor:
                 message = self.prepare.describe_no_face(image, self.min_confidence, best if results[number] else None)
                 warnings.warn(message, NoFaceWarning, stacklevel=3)
         return results
+
+    def _further_searches(self, image: PreparedImage) -> Iterator[PreparedImage]:
+        """An image in which no face was found with the boxes of other searches, the most promising first."""
+        finer = self.prepare.finer(image)
+        if finer is not None:
+            yield finer
+        for degrees in self.prepare.TURNS if self.turned else ():
+            yield self.prepare.turned(image, degrees)
 
     def _predict_all(self, images: Sequence[PreparedImage], return_connectivity: bool, passes: int) -> list[list[Face]]:
         """The faces of each image, without detected ones of low confidence."""

@@ -72,6 +72,13 @@ class ImagePreparer:
             self.face_detector = CascadeFaceDetector()
         return PreparedImage(name, pixels, check_boxes(self.face_detector(pixels), pixels, name), detected=True)
 
+    def finer(self, image: PreparedImage) -> PreparedImage | None:
+        """The image with smaller faces too, or None if the search has used all its pixels, or is not the cascade's."""
+        detector = self.face_detector
+        if not isinstance(detector, CascadeFaceDetector) or max(image.image.shape[1:]) <= detector.max_side:
+            return None
+        return image._replace(boxes=check_boxes(detector.finer()(image.image), image.image, image.name))
+
     def turned(self, image: PreparedImage, degrees: float) -> PreparedImage:
         """The image with the faces that are detected once it is turned counter-clockwise.
 
@@ -97,7 +104,7 @@ class ImagePreparer:
         dropped = f" ({count} candidate{'s' * (count > 1)} below min_confidence = {min_confidence:g})" if count else ""
         sizes = ""
         if isinstance(self.face_detector, CascadeFaceDetector):
-            smallest = self.face_detector.smallest_face(image.image.shape[1:])
+            smallest = self.face_detector.finer().smallest_face(image.image.shape[1:])
             sizes = (
                 f" The face detector looks for frontal faces of {smallest} pixels or more here; lower 'min_face' and "
                 "raise 'max_side' (--min-face, --max-side) for smaller ones, or take another one (--faces)."

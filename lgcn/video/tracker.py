@@ -138,7 +138,7 @@ class LandmarkTracker:
     def _follow(self, image: PreparedImage, seconds: float) -> list[_Track]:
         """The known faces in this frame; those not seen are missing."""
         crops = [image._replace(boxes=track.box[None], rotation=float(track.rotation)) for track in self._tracks]
-        faces = [each[0] for each in self.predictor.predict(crops, passes=1, turned=False)] if crops else []
+        faces = [each[0] for each in self.predictor.predict(crops, passes=1, search_further=False)] if crops else []
         tracks = []
         for track, face in zip(self._tracks, faces, strict=True):
             box, rotation = self._next_crop(face.landmarks, track.rotation)
@@ -161,7 +161,7 @@ class LandmarkTracker:
         again = {j: tracks[i] for i, j in pairs if tracks[i].missing}
         new = [j for j in range(len(found.boxes)) if j not in taken]
         crops = [found._replace(boxes=found.boxes[[j]], detected=False) for j in new]
-        candidates = self.predictor.predict(crops, turned=False) if crops else []
+        candidates = self.predictor.predict(crops, search_further=False) if crops else []
         tracks = list(tracks)
         for j, (face,) in zip(new, candidates, strict=True):
             box, rotation = self._next_crop(face.landmarks, torch.tensor(found.rotation))

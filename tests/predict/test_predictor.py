@@ -11,7 +11,7 @@ from torch import Tensor
 from lgcn.checks import InputError, InputFileError
 from lgcn.geometry import landmark_box
 from lgcn.models import create_detector
-from lgcn.predict import Face, ImagePreparer, LandmarkPredictor, NoFaceWarning, PreparedImage
+from lgcn.predict import CascadeFaceDetector, Face, ImagePreparer, LandmarkPredictor, NoFaceWarning, PreparedImage
 from lgcn.schemes import LandmarkScheme
 from lgcn.typing import DetectorOutput
 from tests.predict.spots import SpotDetector, draw_spots, triangle
@@ -431,7 +431,7 @@ def test_given_boxes_are_turned_where_landmarks_do_not_fit(turned: bool) -> None
         assert torch.dot(across, expected) > 0.99 * across.norm()
         # Boxes around known landmarks, as of a tracked face that is covered for a while, keep their orientation.
         known = PreparedImage("frame", draw_spots((120, 220), pos), landmark_box(pos)[None])
-        ((face,),) = predictor(RedAbove(), turned=turned).predict([known], passes=1, turned=False)
+        ((face,),) = predictor(RedAbove(), turned=turned).predict([known], passes=1, search_further=False)
         assert face.score == pytest.approx(0.1 if quarters else 0.9)
 
 
@@ -456,6 +456,32 @@ def test_a_false_positive_hides_no_turned_face() -> None:
     assert face.score == pytest.approx(0.01), "kept, and reported"
 
 
+class FindsLight(CascadeFaceDetector):
+    """Finds the square of light if it is large enough."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        y, x = (image[0] > 100).nonzero().unbind(1)
+        box = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1]).float()
+        return box[None] if box[2] - box[0] >= self.smallest_face(image.shape[1:]) else torch.zeros(0, 4)
+
+
+@pytest.mark.parametrize(("side", "found"), [(100, True), (40, True), (20, False)])
+def test_small_faces_are_looked_for_where_no_other_is_found(side: int, found: bool) -> None:
+    image = torch.zeros(3, 300, 1200, dtype=torch.uint8)  # of which the first search sees faces from 60 pixels on
+    image[:, 50 : 50 + side, 700 : 700 + side] = 200
+    predict = predictor(face_detector=FindsLight(), turned=False)
+    assert len(predict.prepare(image).boxes) == (side == 100)
+    if found:
+        (face,) = predict(image)
+        assert face.box.tolist() == [700, 50, 700 + side, 50 + side]
+    else:
+        with pytest.warns(NoFaceWarning):
+            assert predict(image) == []
+    nothing = torch.zeros(0, 4)
+    assert predict.prepare.finer(PreparedImage("small", image[:, :, 600:], nothing)) is None, "it has no more pixels"
+    assert ImagePreparer(marked).finer(PreparedImage("image", image, nothing)) is None, "not the cascade"
+
+
 def test_the_second_crop_is_upright() -> None:
     class Eyes(SpotDetector):
         def __init__(self) -> None:
@@ -478,5 +504,5 @@ def test_the_second_crop_is_upright() -> None:
 
 def test_the_warning_names_the_smallest_face_that_is_looked_for() -> None:
     wide = torch.zeros(3, 600, 6400, dtype=torch.uint8)
-    with pytest.warns(NoFaceWarning, match=r"320 pixels or more here.*--min-face, --max-side"):
+    with pytest.warns(NoFaceWarning, match=r"107 pixels or more here.*--min-face, --max-side"):
         predictor(turned=False)(wide)
