@@ -281,6 +281,7 @@ def main() -> None:
     parser.add_argument("-B", type=int, nargs="+", default=[1, 32], help="batch sizes; default: 1 32")
     parser.add_argument("--onnx", type=Path, nargs="+", default=[], help="further ONNX files, exported or foreign")
     parser.add_argument("--dlib", type=Path, default=DLIB_MODEL, help=f"default: {DLIB_MODEL}")
+    parser.add_argument("--no-flip-test", action="store_true", help="leave out the mirror image of each face")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
@@ -294,7 +295,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     timing = {"repeats": args.repeats, "seconds": args.seconds, "patience": args.patience}
     # All at once: a name that is wrong is told before the first minute.
-    detectors = {Path(name).name: LandmarkDetector.from_pretrained(name) for name in args.model}
+    detectors = {
+        Path(name).name: LandmarkDetector.from_pretrained(name, flip_test=False if args.no_flip_test else None)
+        for name in args.model
+    }
     faces = Faces(args.root, args.split, args.faces, next(iter(detectors.values())))
     others = OtherProcesses()
     left_out, results = [], []

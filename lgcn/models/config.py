@@ -59,7 +59,8 @@ class DetectorConfig:
         refiner: How landmarks are refined.
         protocol: Name of the evaluation protocol whose crop the network is made for.
         min_confidence: Mean confidence of the landmarks below which a detected face is dropped as a false positive.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image, except in training (twice the time).
+        flip_test: Whether heatmaps are averaged with those of the mirrored image (twice the time), except while the
+            backbone is trained.
     """
 
     scheme: str = "ibug68"

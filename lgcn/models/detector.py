@@ -38,8 +38,8 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             The saved configuration then names the backbone "custom"; pass the network to :meth:`from_pretrained`.
         refiner: your own refiner, such as a :class:`lgcn.nn.GNNRefiner` around a model of yours; likewise.
 
-    With ``config.flip_test``, heatmaps are the mean of those of the image and of its mirror image, except in training
-    mode; features are those of the image. That makes landmarks better, and takes twice the time.
+    With ``config.flip_test``, heatmaps are the mean of those of the image and of its mirror image, except while the
+    backbone is in training mode; features are those of the image. Landmarks are better, and take twice the time.
 
     Raises:
         InputError: for names or options that are not known, a backbone that breaks the contract (one of your own is run
@@ -124,7 +124,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         if not images.is_floating_point():
             scaled = scaled / 255
         normalised = (scaled - self.mean) / self.std
-        if not self.flip_test or self.training:
+        if not self.flip_test or self.backbone.training:
             output: HeatmapOutput | SupervisedHeatmapOutput = self.backbone(normalised)
             return output
         both = self.backbone(torch.cat([normalised, normalised.flip(-1)]))

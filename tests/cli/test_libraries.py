@@ -64,5 +64,5 @@ print("LOADED", len(full), *sys.modules)
     assert int(full) == 0
     assert {"torch_geometric", "timm"} <= set(loaded)
     parts = {"datasets", "evaluation", "losses", "metrics", "training", "transforms", "visualization"}
-    heavy = {"lightning", "matplotlib", "onnx", "onnxruntime", "pandas", "scipy", "torchmetrics", "transformers"}
+    heavy = {"lightning", "matplotlib", "onnx", "onnxruntime", "scipy", "torchmetrics", "transformers"}
     assert not {*heavy, "torch._inductor.compile_fx", *(f"lgcn.{part}" for part in parts)}.intersection(loaded)

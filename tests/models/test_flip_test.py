@@ -40,12 +40,19 @@ def test_heatmaps_are_averaged_and_features_are_those_of_the_image(detector: Bui
     torch.testing.assert_close(fused.features, one.features)
 
 
-def test_training_sees_one_image(detector: Build, images: Tensor) -> None:
+def test_training_of_the_backbone_sees_one_image(detector: Build, images: Tensor) -> None:
     model = detector(flip_test=True).train()
-    model.backbone.eval()
     heatmaps = model(images).heatmaps
     model.flip_test = False
     torch.testing.assert_close(heatmaps, model(images).heatmaps)
+
+
+def test_a_refiner_on_a_frozen_backbone_trains_with_the_heatmaps_of_inference(detector: Build, images: Tensor) -> None:
+    model = detector(flip_test=True).eval()
+    expected = model(images).heatmaps
+    model.train()
+    model.backbone.eval()
+    torch.testing.assert_close(model(images).heatmaps, expected)
 
 
 @pytest.mark.parametrize("codec", [{"align": "corner"}, {"decode": "hrnet", "activation": "clamp"}])
