@@ -118,8 +118,8 @@ def test_names_resolve_wherever_they_stand() -> None:
     ]
     with pytest.raises(
         InputFileError,
-        match="default, gaussian_frozen, gnn, gnn_lgcn, gnn_transformer, "
-        "lgcn-68, lgcn-68-fast, lgcn-68-hrnet18, lgcn-68-paper, lgcn-98, mild, official, paper_end_to_end, paper_frozen",
+        match="default, gaussian_frozen, gnn, gnn_lgcn, gnn_transformer, lgcn-68, "
+        "lgcn-68-fast, lgcn-68-hrnet18, lgcn-68-paper, lgcn-98, mild, official, paper_end_to_end, paper_frozen",
     ):
         resolve_configs(["--config", "official", "--config", "wlfw"])
 
