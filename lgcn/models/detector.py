@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch_geometric.data import Batch
@@ -19,6 +19,7 @@ from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import OWN_BACKBONE, DetectorConfig
 from lgcn.models.landmark_graphs import build_landmark_graphs
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
+from lgcn.models.model_card import detector_card
 from lgcn.models.presets import PRESETS
 from lgcn.models.refiner_config import OWN_REFINER
 from lgcn.nn import Refiner, for_inference
@@ -201,6 +202,10 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         check_weights(source, detector.state_dict(), weights)
         detector.load_state_dict(weights)
         return detector.eval()
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """What :meth:`save_pretrained` writes to ``README.md`` if there is none."""
+        return detector_card(self.config, self.scheme.num_landmarks)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_text(save_directory / CONFIG_NAME, json.dumps(self.config.saved(), indent=2) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from lgcn.checks import InputError, check_at_least, check_floating, check_number
 from lgcn.covariance import expected_error
 from lgcn.files import replace_when_done, write_text
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
+from lgcn.models.model_card import shape_refiner_card
 from lgcn.models.shape_config import KIND, OUTLIER_SHARE, Refinement, ShapeRefinerConfig, read_shape_config
 from lgcn.models.shape_statistics import (
     EXPECTED_ERRORS,
@@ -303,14 +304,18 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             InputFileError: if there is no such refiner, or its files do not fit together.
         """
         otherwise = (
-            f"Expected 'model' to be a folder with {CONFIG_NAME} and {WEIGHTS_NAME} of a ShapeRefiner, or a hub id "
-            f"'owner/name' (got '{source}')."
+            f"Expected the refiner to be a folder with {CONFIG_NAME} and {WEIGHTS_NAME} of a ShapeRefiner, as "
+            f"'lgcn fit-refiner' writes it, or a hub id 'owner/name' (got '{source}')."
         )
         config, weights = load_saved(source, read_shape_config, otherwise, **download)
         refiner = cls(config)
         check_weights(source, refiner.state_dict(), weights)
         refiner.load_state_dict(weights)
         return refiner.eval()
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """What :meth:`save_pretrained` writes to ``README.md`` if there is none."""
+        return shape_refiner_card(self.config)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         saved = {"model": KIND, **asdict(self.config)}

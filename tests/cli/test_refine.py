@@ -196,7 +196,7 @@ def test_errors_are_one_line(refiner: str, points: Tensor, tmp_path: Path, capsy
     fewer = write(tmp_path / "fewer.json", results(points[:, 1:]))
     (tmp_path / "no.csv").write_text("image,x\n1.jpg,3\n")
     for words, expected in (
-        (["refine", good, "--refiner", "nowhere"], "of a ShapeRefiner, or a hub id"),
+        (["refine", good, "--refiner", "nowhere"], "of a ShapeRefiner, as 'lgcn fit-refiner' writes it, or a hub id"),
         (["refine", short, "--refiner", refiner], "x, y, score for each landmark in entry 0"),
         (["refine", odd, "--refiner", refiner], "Expected a known layout"),
         (["refine", fewer, "--refiner", refiner], "with K=6 (got [120, 5, 2])"),

@@ -198,7 +198,7 @@ def test_saved_and_loaded_bit_by_bit(refiner: ShapeRefiner, tmp_path: Path) -> N
 
 
 def test_what_is_no_saved_refiner_is_one_line(refiner: ShapeRefiner, tmp_path: Path) -> None:
-    with pytest.raises(InputFileError, match=r"Expected 'model' to be a folder .* of a ShapeRefiner.*got 'nowhere'"):
+    with pytest.raises(InputFileError, match=r"Expected the refiner to be a folder .*got 'nowhere'"):
         ShapeRefiner.from_pretrained("nowhere")
     refiner.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
