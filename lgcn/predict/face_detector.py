@@ -1,6 +1,7 @@
 """Face detection: the interface, and a cascade, which needs no weights."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -76,7 +77,9 @@ class CascadeFaceDetector:
 
     def finer(self) -> "CascadeFaceDetector":
         """One that looks for faces of a third of the size, where the image has the pixels for it."""
-        return type(self)(_FINER * self.max_side, self.min_face / _FINER, self.min_neighbors)
+        finer = copy(self)  # the cascade is not loaded again
+        finer.max_side, finer.min_face = _FINER * self.max_side, self.min_face / _FINER
+        return finer
 
     def find_squares(self, image: Tensor) -> Tensor:
         """The cascade's own squares [F, 4], in pixels of the image, large to small."""

@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -50,8 +51,13 @@ class ImagePreparer:
     def __init__(self, face_detector: FaceDetector | None = None, max_pixels: int | None = MAX_PIXELS) -> None:
         if max_pixels is not None:
             check_at_least("max_pixels", max_pixels, 1)
-        self.face_detector = face_detector
+        self._given = face_detector
         self.max_pixels = max_pixels
+
+    @cached_property
+    def face_detector(self) -> FaceDetector:
+        """Detects the faces; a cascade is loaded when it is asked for, in each process."""
+        return CascadeFaceDetector() if self._given is None else self._given
 
     def __call__(self, image: ImageLike, boxes: BoxesLike | None = None, *, name: str | None = None) -> PreparedImage:
         """Prepare one image.
@@ -68,8 +74,6 @@ class ImagePreparer:
         pixels = as_image_tensor(image, max_pixels=self.max_pixels).cpu()
         if boxes is not None:
             return PreparedImage(name, pixels, check_boxes(boxes, pixels, name))
-        if self.face_detector is None:
-            self.face_detector = CascadeFaceDetector()
         return PreparedImage(name, pixels, check_boxes(self.face_detector(pixels), pixels, name), detected=True)
 
     def finer(self, image: PreparedImage) -> PreparedImage | None:
@@ -84,7 +88,6 @@ class ImagePreparer:
 
         The centres and sizes of their boxes are in pixels of the image as it is.
         """
-        assert self.face_detector is not None
         # Not larger than the search needs it: there are photos of a hundred megapixels.
         longer = max(image.image.shape[1:])
         zoom = min(1.0, getattr(self.face_detector, "max_side", longer) / longer)

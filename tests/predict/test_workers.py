@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lgcn.checks import InputError, InputFileError
 from lgcn.images import PixelRangeWarning
-from lgcn.predict import ImagePreparer, LandmarkPredictor
+from lgcn.predict import ImagePreparer, LandmarkPredictor, NoFaceWarning
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
 from tests.predict.spots import SpotDetector, draw_spots, triangle
 
@@ -52,6 +52,14 @@ def test_workers_give_what_this_process_gives(files: list[Path]) -> None:
     assert str(errors[0][0][1]) == str(errors[1][0][1])
     with pytest.raises(InputFileError, match=r"4\.png"):
         list(predictor.stream(files, workers=2))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_without_a_face_is_searched_further_in_this_process(workers: int) -> None:
+    predictor = LandmarkPredictor(SpotDetector())  # type: ignore[arg-type]
+    grey = np.full((80, 700, 3), 128, dtype=np.uint8)
+    with pytest.warns(NoFaceWarning, match=r"pixels or more here"):
+        assert [faces for _, faces in predictor.stream([grey], workers=workers)] == [[]]
 
 
 def test_boxes_and_names_go_with_their_images(files: list[Path]) -> None:
