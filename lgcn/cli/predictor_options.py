@@ -62,8 +62,8 @@ def add_input_arguments(
     faces.add_argument(
         "--upright-only",
         action="store_true",
-        help="try no turns by 90, 180 and 270 degrees, neither of the image where no face is found nor of boxes whose "
-        "landmarks do not fit",
+        help="try no other orientation, neither of the image where no face is found (in steps of 30 degrees) nor of "
+        "boxes whose landmarks do not fit (quarter turns)",
     )
     faces.add_argument(
         "--min-confidence",

@@ -1,13 +1,11 @@
 """Landmark detector: backbone, codec and refiner."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
@@ -15,13 +13,13 @@ from lgcn.backbones import BACKBONES, Backbone, create_backbone
 from lgcn.backbones.contract import check_backbone
 from lgcn.checks import InputError, check_shape
 from lgcn.codecs import HeatmapCodec
-from lgcn.files import replace_when_done, write_text
 from lgcn.models.config import OWN_BACKBONE, DetectorConfig
 from lgcn.models.landmark_graphs import build_landmark_graphs
-from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_pretrained
+from lgcn.models.loading import check_weights, load_pretrained
 from lgcn.models.model_card import detector_card
 from lgcn.models.presets import PRESETS
 from lgcn.models.refiner_config import OWN_REFINER
+from lgcn.models.saving import save_model
 from lgcn.nn import Refiner, for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
@@ -208,9 +206,7 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         return detector_card(self.config, self.scheme.num_landmarks)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_text(save_directory / CONFIG_NAME, json.dumps(self.config.saved(), indent=2) + "\n")
-        with replace_when_done(save_directory / WEIGHTS_NAME) as temporary:
-            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
+        save_model(save_directory, self.config.saved(), self.state_dict())
 
 
 def create_detector(config: str | DetectorConfig = "paper", **options: Any) -> LandmarkDetector:

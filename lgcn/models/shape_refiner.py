@@ -1,6 +1,5 @@
 """Saved refiner of points alone: improves the landmarks of any detector by statistics of shapes and errors."""
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -8,14 +7,13 @@ from typing import Any
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lgcn.checks import InputError, check_at_least, check_floating, check_number, check_shape
 from lgcn.covariance import expected_error
-from lgcn.files import replace_when_done, write_text
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
 from lgcn.models.model_card import shape_refiner_card
+from lgcn.models.saving import save_model
 from lgcn.models.shape_config import KIND, OUTLIER_SHARE, Refinement, ShapeRefinerConfig, read_shape_config
 from lgcn.models.shape_statistics import (
     EXPECTED_ERRORS,
@@ -318,10 +316,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         return shape_refiner_card(self.config)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        saved = {"model": KIND, **asdict(self.config)}
-        write_text(save_directory / CONFIG_NAME, json.dumps(saved, indent=2) + "\n")
-        with replace_when_done(save_directory / WEIGHTS_NAME) as temporary:
-            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
+        save_model(save_directory, {"model": KIND, **asdict(self.config)}, self.state_dict())
 
     def _to_frame(self, pos: Tensor, observed: Tensor | None = None) -> Similarity:
         """The similarities from shapes [N, K, 2] to the mean shape."""

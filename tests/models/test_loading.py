@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lgcn.backbones import ModuleBackbone
 from lgcn.checks import InputError, InputFileError
-from lgcn.models import SHIPPED_MODELS, LandmarkDetector, create_detector, loading
+from lgcn.models import SHIPPED_MODELS, LandmarkDetector, ShapeRefiner, create_detector, loading
 
 Build = Callable[..., LandmarkDetector]
 Backbones = Callable[..., ModuleBackbone]
@@ -42,6 +42,15 @@ def test_a_saved_detector_is_loaded_bit_by_bit(preset: str, tmp_path: Path) -> N
         assert json.dumps(loaded.config.saved()) == json.dumps(saved.config.saved())
         assert loaded.protocol.name == "hrnet"
         assert_same(loaded, saved)
+
+
+def test_others_may_read_a_saved_model(tmp_path: Path) -> None:
+    create_detector(**TIMM).save_pretrained(tmp_path / "detector")
+    ShapeRefiner(num_landmarks=5).save_pretrained(tmp_path / "refiner")
+    (tmp_path / "any file").touch()
+    saved = [path for path in tmp_path.glob("*/*") if path.is_file()]
+    assert len(saved) == 6  # README.md, config.json and model.safetensors of each
+    assert {path.stat().st_mode for path in saved} == {(tmp_path / "any file").stat().st_mode}
 
 
 def test_loading_asks_for_no_other_file(tmp_path: Path) -> None:
