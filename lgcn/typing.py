@@ -2,15 +2,29 @@
 
 Axis letters everywhere: B images, K landmarks, N = B*K nodes, E edges, C channels,
 H x W an image, h x w a heatmap. Points are (x, y), sizes are (H, W), pixel centres lie
-at integers.
+at integers. What users hold prints the shapes of its tensors, as PyG's ``Data`` does.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 Size = tuple[int, int]
 """(H, W) of an image, a network input or a heatmap."""
+
+
+def summary(record: Any, fields: dict[str, Any]) -> str:
+    """One line for :func:`repr`: the shapes of tensors, and no field that is None."""
+    known = ", ".join(f"{name}={_shape(value)}" for name, value in fields.items() if value is not None)
+    return f"{type(record).__name__}({known})"
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return str(list(value.shape))
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shape, value))})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 class HeatmapOutput(NamedTuple):
@@ -69,6 +83,9 @@ class KeyPoints(NamedTuple):
     score: Tensor | None = None
     """[B], in [0, 1], the probability that the landmarks of an image fit."""
 
+    def __repr__(self) -> str:
+        return summary(self, self._asdict())
+
 
 class DetectorOutput(NamedTuple):
     """Output of :class:`lgcn.models.LandmarkDetector`; positions are in pixels of the network input."""
@@ -93,3 +110,6 @@ class DetectorOutput(NamedTuple):
     """[B], in [0, 1], the probability that the landmarks of a face fit; None if the model is not calibrated."""
     intermediate: tuple[Tensor, ...] | None = None
     """Heatmaps [B, K, h, w] of earlier stages of the backbone, in training, if it supervises them."""
+
+    def __repr__(self) -> str:
+        return summary(self, self._asdict())

@@ -1,17 +1,19 @@
 """The prediction for one face of an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lgcn.typing import summary
 
 
 class NoFaceWarning(UserWarning):
     """No face, or none that is likely to fit, was detected in an image for which no boxes were given."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Face:
     """Landmarks of one face, in pixels of the upright image (EXIF orientation applied); on the CPU.
 
@@ -57,6 +59,10 @@ class Face:
         """[K], the expected error in per cent of the distance between the eyes; None if either is unknown."""
         error = self.expected_error
         return None if error is None or self.eye_distance is None else 100 * error / max(self.eye_distance, 1e-6)
+
+    def __repr__(self) -> str:
+        known = {each.name: getattr(self, each.name) for each in fields(self)}
+        return summary(self, known | {"box": _rounded(self.box, 1)})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for JSON: pixels to 0.001, confidences and per cents to four digits, no connectivity.

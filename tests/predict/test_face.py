@@ -29,6 +29,14 @@ def covariance_of(first: float, second: float, angle: float) -> torch.Tensor:
     return turn @ torch.diag(torch.tensor([first**2, second**2])) @ turn.T
 
 
+def test_a_face_prints_its_box_and_the_shapes_of_the_rest() -> None:
+    points = torch.zeros(5, 2)
+    face = Face(torch.tensor([1.0, 2.26, 30, 40]), points, points, torch.ones(5), eye_distance=9.5)
+    assert repr(face) == (
+        "Face(box=[1.0, 2.3, 30.0, 40.0], landmarks=[5, 2], initial=[5, 2], confidence=[5], eye_distance=9.5)"
+    )
+
+
 def test_axes_of_the_ellipse() -> None:
     deviation, angle = ellipse_axes(covariance_of(3.0, 1.0, angle=0.7))
     assert torch.allclose(deviation, torch.tensor([3.0, 1.0]), atol=1e-4)
