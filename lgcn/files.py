@@ -1,4 +1,4 @@
-"""Atomic writing of files, and reversible escaping of file names."""
+"""Atomic writing of files, their real paths, and reversible escaping of their names."""
 
 import io
 import os
@@ -26,7 +26,7 @@ def replace_when_done(path: str | Path) -> Iterator[Path]:
         yield path
         return
     if path.is_symlink():
-        path = Path(os.path.realpath(path))
+        path = Path(real_path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Short, because the file name may already be as long as the file system allows.
     temporary = path.with_name(f".{path.stem[:16]}.{token_hex(4)}{path.suffix[:16]}")
@@ -58,6 +58,11 @@ def write_from_memory(path: str | Path) -> Iterator[io.BytesIO]:
     yield buffer
     with replace_when_done(path) as temporary, temporary.open("wb") as file:
         file.write(buffer.getbuffer())
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """The absolute path without links, as from :meth:`Path.resolve`, but also for links in a circle."""
+    return os.path.realpath(path)
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:

@@ -380,6 +380,14 @@ def test_lists_folders_in_folders_and_follows_links_once(tmp_path: Path) -> None
     assert list_images(tmp_path / "root").folders == [tmp_path / "root" / "a", tmp_path / "root" / "link"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_link_to_a_pipe_is_no_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    listing = list_images(tmp_path)
+    assert listing.images == [] and [path.name for path in listing.others] == ["link.png", "pipe.png"]
+
+
 @pytest.mark.parametrize("recursive", [False, True])
 def test_a_folder_that_may_not_be_listed_is_an_error(
     tmp_path: Path, recursive: bool, monkeypatch: pytest.MonkeyPatch

@@ -103,15 +103,16 @@ def run(args: argparse.Namespace) -> int:
 def _targets(args: argparse.Namespace, images: Sequence[Path]) -> list[tuple[Path, int, bool]]:
     """For each plot: its path, the number of edges into each landmark, and whether it is a heat map."""
     from lgcn.checks import InputFileError
+    from lgcn.files import real_path
 
     folder = args.output
     check_writable_folder("--output", folder)
     targets = [(folder / f"connectivity_heat_map.{args.format}", 0, True)]
     if args.landmarks:
         targets.insert(0, (folder / f"connectivity_edges.{args.format}", args.strongest, False))
-    inputs = {path.resolve() for path in images}
+    inputs = set(map(real_path, images))
     for path, _, _ in targets:
-        if path.resolve() in inputs:
+        if real_path(path) in inputs:
             raise InputFileError(
                 f"Expected another folder for '--output' (got '{folder}', where '{path.name}' would replace an input)."
             )

@@ -105,6 +105,7 @@ def _is_own(path: Path) -> bool:
 def read_boxes_of(path: Path, images: Sequence[Path]) -> "BoxTable":
     """The boxes in a file, which must name each of the images at most once."""
     from lgcn.checks import InputFileError
+    from lgcn.files import real_path
     from lgcn.predict import read_boxes
 
     table = read_boxes(path)
@@ -113,7 +114,7 @@ def read_boxes_of(path: Path, images: Sequence[Path]) -> "BoxTable":
         name = table.name_of(image)
         if name is not None:
             # A link has the boxes of its target.
-            named.setdefault(name, {})[os.path.realpath(image)] = image
+            named.setdefault(name, {})[real_path(image)] = image
     for name, files in named.items():
         if len(files) > 1:
             several = ", ".join(f"'{image}'" for image in files.values())

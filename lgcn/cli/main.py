@@ -1,6 +1,7 @@
 """``lgcn``: parse and run a command; user errors become one line and exit status 2."""
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -28,6 +29,9 @@ COMMANDS = {
     "protocols": "list the evaluation protocols",
     "connectivity": "draw the learned graph of faces in images",
 }
+
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
+"""Errors of paths that the user gave, below a folder that may not be entered, for instance."""
 
 
 def create_parser(command: str | None) -> argparse.ArgumentParser:
@@ -110,8 +114,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, InputError):
             raise
-        print(f"lgcn: error: {printable(str(error), sys.stderr.encoding or 'ascii')}", file=sys.stderr)
-        return 2
+        return _report(str(error))
+    except OSError as error:
+        # Asking whether a path is a file raises for them.
+        if error.filename is None or error.errno not in _UNUSABLE:
+            raise
+        return _report(
+            f"Expected a path that can be used (got '{error.filename}': {error.strerror}). "
+            "Correct it, or the permissions of the folders above it."
+        )
+
+
+def _report(message: str) -> int:
+    """Print an error; its exit status."""
+    print(f"lgcn: error: {printable(message, sys.stderr.encoding or 'ascii')}", file=sys.stderr)
+    return 2
 
 
 def _flush() -> None:

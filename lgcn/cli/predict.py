@@ -167,7 +167,8 @@ def run(args: argparse.Namespace) -> int:
 def _is_video(path: Path) -> bool:
     from lgcn.video import is_video
 
-    return not path.is_dir() and is_video(path)
+    # Path.is_dir raises for names that are too long, and below folders that may not be entered.
+    return not os.path.isdir(path) and is_video(path)  # noqa: PTH112
 
 
 def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFolder:

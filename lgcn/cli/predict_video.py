@@ -63,8 +63,9 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _check_inputs(videos: list[Path], results: list[Path]) -> None:
     from lgcn.checks import InputFileError
+    from lgcn.files import real_path
 
-    replaced = {path.resolve() for path in videos} & {path.resolve() for path in results}
+    replaced = set(map(real_path, videos)) & set(map(real_path, results))
     if replaced:
         raise InputFileError(f"Expected another '--output' (got one where '{replaced.pop()}' would be replaced).")
 

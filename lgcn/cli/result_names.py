@@ -1,6 +1,7 @@
 """Names of the files that ``lgcn predict`` writes for single images, such that none replaces another."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -26,9 +27,9 @@ class ResultNames:
         self.folder = folder
         self._stems = {name: stem or _shortened(Path(name).stem) for name, stem in earlier.items()}
         new = [path for path in images if str(path) not in self._stems]
-        stems = unique_stems(new, {stem.casefold() for stem in self._stems.values()})
+        stems = unique_stems(new, set(map(_as_one, self._stems.values())))
         self._stems |= dict(zip(map(str, new), stems, strict=True))
-        self._taken = {stem.casefold() for stem in self._stems.values()}
+        self._taken = set(map(_as_one, self._stems.values()))
         renamed = [path for path in new if self.is_renamed(str(path))]
         for path in renamed[:_NOTES]:
             stem = self.stem(str(path))
@@ -55,24 +56,25 @@ class ResultNames:
         if number:
             stem = f"{stem}_{number}"
             # Another image may have that name: photo.jpg with two faces next to photo_1.jpg.
-            while stem.casefold() in self._taken:
+            while _as_one(stem) in self._taken:
                 stem += "_face"
         return self.folder / f"{stem}{ending}"
 
     def check_inputs(self, images: Sequence[Path], inputs: Iterable[Path], overlay: bool, pts: bool) -> None:
         """Check that the files of ``images`` replace no input and no annotation."""
         from lgcn.checks import InputFileError
+        from lgcn.files import real_path
 
-        inputs = {path.resolve() for path in inputs}
+        places = set(map(real_path, inputs))
         for path in images:
             target = self.overlay(str(path))
-            if overlay and target.resolve() in inputs:
+            if overlay and real_path(target) in places:
                 raise InputFileError(
                     f"Expected another folder for '--output' (got '{self.folder}', where the overlay of '{path}' would "
                     f"replace the input '{target.name}')."
                 )
             annotation = path.with_suffix(".pts")
-            if pts and annotation.exists() and path.parent.resolve() == self.folder.resolve():
+            if pts and annotation.exists() and real_path(path.parent) == real_path(self.folder):
                 raise InputFileError(
                     f"Expected another folder for '--output' (got '{self.folder}', where '{annotation.name}' lies "
                     "next to its image and may be its annotation)."
@@ -89,11 +91,12 @@ class ResultNames:
 def unique_stems(images: Sequence[Path], taken: set[str] | None = None) -> list[str]:
     """The name of each image without its suffix, with ``-2``, ``-3``, ... if an earlier image has the same.
 
-    Case does not distinguish names, as in some file systems. Names are shortened until their results can be written.
+    Neither case nor the way in which accents are encoded distinguishes names, as in some file systems. Names are
+    shortened until their results can be written.
 
     Args:
         images: paths.
-        taken: names in lower case that are not to be used.
+        taken: names that are not to be used, as :func:`_as_one` gives them.
     """
     taken = set(taken or ())
     stems: list[str] = []
@@ -101,11 +104,16 @@ def unique_stems(images: Sequence[Path], taken: set[str] | None = None) -> list[
     for path in images:
         name = _shortened(path.stem)
         candidates = ((number, name if number == 1 else f"{name}-{number}") for number in count(following.get(name, 1)))
-        number, stem = next(each for each in candidates if each[1].casefold() not in taken)
+        number, stem = next(each for each in candidates if _as_one(each[1]) not in taken)
         following[name] = number + 1
-        taken.add(stem.casefold())
+        taken.add(_as_one(stem))
         stems.append(stem)
     return stems
+
+
+def _as_one(stem: str) -> str:
+    """The same for all names that are one to a file system which ignores case and normalises Unicode, as on macOS."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).casefold())
 
 
 def _shortened(stem: str) -> str:

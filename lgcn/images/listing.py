@@ -88,9 +88,10 @@ def list_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> I
         for path in sorted(_try_to_list(each, lambda path: list(path.iterdir()))):
             if path.name.startswith("."):
                 continue
-            if path.is_dir():
+            if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a link to what may not be looked at
                 folders.append(path)
-            elif is_image_name(path) and (path.is_file() or path.is_symlink()):
+            # A pipe or a device, also behind a link, might never end.
+            elif is_image_name(path) and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
                 listing.images.append(path)
             else:
                 listing.others.append(path)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lgcn.checks import InputFileError
-from lgcn.files import unescape_name
+from lgcn.files import real_path, unescape_name
 
 _COLUMNS = ("image", "x0", "y0", "x1", "y1")
 _FORMS = (
@@ -84,13 +84,13 @@ class BoxTable:
         for read in (str, unescape_name) if escaped else (str,):
             files = {name: _file_name(read(name)) for name in boxes}
             for start in (path.parent, Path()):
-                self._exact |= {_place(Path(start, file)): name for name, file in files.items() if file is not None}
+                self._exact |= {real_path(Path(start, file)): name for name, file in files.items() if file is not None}
             paths = {name: Path(file) for name, file in files.items() if file is not None}
             self._endings |= {file.parts: name for name, file in paths.items() if not file.is_absolute()}
 
     def name_of(self, image: str | os.PathLike[str]) -> str | None:
         """The name of the image at a path in the file; None if it has no boxes for it."""
-        place = _place(image)
+        place = real_path(image)
         if place in self._exact:
             return self._exact[place]
         parts = Path(place).parts
@@ -124,11 +124,6 @@ def _file_name(name: str) -> str | None:
         return None if "\0" in name else os.fsdecode(name.encode("utf-8", "surrogateescape"))
     except UnicodeError:  # half of a surrogate pair
         return None
-
-
-def _place(path: str | os.PathLike[str]) -> str:
-    # Unlike Path.resolve, it takes names that are too long for a file, and links in a circle.
-    return os.path.realpath(path)
 
 
 def _json_rows(path: Path, text: str) -> _Rows:

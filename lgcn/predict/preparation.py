@@ -121,7 +121,11 @@ def _turn(image: Tensor, degrees: float, zoom: float) -> tuple[Tensor, Tensor]:
     """The image [3, H, W] turned counter-clockwise and resized, all of it visible, and the affine [2, 3] to it."""
     cos, sin = zoom * math.cos(math.radians(degrees)), zoom * math.sin(math.radians(degrees))
     height, width = image.shape[1:]
-    size = (round(abs(height * cos) + abs(width * sin)), round(abs(width * cos) + abs(height * sin)))
+    # Few rows may shrink to less than a pixel.
+    size = (
+        max(1, round(abs(height * cos) + abs(width * sin))),
+        max(1, round(abs(width * cos) + abs(height * sin))),
+    )
     linear = torch.tensor([[cos, sin], [-sin, cos]])
     before, after = (torch.tensor([w - 1.0, h - 1.0]) / 2 for h, w in ((height, width), size))
     affine = torch.cat([linear, (after - linear @ before)[:, None]], dim=1)

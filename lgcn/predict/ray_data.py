@@ -1,11 +1,10 @@
 """Prediction on many machines by Ray Data: files in, Parquet out."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgcn.checks import InputError
-from lgcn.files import escape_name
+from lgcn.files import escape_name, real_path
 from lgcn.images import image_suffixes
 from lgcn.predict.output import to_record
 from lgcn.predict.predictor import LandmarkPredictor
@@ -81,7 +80,7 @@ def predict_on_ray(
         raise InputError(f"Expected a Ray cluster at '{address}' (got: {reason}). 'local' starts one.") from None
     count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     suffixes = [suffix.removeprefix(".") for suffix in image_suffixes()]
-    paths = [each if "://" in each else str(Path(each).resolve()) for each in inputs]
+    paths = [each if "://" in each else real_path(each) for each in inputs]
     # Ray deadlocks if predictors take all CPUs, because nothing is read then.
     reading, predicting = 0.25, 0.75
     try:
@@ -97,7 +96,7 @@ def predict_on_ray(
         num_cpus=predicting,
         num_gpus=int(str(options.get("device", "cpu")).startswith("cuda")),
         compute=ray.data.ActorPoolStrategy(size=count),
-    ).write_parquet(output if "://" in output else str(Path(output).resolve()), ray_remote_args={"num_cpus": reading})
+    ).write_parquet(output if "://" in output else real_path(output), ray_remote_args={"num_cpus": reading})
 
 
 def _schema() -> "pyarrow.Schema":

@@ -13,6 +13,11 @@ def test_stems_are_unique_across_folders_suffixes_and_case() -> None:
     assert unique_stems([Path(name) for name in names]) == ["photo", "photo-2", "Photo-3", "photo-2-2", "other"]
 
 
+def test_stems_that_differ_in_the_encoding_of_accents_are_one_name() -> None:
+    names = ["a/caf\u00e9.jpg", "b/cafe\u0301.jpg", "c/CAFE\u0301.jpg"]
+    assert unique_stems([Path(name) for name in names]) == ["caf\u00e9", "cafe\u0301-2", "CAFE\u0301-3"]
+
+
 def test_long_names_are_shortened_until_the_results_fit() -> None:
     stems = unique_stems([Path(f"{number}/{125 * 'ä'}.jpg") for number in range(2)])
     assert stems[1] == f"{stems[0]}-2"

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -318,6 +319,29 @@ def test_patterns_links_and_standard_input(
     assert found[str(photos / "link.png")] == found[str(photos / "a.png")] == found["-"]
     assert predict(photos / "*.txt") == 2
     assert "pattern matches 1 file, none of them an image" in capsys.readouterr().err
+
+
+def test_links_in_a_circle_and_strips_of_pixels_cost_nothing_but_themselves(
+    predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "circle.png").symlink_to("circle.png")
+    Image.new("RGB", (3000, 2)).save(photos / "strip.png")
+    assert predict(photos, "--output", tmp_path / "out", "--overlay", "--workers", "0") == 2
+    records = [json.loads(line) for line in (tmp_path / "out" / "landmarks.jsonl").read_text().splitlines()]
+    assert [Path(record["image"]).name for record in records] == ["a.png", "b.JPG", "strip.png"]
+    told = capsys.readouterr().err
+    assert "circle.png' (got: Too many levels of symbolic links)" in told
+    assert re.search(r"No face was detected in '.*strip.png'", told)
+
+
+@pytest.mark.parametrize("option", [None, "--model", "--boxes", "--output"])
+def test_a_path_that_cannot_be_is_one_line(
+    option: str | None, predict, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [5000 * "a"] if option is None else [photos / "a.png", option, 5000 * "a"]
+    assert predict(*words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "File name too long" in error
 
 
 def test_aligned_crops_and_the_report(predict, photos: Path, tmp_path: Path) -> None:
