@@ -66,6 +66,7 @@ class OutputFolder:
         self._files: dict[str, Any] = {"pts": {}} if self.pts else {}
         self._files |= {"overlay": overlay} if overlay is not None else {}
         self._settings = settings
+        self._overwrite = overwrite
         self._record = RecordFile(folder / RECORD)
         self._export = (folder / EXPORTS[file_format][0], EXPORTS[file_format][1]) if file_format in EXPORTS else None
         earlier: dict[str, dict[str, Any]] = {}
@@ -119,10 +120,10 @@ class OutputFolder:
             if not self._started:
                 if not self._record.num_images:
                     # An earlier record must never lie next to the settings of another run.
-                    self._record.path.unlink(missing_ok=True)
+                    self._record.begin(replace=self._overwrite)
+                self._started = True
                 settings = {**self._settings, "files": self._files}
                 write_text(self.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
-                self._started = True
             if self.pts:
                 self._write_pts(image.name, faces)
             if self.overlay is not None and faces:
@@ -157,6 +158,8 @@ class OutputFolder:
             InputFileError: as for :meth:`write`; the record stays as it is.
         """
         self._record.close()
+        if self._started and not self.num_images:
+            self._record.path.unlink(missing_ok=True)
         if self._unreadable is not None:
             self._unreadable.close()
         elif self.num_images:

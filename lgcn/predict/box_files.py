@@ -106,8 +106,8 @@ class BoxTable:
         name = self.name_of(image)
         if name is None:
             raise InputFileError(
-                f"Expected boxes for '{os.fspath(image)}' in '{self.path}' (it names {len(self.boxes)} images, but not "
-                "this one). Add it, with an empty list if it has no faces."
+                f"Expected boxes for '{os.fspath(image)}' in '{self.path}' (not among the {len(self.boxes)} that it "
+                "names). Add it, with an empty list if it has no faces."
             )
         return self.boxes[name]
 

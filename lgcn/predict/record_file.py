@@ -1,6 +1,7 @@
 """Results on disk as they are made: JSON Lines that an interrupted run leaves whole and a later one continues."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,33 @@ class RecordFile:
         self.num_images = lines
         return found
 
+    def begin(self, *, replace: bool = True) -> None:
+        """Create the file, or empty that of an earlier run, for this process alone.
+
+        Args:
+            replace: whether the records of an earlier run may be lost.
+
+        Raises:
+            InputFileError: if another process writes to the file, or it has records that may not be lost.
+        """
+        if self._file is not None:
+            return  # resumed without records
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: a line that does not fit cannot stay behind in memory.
+        # Not emptied before it is locked: another run may be writing to it.
+        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+        try:
+            _lock(self._file, self.path)
+            if not replace and self.path.stat().st_size:
+                raise InputFileError(
+                    f"Expected not to replace earlier results (got '{self.path}', which another run has written "
+                    "meanwhile). Choose another '--output', or replace them with '--overwrite'."
+                )
+        except InputFileError:
+            self.close()
+            raise
+        self._file.truncate(0)
+
     def append(self, record: dict[str, Any]) -> None:
         """Write the record of one image, whole or not at all.
 
@@ -63,10 +91,8 @@ class RecordFile:
         """
         line = json_line(record).encode() + b"\n"
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: a line that does not fit cannot stay behind in memory.
-            self._file = self.path.open("wb", buffering=0)
-            _lock(self._file, self.path)
+            self.begin()
+            assert self._file is not None
         start = self._file.tell()
         written = 0
         try:

@@ -88,7 +88,7 @@ def test_the_longest_ending_counts(tmp_path: Path) -> None:
 
 def test_an_image_that_is_not_named_is_an_error(tmp_path: Path) -> None:
     table = read_boxes(write(tmp_path / "boxes.json", {"a.jpg": [FIRST]}))
-    with pytest.raises(InputFileError, match=r"'c\.jpg' in '.*boxes\.json'.*1 images"):
+    with pytest.raises(InputFileError, match=r"'c\.jpg' in '.*boxes\.json'.*not among the 1"):
         table.find("c.jpg")
 
 

@@ -39,6 +39,33 @@ def test_exports_are_what_the_functions_return(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text() == {"json": to_json([]), "csv": to_csv([], 2)}[suffix]
 
 
+def test_a_second_run_takes_nothing_from_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fcntl", reason="needs locks")
+    monkeypatch.setattr("lgcn.predict.record_file._PATIENCE", 0.0)
+    first, second = (RecordFile(tmp_path / "landmarks.jsonl") for _ in range(2))
+    first.begin()
+    first.append(RECORDS[0])
+    for write in (second.begin, lambda: second.append(RECORDS[1])):
+        with pytest.raises(InputFileError, match="another process is writing"):
+            write()
+    first.append(RECORDS[1])
+    first.close()
+    with pytest.raises(InputFileError, match="which another run has written meanwhile"):
+        second.begin(replace=False)
+    assert list(first.records()) == RECORDS[:2]
+    second.begin()
+    assert first.path.read_bytes() == b""
+
+
+def test_an_empty_record_is_resumed(tmp_path: Path) -> None:
+    (tmp_path / "landmarks.jsonl").touch()
+    file = RecordFile(tmp_path / "landmarks.jsonl")
+    assert file.resume() == {}
+    file.begin(replace=False)
+    file.append(RECORDS[0])
+    assert list(file.records()) == RECORDS[:1]
+
+
 @pytest.mark.parametrize("cut", range(0, 400, 23))
 def test_a_file_cut_off_anywhere_is_continued_without_loss(cut: int, tmp_path: Path) -> None:
     first = RecordFile(tmp_path / "landmarks.jsonl")
