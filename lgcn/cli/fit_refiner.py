@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, measure and save; the exit status."""
+    from lgcn.checks import InputError
     from lgcn.cli.messages import counted
     from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
     from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME
@@ -55,6 +56,15 @@ def run(args: argparse.Namespace) -> int:
     check_writable_folder("--output", args.output)
     predicted = read_keypoints(args.points)
     truth_images, truth, scheme = _read_truth(args)
+    true_source = args.truth or f"{args.root}, split {args.split}"
+    for name, each in ((args.points, predicted.keypoints.pos), (true_source, truth)):
+        if not len(each):
+            raise InputError(f"Expected landmarks to fit to in '{name}' (got no object).")
+    if predicted.keypoints.pos.shape[1] != truth.shape[1]:
+        raise InputError(
+            f"Expected {truth.shape[1]} landmarks of each object in '{args.points}', as in '{true_source}' (got "
+            f"{predicted.keypoints.pos.shape[1]})."
+        )
     matched = match_keypoints(predicted.images, predicted.keypoints.pos, truth_images, truth)
     rows, faces = matched.predicted, matched.true
     shapes, points = truth[faces], predicted.keypoints.pos[rows]
@@ -105,10 +115,8 @@ def _measured(
     before, after = ((pos - truth).norm(dim=-1) / size for pos in (points[held], refined.pos))
     both = before.isfinite() & after.isfinite()
     before, after = 100 * before[both].mean(), 100 * after[both].mean()
-    return (
-        f"held-out fifth: mean error {before:.3f} % -> {after:.3f} % of the radius of the shape "
-        f"({100 * (after / before - 1):+.1f} %)"
-    )
+    gain = f" ({100 * (after / before - 1):+.1f} %)" if before > 0 else ": nothing to gain, predictions are the truth"
+    return f"held-out fifth: mean error {before:.3f} % -> {after:.3f} % of the radius of the shape{gain}"
 
 
 def _read_truth(args: argparse.Namespace) -> "tuple[list[str], Tensor, str | None]":

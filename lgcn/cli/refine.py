@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refine and write; the exit status."""
-    from lgcn.checks import check_number
+    from lgcn.checks import InputError, check_number
     from lgcn.cli.messages import counted, tell
     from lgcn.cli.writable import check_not_replaced, check_writable_file, writing_to
     from lgcn.files import write_text
@@ -60,7 +60,14 @@ def run(args: argparse.Namespace) -> int:
     file = read_keypoints(args.points)
     if not len(file):
         text = args.points.read_text(encoding="utf-8")
+        tell("warning", f"No object to refine in '{args.points}'.")
     else:
+        count = file.keypoints.pos.shape[1]
+        if count != refiner.num_landmarks:
+            raise InputError(
+                f"Expected {refiner.num_landmarks} landmarks of each object in '{args.points}', as the refiner "
+                f"'{args.refiner}' has (got {count})."
+            )
         refined = refine(file.keypoints, refiner, args.drop_outliers, share)
         text = file.render(refined, share)
         filled = int((~refined.observed & refined.pos.isfinite().all(-1)).sum())

@@ -181,7 +181,8 @@ def _read_csv(path: Path, text: str) -> KeyPointFile:
     if not count or lacking:
         raise InputFileError(
             f"Expected the columns image, landmark_0_x, landmark_0_y, ... in '{path}' (no "
-            f"{lacking[0] if lacking else 'landmark_0_x'})."
+            f"{lacking[0] if lacking else 'landmark_0_x'}; got {shown(','.join(header))}). Landmarks have numbers from "
+            "0, and commas separate columns."
         )
     place = {name: number for number, name in enumerate(header)}
     items = []
@@ -242,7 +243,8 @@ def _keypoints(points: list[list[tuple[float, float]]], scores: Any, where: list
     for row, place in zip(points, where, strict=True):
         if len(row) != len(points[0]):
             raise InputFileError(f"Expected {len(points[0])} landmarks as in {where[0]}, in {place} (got {len(row)}).")
-    pos = torch.tensor(points, dtype=torch.float64).reshape(len(points), -1, 2)
+    count = len(points[0]) if points else 0  # a file may hold no object: nothing was found
+    pos = torch.tensor(points, dtype=torch.float64).reshape(len(points), count, 2)
     if scores is None:
         return KeyPoints(pos)
     confidence = []
@@ -251,10 +253,10 @@ def _keypoints(points: list[list[tuple[float, float]]], scores: Any, where: list
             numbers = [math.nan if number in ("", None) else float(number) for number in row]
         except (TypeError, ValueError):
             numbers = []
-        if len(numbers) != pos.shape[1]:
-            raise InputFileError(f"Expected {pos.shape[1]} confidences in {place} (got {shown(row)}).")
+        if len(numbers) != count:
+            raise InputFileError(f"Expected {count} confidences in {place} (got {shown(row)}).")
         confidence.append(numbers)
-    return KeyPoints(pos, torch.tensor(confidence, dtype=torch.float64).reshape(len(points), -1))
+    return KeyPoints(pos, torch.tensor(confidence, dtype=torch.float64).reshape(len(points), count))
 
 
 def _columns(refined: Refinement, share: float) -> tuple[list[Any], ...]:

@@ -49,11 +49,16 @@ def match_keypoints(
         if known is not None:
             found.setdefault(known, []).append(index)
     pairs = [pair for name, rows in found.items() for pair in _nearest(rows, places[name], predicted, true)]
+    if not pairs and found:
+        raise InputError(
+            f"Expected predictions near the annotated objects (got {len(found)} images with both, and none where they "
+            f"are less than {FARTHEST:g} radii of the shape apart on average). Compare pixels and the order of "
+            "landmarks."
+        )
     if not pairs:
         raise InputError(
-            f"Expected predictions of annotated objects (got none within reach; images such as "
-            f"'{next(iter(predicted_images), None)}' and '{next(iter(true_images), None)}'). "
-            "Compare names, pixels and the order of landmarks."
+            "Expected predictions of annotated images (got no name in common; images such as "
+            f"'{next(iter(predicted_images), None)}' and '{next(iter(true_images), None)}')."
         )
     rows, columns = torch.tensor(pairs).unbind(1)
     return Matches(rows, columns)

@@ -199,13 +199,62 @@ def test_errors_are_one_line(refiner: str, points: Tensor, tmp_path: Path, capsy
         (["refine", good, "--refiner", "nowhere"], "of a ShapeRefiner, as 'lgcn fit-refiner' writes it, or a hub id"),
         (["refine", short, "--refiner", refiner], "x, y, score for each landmark in entry 0"),
         (["refine", odd, "--refiner", refiner], "Expected a known layout"),
-        (["refine", fewer, "--refiner", refiner], "with K=6 (got [120, 5, 2])"),
+        (["refine", fewer, "--refiner", refiner], f"Expected 6 landmarks of each object in '{fewer}', as the refiner"),
         (["refine", str(tmp_path / "no.csv"), "--refiner", refiner], "columns image, landmark_0_x"),
+        (["refine", str(tmp_path / "no.csv"), "--refiner", refiner], "got 'image,x'"),
         (["refine", "missing.json", "--refiner", refiner], "Expected a file of landmarks"),
         (["fit-refiner", good, "--output", str(tmp_path / "m")], "'--truth FILE' or '--dataset NAME'"),
-        (["fit-refiner", good, "--truth", fewer, "--output", str(tmp_path / "m")], "with K=5"),
+        (
+            ["fit-refiner", good, "--truth", fewer, "--output", str(tmp_path / "m")],
+            f"Expected 5 landmarks of each object in '{good}'",
+        ),
     ):
         assert main(words) == 2
         err = capsys.readouterr().err
         assert err.startswith("lgcn: error: ") and err.count("\n") == 1
         assert expected in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("none.json", "[]\n"),
+        ("none.json", '[{"image": "1.jpg", "faces": []}]\n'),
+        ("none.jsonl", '{"image": "1.jpg", "faces": []}\n'),
+        ("none.csv", "image,landmark_0_x,landmark_0_y,confidence_0\n"),
+    ],
+)
+def test_a_file_without_objects_stays_as_it_is(
+    refiner: str, points: Tensor, name: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(content)
+    assert main(["refine", str(tmp_path / name), "--refiner", refiner]) == 0
+    read = capsys.readouterr()
+    assert read.out == content and f"No object to refine in '{tmp_path / name}'" in read.err
+    good = write(tmp_path / "good.json", results(points))
+    for files in ([good, "--truth", str(tmp_path / name)], [str(tmp_path / name), "--truth", good]):
+        assert main(["fit-refiner", *files, "--output", str(tmp_path / "model")]) == 2
+        assert f"landmarks to fit to in '{tmp_path / name}' (got no object)" in capsys.readouterr().err
+
+
+def test_what_does_not_match_is_a_name_or_a_distance(
+    points: Tensor, shapes: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write(tmp_path / "truth.json", records(shapes))
+    far = write(tmp_path / "far.json", records(points + 1000))
+    other = records(points)
+    for record in other:
+        record["image"] = f"{record['image']}.png"
+    names = write(tmp_path / "names.json", other)
+    for file, expected in ((far, "60 images with both, and none where"), (names, "no name in common; images such as")):
+        assert main(["fit-refiner", file, "--truth", truth, "--output", str(tmp_path / "model")]) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_a_fit_of_the_truth_to_itself_has_nothing_to_gain(
+    shapes: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write(tmp_path / "truth.json", records(shapes))
+    assert main(["fit-refiner", truth, "--truth", truth, "--output", str(tmp_path / "model")]) == 0
+    out = capsys.readouterr().out
+    assert "predictions are the truth" in out and "inf" not in out
