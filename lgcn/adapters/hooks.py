@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from lgcn.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from lgcn.checks import InputError, InputFileError, check_at_least, check_flag, check_shape, check_size
 from lgcn.modes import eval_mode
 from lgcn.typing import HeatmapOutput, Size
+
+EXPORTED = {"archive_format", "serialized_exported_program.json"}
+"""One of them is in every file of ``torch.export.save``; the second, before PyTorch 2.7."""
 
 
 class HookedBackbone(Backbone):
@@ -85,6 +89,11 @@ class HookedBackbone(Backbone):
         return output
 
     def _listen(self, kind: str, layer: str) -> None:
+        if isinstance(self.network, torch.jit.ScriptModule | _Exported):
+            raise InputError(
+                f"Expected no layer for '{kind}' of a network from a file, whose layers cannot be read (got "
+                f"'{layer}'). Export a network that returns heatmaps, or pass the module itself."
+            )
         layers = dict(self.network.named_modules())
         if not layer or layer not in layers:
             near = get_close_matches(layer, layers, n=3) or list(layers)[1:4]
@@ -141,13 +150,31 @@ def load_network(path: str | Path) -> nn.Module:
     path = Path(path)
     if not path.is_file():
         raise InputFileError(f"Expected a TorchScript or torch.export file at '{path}' (there is none).")
-    errors = []
-    for read in (_read_exported, _read_script) if path.suffix == ".pt2" else (_read_script, _read_exported):
-        try:
-            return read(path)
-        except Exception as error:  # of many kinds, by format and version
-            errors.append(" ".join(str(error).split())[:80])
-    raise InputFileError(f"Expected a TorchScript or torch.export file at '{path}' ({'; '.join(errors)}).")
+    names = _archive_names(path)
+    # PyTorch logs a traceback if it is asked for a format that the file does not have.
+    for markers, read in (({"constants.pkl"}, _read_script), (EXPORTED, _read_exported)):
+        if markers & names:
+            try:
+                return read(path)
+            except Exception as error:  # of many kinds, by format and version
+                reason = " ".join(str(error).split())[:160]
+                raise InputFileError(
+                    f"Expected a TorchScript or torch.export file that this PyTorch can read at '{path}' ({reason})."
+                ) from error
+    got = "what torch.save writes" if "data.pkl" in names else "another format"
+    raise InputFileError(
+        f"Expected a TorchScript or torch.export file at '{path}' (got {got}). Of what torch.save wrote, build the "
+        "network itself, and load its weights."
+    )
+
+
+def _archive_names(path: Path) -> set[str]:
+    """Names in a zip file, with and without the folder that PyTorch puts around them; none if it is no zip file."""
+    try:
+        with ZipFile(path) as archive:
+            return {part for name in archive.namelist() for part in (name, name.partition("/")[2])}
+    except (OSError, BadZipFile):
+        return set()
 
 
 def _read_script(path: Path) -> nn.Module:

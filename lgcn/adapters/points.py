@@ -61,9 +61,17 @@ def from_vitpose(results: Sequence[Sequence[Mapping[str, Tensor]]]) -> list[KeyP
 
     Returns:
         The persons of each image; those of images without persons have N = 0 and K = 0.
+
+    Raises:
+        InputError: for anything else, or persons with different numbers of landmarks.
     """
     found = []
     for people in results:
+        if isinstance(people, Mapping) or not all(isinstance(person, Mapping) for person in people):
+            raise InputError(
+                "Expected 'results' to be a list of images, each a list of persons with 'keypoints' and 'scores' (got "
+                f"{type(people).__name__} for an image). Pass those of one image as [persons]."
+            )
         if not people:
             found.append(KeyPoints(torch.zeros(0, 0, 2), torch.zeros(0, 0)))
             continue
@@ -85,8 +93,9 @@ def combine_runs(pos: Tensor, keep: float = 0.5, mask: Tensor | None = None) -> 
     :math:`\exp(-s_i / (0.03 r))`, with the radius r of the shape.
 
     Args:
-        pos: [R, N, K, 2], landmarks of N objects in R runs, pixels of the image.
-        keep: share of the runs.
+        pos: [R, N, K, 2], landmarks of N objects in R runs, pixels of the image; NaN where a run found none. A
+            landmark that no run found is missing, with a confidence of 0.
+        keep: share of the runs, of those that found the landmark.
         mask: [N, K], False where a landmark is missing.
 
     Raises:
@@ -94,13 +103,20 @@ def combine_runs(pos: Tensor, keep: float = 0.5, mask: Tensor | None = None) -> 
     """
     check_shape("pos", pos, "R N K 2")
     check_number("keep", keep, 1e-6, 1.0)
-    median = pos.median(dim=0).values
-    distance = (pos - median).norm(dim=-1)
-    nearest = distance.argsort(dim=0)[: max(1, round(keep * len(pos)))].unsqueeze(-1)
-    mean = pos.gather(0, nearest.expand(*nearest.shape[:-1], 2)).mean(0)
-    spread = distance.median(dim=0).values
-    radius = (mean - mean.mean(1, keepdim=True)).square().sum(-1).mean(-1, keepdim=True).sqrt()
-    return KeyPoints(mean, torch.exp(-spread / (0.03 * radius).clamp_min(1e-12)), mask=mask)
+    found = pos.isfinite().all(-1)
+    seen = found.any(0) if mask is None else found.any(0) & mask
+    pos = pos.where(found.unsqueeze(-1), torch.nan)
+    distance = (pos - pos.nanmedian(dim=0).values).norm(dim=-1)
+    # argsort puts NaN last: runs that did not find a landmark are not among its nearest.
+    order = distance.argsort(dim=0)
+    kept = torch.arange(len(pos)).to(order)[:, None, None] < (keep * found.sum(0)).round().clamp_min(1)
+    nearest = pos.gather(0, order.unsqueeze(-1).expand(*order.shape, 2))
+    mean = nearest.where(kept.unsqueeze(-1), torch.nan).nanmean(0)
+    spread = distance.nanmedian(dim=0).values
+    shape = mean.where(seen.unsqueeze(-1), torch.nan)
+    radius = (shape - shape.nanmean(1, keepdim=True)).square().sum(-1).nanmean(-1, keepdim=True).sqrt()
+    confidence = torch.exp(-spread / (0.03 * radius).clamp_min(1e-12)).masked_fill(~seen, 0.0)
+    return KeyPoints(mean, confidence, mask=mask if seen.all() else seen)
 
 
 def _tensor(values: Any) -> Tensor:

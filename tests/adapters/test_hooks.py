@@ -86,6 +86,12 @@ def test_networks_from_files(tmp_path: Path) -> None:
         torch.testing.assert_close(loaded(images), network(images))
     backbone = HookedBackbone(load_network(tmp_path / "net.pt"), K, (32, 32), frozen=True)
     assert backbone.stride == 4
+    for name in ("net.pt", "net.pt2"):
+        with pytest.raises(InputError, match=r"no layer for 'features' of a network from a file.*\(got '0'\)"):
+            HookedBackbone(load_network(tmp_path / name), K, (32, 32), features="0")
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(InputFileError, match=r"got what torch.save writes.* build the network itself"):
+        load_network(tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("no network")
     for name, message in (("text.pt", "TorchScript or torch.export file at"), ("none.pt", "there is none")):
         with pytest.raises(InputFileError, match=message):

@@ -38,6 +38,9 @@ def test_vitpose_results() -> None:
     people[1]["keypoints"] = people[1]["keypoints"][:5]
     with pytest.raises(InputError, match=r"got \[5, 17\]"):
         from_vitpose([people])
+    for wrong in (people, [[people]], [{"keypoints": 1}]):
+        with pytest.raises(InputError, match=r"a list of images, each a list of persons .*as \[persons\]"):
+            from_vitpose(wrong)
 
 
 def test_runs_are_combined_without_their_failures() -> None:
@@ -51,3 +54,17 @@ def test_runs_are_combined_without_their_failures() -> None:
     others = found.confidence[:, [0, 1, 2, 4, 5]]
     assert (others.mean(1) > found.confidence[:, 3]).all()
     assert found.confidence.min() >= 0 and found.confidence.max() <= 1
+
+
+def test_runs_with_gaps_are_combined_of_those_that_found_a_landmark() -> None:
+    generator = torch.Generator().manual_seed(0)
+    runs = 50 * torch.rand(1, 2, 6, 2, generator=generator) + torch.randn(5, 2, 6, 2, generator=generator)
+    gaps = runs.clone()
+    gaps[0, 0, 1], gaps[:, 1, 2, 0] = torch.nan, torch.nan
+    found, fewer = combine_runs(gaps), combine_runs(runs[1:])
+    torch.testing.assert_close(found.pos[0, 1], fewer.pos[0, 1])
+    assert found.mask is not None and (~found.mask).nonzero().tolist() == [[1, 2]]
+    assert found.pos[1, 2].isnan().all() and found.confidence[1, 2] == 0
+    assert found.confidence.isfinite().all() and found.pos[found.mask].isfinite().all()
+    rest = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(found.confidence[1, rest], combine_runs(runs[:, :, rest]).confidence[1])
