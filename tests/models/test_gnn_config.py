@@ -13,7 +13,7 @@ from torch_geometric.nn import GAT, GATv2Conv, SAGEConv
 from lgcn.checks import InputError
 from lgcn.cli.main import main
 from lgcn.models import GNNS, GNNConfig, LandmarkDetector, create_detector
-from lgcn.nn import ConvStack, DenseLGCNConv, GNNRefiner, LGCNConv
+from lgcn.nn import ConvStack, DenseLGCNConv, GNNRefiner, LGCNConv, RefinerChain
 from tests.datasets.synthetic import pts_tree
 
 TINY = {"backbone": "test_efficientnet", "backbone_options": {"width": 8}, "input_size": (32, 32)}
@@ -135,6 +135,16 @@ def test_a_refiner_built_in_python(tmp_path: Path) -> None:
         LandmarkDetector.from_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"'refiner' to be an lgcn.nn.Refiner \(got Mine\)"):
         LandmarkDetector(config, refiner=Mine(10, 2))  # type: ignore[arg-type]
+    for sizes, message in (
+        ((67, 8, (32, 32)), "'num_landmarks' of 'refiner' to be 68, as .*got 67 of GNNRefiner"),
+        ((68, 7, (32, 32)), "'feature_channels' of 'refiner' to be 8, as .*got 7"),
+        ((68, 8, (32, 64)), r"'input_size' of 'refiner' to be \(32, 32\), as .*got \(32, 64\)"),
+    ):
+        wrong = GNNRefiner(*sizes, model=Mine)
+        for each in (wrong, RefinerChain(refiner(), wrong)):
+            with pytest.raises(InputError, match=message):
+                LandmarkDetector(config, refiner=each)
+    LandmarkDetector(config, refiner=GNNRefiner(68, 0, (32, 32), model=Mine))
 
 
 def test_the_command_line_trains_and_evaluates_with_an_own_model(

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from lgcn.checks import InputError, check_at_least, check_choice, check_flag, check_mask, check_shape, check_size
+from lgcn.checks import (
+    InputError,
+    check_at_least,
+    check_choice,
+    check_finite,
+    check_flag,
+    check_mask,
+    check_shape,
+    check_size,
+)
 from lgcn.graph import SAMPLING_MODES, complete_edge_index, sample_features
 from lgcn.modes import eval_mode
 from lgcn.nn.connectivity import Connectivity
@@ -117,7 +126,8 @@ class GNNRefiner(Refiner):
             raise InputError(
                 f"Expected 'model' to take {self._described()} (got {name}, which raised {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:300]}). Give it {self.in_channels} in_channels, or a function "
-                "build(in_channels, out_channels); edge_attr is given to models whose 'edge_dim' is set."
+                "build(in_channels, out_channels); edge_attr is given to models whose 'edge_dim' is set, edge_weight "
+                "if there is a connectivity (use_connectivity in a configuration)."
             ) from error
         expected = (2 * self.num_landmarks, 2)
         if not isinstance(out, Tensor) or out.shape != expected:
@@ -175,6 +185,10 @@ class GNNRefiner(Refiner):
                 pos=pos.masked_fill(~mask.unsqueeze(-1), 0.0),
                 confidence=None if confidence is None else confidence.masked_fill(~mask, 0.0),
             )
+        # In a complete graph, one NaN would spread to all landmarks.
+        check_finite("pos", given.pos.detach())
+        if given.confidence is not None:
+            check_finite("confidence", given.confidence.detach())
         with autocast_disabled(pos.device.type):
             x, weight = self.node_features(given), None
             if self.connectivity is not None:

@@ -13,6 +13,7 @@ from lgcn.checks import (
     check_at_least,
     check_choice,
     check_devices,
+    check_finite,
     check_flag,
     check_mask,
     check_shape,
@@ -232,6 +233,8 @@ class LandmarkRefiner(Refiner):
             check_mask("mask", mask, "B K", B=pos.shape[0], K=self.num_landmarks)
             check_devices(parameter.device, "the parameters", mask=mask)
             pos, confidence = mask_rows(pos, mask), confidence.masked_fill(~mask, 0.0)
+        # In a complete graph, one NaN would spread to all landmarks.
+        check_finite("pos", pos.detach())
         scale = pos.new_tensor(self.input_size[::-1])
         origin = 0.5 if self.coordinates == "pixel" else 0.0
         steps: list[tuple[Tensor, Tensor]] = []

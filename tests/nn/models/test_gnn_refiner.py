@@ -132,6 +132,23 @@ def test_models_that_break_the_contract_fail_when_they_are_built() -> None:
         ConvStack(GATv2Conv, 4, 2, depth=2)
 
 
+def test_a_layer_that_needs_weights_is_told_where_they_come_from() -> None:
+    with pytest.raises(InputError, match=r"'edge_weight' \[E\].*edge_weight if there is a connectivity"):
+        GNNRefiner(K, C, SIZE, model=lambda width, out: ConvStack(LGCNConv, width, out))
+
+
+@pytest.mark.parametrize("name", ["pos", "confidence"])
+def test_values_that_are_missing_are_masked(name: str) -> None:
+    given = keypoints()
+    wrong = getattr(given, name).clone()
+    wrong[0, 1] = torch.nan
+    with pytest.raises(InputError, match=f"'{name}' to be finite .*Mask or drop what is missing"):
+        refiner().refine(given._replace(**{name: wrong}))
+    mask = torch.ones(B, K, dtype=torch.bool)
+    mask[0, 1] = False
+    assert refiner().refine(given._replace(**{name: wrong}, mask=mask)).pos[mask].isfinite().all()
+
+
 def test_weights_are_equal_where_a_model_needs_them_and_there_is_no_connectivity() -> None:
     built = GNNRefiner(K, C, SIZE, model=NeedsWeights(), output="absolute")
     assert torch.allclose(built.refine(keypoints()).pos, torch.tensor([47.5, 31.5]))

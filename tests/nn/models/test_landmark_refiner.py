@@ -80,6 +80,16 @@ def test_bad_input() -> None:
         refiner(features, pos, confidence, torch.ones(2, K))
 
 
+def test_positions_that_are_missing_are_masked() -> None:
+    features, pos, confidence = inputs()
+    pos[0, 1] = torch.nan
+    with pytest.raises(InputError, match="'pos' to be finite .*Mask or drop what is missing"):
+        build()(features, pos, confidence)
+    mask = torch.ones(2, K, dtype=torch.bool)
+    mask[0, 1] = False
+    assert build()(features, pos, confidence, mask)[mask].isfinite().all()
+
+
 def test_node_features_are_equation_2() -> None:
     features, pos, confidence = inputs()
     refiner = build(landmark_channels=2, confidence_feature=True)
