@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor
 
-from lgcn.checks import InputError, check_at_least, check_floating, check_number, check_shape
+from lgcn.checks import InputError, check_at_least, check_floating, check_mask, check_number, check_shape
 from lgcn.covariance import expected_error
 from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME, check_weights, load_saved
 from lgcn.models.model_card import shape_refiner_card
@@ -72,6 +72,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
         if config is None:
             if num_landmarks is None:
                 raise InputError("Expected 'num_landmarks' or 'config' (got neither).")
+            check_at_least("num_landmarks", num_landmarks, 3)
             # A small set of landmarks has fewer directions than the default rank.
             gaussian = {"use_confidence": use_confidence, "rank": max(1, min(16, 2 * num_landmarks - 4))}
             config = update(ShapeRefinerConfig(num_landmarks), {"gaussian": gaussian})
@@ -105,7 +106,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
 
     @torch.no_grad()
     def fit(
-        self, shapes: Tensor, predictions: Tensor | None = None, confidences: Tensor | None = None
+        self, shapes: Tensor, predictions: Tensor | KeyPoints | None = None, confidences: Tensor | None = None
     ) -> "ShapeRefiner":
         """Learns shapes and errors in closed form: in seconds, without images and without gradients.
 
@@ -119,7 +120,7 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             predictions: [N, K, 2], landmarks of the same images by the detector that is to be refined, in the same
                 pixels; NaN where it found none. Their errors must be like those in new images: take images that the
                 detector was not trained on. Without predictions the noise is a guess, as large as what is unique to
-                each landmark.
+                each landmark. Or :class:`KeyPoints` of the N images, with their confidences and what is missing.
             confidences: [N, K], of the predictions; needed with them if the refiner uses confidences.
 
         Returns:
@@ -129,6 +130,14 @@ class ShapeRefiner(Refiner, PyTorchModelHubMixin):
             InputError: for tensors that do not match, shapes that vary too little, and landmarks that are never both
                 annotated and predicted.
         """
+        if isinstance(predictions, KeyPoints):
+            if confidences is not None:
+                raise InputError("Expected 'confidences' in the KeyPoints of 'predictions' (got them besides it).")
+            confidences, missing = predictions.confidence, predictions.mask
+            predictions = predictions.pos
+            if missing is not None:
+                check_mask("predictions.mask", missing, "N K", N=len(predictions), K=self.num_landmarks)
+                predictions = predictions.masked_fill(~missing.unsqueeze(-1), torch.nan)
         for name, tensor in (("shapes", shapes), ("predictions", predictions)):
             if tensor is not None:
                 check_shape(name, tensor, "N K 2", N=len(shapes), K=self.num_landmarks)

@@ -116,6 +116,18 @@ def test_confidences_pay_and_are_needed_by_a_refiner_that_uses_them() -> None:
         refine(predictions, knowing)
 
 
+def test_it_is_fitted_to_keypoints_as_it_refines_them() -> None:
+    shapes, predictions, confidences = random_images(150)
+    gone = confidences < 0.1
+    by_tensors = ShapeRefiner(num_landmarks=K, use_confidence=True)
+    by_tensors.fit(shapes, predictions.masked_fill(gone.unsqueeze(-1), torch.nan), confidences)
+    by_keypoints = ShapeRefiner(num_landmarks=K, use_confidence=True)
+    by_keypoints.fit(shapes, KeyPoints(predictions, confidences, mask=~gone))
+    assert gone.any()
+    for name, value in by_tensors.state_dict().items():
+        assert torch.equal(by_keypoints.state_dict()[name], value), name
+
+
 def test_missing_landmarks_are_filled_in_whatever_their_values(refiner: ShapeRefiner) -> None:
     shapes, predictions, _ = random_images(50, seed=3)
     mask = torch.rand(50, K, generator=torch.Generator().manual_seed(4)) < 0.7
@@ -223,6 +235,11 @@ def test_bad_input_is_named(refiner: ShapeRefiner) -> None:
         refine(predictions, ShapeRefiner(num_landmarks=K))
     with pytest.raises(InputError, match="'predictions' to have shape"):
         ShapeRefiner(num_landmarks=K).fit(shapes, predictions[1:])
+    for wrong in (2, "12"):
+        with pytest.raises(InputError, match=r"'num_landmarks' to be .*3 or more \(got"):
+            ShapeRefiner(num_landmarks=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'confidences' in the KeyPoints of 'predictions'"):
+        ShapeRefiner(num_landmarks=K).fit(shapes, KeyPoints(predictions), torch.ones(50, K))
     with pytest.raises(InputError, match="Expected 'num_landmarks' to be 68, as in the scheme 'ibug68'"):
         ShapeRefinerConfig(num_landmarks=67, scheme="ibug68")
 
