@@ -7,6 +7,12 @@ from lgcn.checks import InputError, check_choice
 
 T = TypeVar("T")
 
+OWN_HINT = (
+    "If it is your own, import the module that registers it before, on the command line with lgcn --import MODULE "
+    "COMMAND ..."
+)
+"""End of an error about a name that nothing is registered under."""
+
 
 class Registry(Generic[T]):
     """Map names to objects of one kind.
@@ -59,7 +65,11 @@ class Registry(Generic[T]):
         return sorted(self._things)
 
     def __getitem__(self, name: str) -> T:
-        return self._things[check_choice(self.kind, name, self.names())]
+        try:
+            return self._things[check_choice(self.kind, name, self.names())]
+        except InputError as error:
+            hint = "" if "Did you mean" in str(error) else f" {OWN_HINT}"
+            raise InputError(f"{error}{hint}") from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._things

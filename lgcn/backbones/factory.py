@@ -11,7 +11,7 @@ from lgcn.backbones.base import Backbone
 from lgcn.backbones.hourglass import HourglassBackbone
 from lgcn.backbones.timm import TimmBackbone
 from lgcn.checks import InputError, check_options
-from lgcn.registry import Registry
+from lgcn.registry import OWN_HINT, Registry
 
 BACKBONES: Registry[Callable[..., Backbone]] = Registry("backbone")
 """name -> ``factory(num_landmarks=K, **options)``; the networks that this package was tested with, and your own."""
@@ -43,7 +43,7 @@ def create_backbone(name: str, num_landmarks: int, **options: Any) -> Backbone:
         factory = partial(TimmBackbone, name)
     else:
         near = get_close_matches(name, sorted({*BACKBONES.names(), *timm.list_models()}), n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "Register your own with BACKBONES.register."
+        hint = f"Did you mean {' or '.join(near)}?" if near else OWN_HINT
         raise InputError(
             f"Expected 'backbone' to be one of {', '.join(BACKBONES.names())}, or any timm network "
             f"(got '{name}'). {hint}"

@@ -83,5 +83,6 @@ class ModuleBackbone(Backbone):
             )
         return (
             "The module returns (heatmaps, features); correct the ModuleBackbone's num_landmarks "
-            f"{self.num_landmarks}, stride {self.stride} or feature_channels {self.feature_channels}, or pass 'output'."
+            f"{self.num_landmarks}, stride {self.stride} or feature_channels {self.feature_channels}, or pass "
+            "'output'. If it fits in other sizes of the input, give 'size_multiple'."
         )

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
-from lgcn.checks import InputError, InputFileError, check_at_least
+from lgcn.checks import InputError, InputFileError, check_at_least, shown
 from lgcn.datasets.base import LandmarkDataset
 from lgcn.files import write_text
 from lgcn.modes import eval_mode
@@ -81,6 +81,13 @@ class LandmarkGraphs(InMemoryDataset):
             raise InputError(
                 f"Expected 'dataset' and 'detector' to compute graphs from (got no graphs in '{root}', and "
                 f"{'no dataset' if dataset is None else 'no detector'})."
+            )
+        if dataset is not None and not isinstance(dataset, LandmarkDataset):
+            raise InputError(f"Expected 'dataset' to be a LandmarkDataset (got {shown(dataset)}).")
+        if detector is not None and not hasattr(detector, "landmark_graphs"):
+            raise InputError(
+                f"Expected 'detector' to be a LandmarkDetector (got {shown(detector)}). Load a saved one with "
+                "LandmarkDetector.from_pretrained."
             )
         if dataset is not None and detector is not None:
             if dataset.scheme.name != detector.scheme.name:

@@ -1,5 +1,6 @@
 """Registry of landmark schemes."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from lgcn.checks import InputError
@@ -49,13 +50,15 @@ def define_scheme(scheme: LandmarkScheme) -> LandmarkScheme:
     """
     if scheme.name not in SCHEMES:
         return SCHEMES.register(scheme.name, scheme)
-    if SCHEMES[scheme.name] != scheme:
+    known = SCHEMES[scheme.name]
+    if known != scheme:
+        differing = [each.name for each in fields(scheme) if getattr(scheme, each.name) != getattr(known, each.name)]
         raise InputError(
-            f"Expected a scheme '{scheme.name}' that is the registered one of this name (got {scheme.num_landmarks} "
-            f"landmarks that differ from its {SCHEMES[scheme.name].num_landmarks}, or other pairs, contours or "
-            "normalisers). Give one of them another name, or start a new process."
+            f"Expected a scheme '{scheme.name}' that is the registered one of this name (got other values of "
+            f"{', '.join(differing)}). Give one of them another name, or use the same definition for both: a model has "
+            "its own in its config.json."
         )
-    return SCHEMES[scheme.name]
+    return known
 
 
 def is_shipped(scheme: LandmarkScheme) -> bool:

@@ -57,6 +57,10 @@ def test_they_are_loaded_from_the_disk_alone(faces: PtsFolder, detector: Landmar
 def test_graphs_of_others_are_refused(faces: PtsFolder, detector: LandmarkDetector, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no graphs in '.*graphs', and no dataset"):
         LandmarkGraphs(tmp_path / "graphs")
+    with pytest.raises(InputError, match=r"'detector' to be a LandmarkDetector \(got 'lgcn-68'\)"):
+        LandmarkGraphs(tmp_path / "graphs", faces, "lgcn-68")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'dataset' to be a LandmarkDataset"):
+        LandmarkGraphs(tmp_path / "graphs", str(tmp_path), detector)  # type: ignore[arg-type]
     LandmarkGraphs(tmp_path / "graphs", faces, detector)
     with torch.no_grad():
         next(detector.parameters()).add_(1.0)

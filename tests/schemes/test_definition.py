@@ -65,7 +65,9 @@ def test_files(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(FIVE))
     assert get_scheme(path) is get_scheme(str(path)) is SCHEMES["my_five"]
     path.write_text(yaml.safe_dump(FIVE | {"names": ["other"]}))
-    with pytest.raises(InputError, match="'my_five' that is the registered one of this name"):
+    with pytest.raises(
+        InputError, match=r"'my_five' that is the registered one of this name \(got other values of names"
+    ):
         get_scheme(path)
     path.write_text("names: [a, b]")
     with pytest.raises(InputFileError, match=r"'name' in a landmark scheme \(got names\).* In '.*five.yaml'"):
