@@ -250,7 +250,7 @@ def _check_refiner(refiner: nn.Module, scheme: LandmarkScheme, feature_channels:
         for each in refiner.refiners:
             _check_refiner(each, scheme, feature_channels, input_size)
         return
-    expected = {
+    expected: dict[str, Any] = {
         "num_landmarks": scheme.num_landmarks,
         # One of 0 reads no feature map.
         "feature_channels": feature_channels if getattr(refiner, "feature_channels", 0) else 0,
