@@ -4,7 +4,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,13 +56,27 @@ def _expanded(path: Path) -> list[Path]:
 
     if path == STDIN or path.exists() or not glob.has_magic(str(path)):
         return [path]
-    matched = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute, too
+    matched = sorted(_matching(path))
     # As with the files of a folder: what a pattern matches by accident is not an error.
     images = [each for each in matched if each.is_dir() or (is_image_name(each) and not _is_own(each))]
     if not images:
         got = f"{counted(len(matched), 'file')}, none of them an image" if matched else "nothing"
         raise InputFileError(f"Expected images at '{path}' (the pattern matches {got}).")
     return images
+
+
+def _matching(pattern: Path) -> Iterator[Path]:
+    """What a pattern matches, without hidden files and folders unless it names them with a dot.
+
+    ``**`` does not follow links, as in shells; :func:`glob.glob` follows them, in circles without an end.
+    """
+    parts = pattern.parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    base, rest = Path(*parts[:first]), parts[first:]
+    dotted = any(part.startswith(".") for part in rest)
+    for path in base.glob(str(Path(*rest))):
+        if dotted or not any(part.startswith(".") for part in path.relative_to(base).parts):
+            yield path
 
 
 def _images_of(path: Path, recursive: bool) -> list[Path]:

@@ -307,10 +307,12 @@ def test_patterns_links_and_standard_input(
     predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photos / "link.png").symlink_to("a.png")
+    for circle in ("one", "two"):  # followed, they would be 2 ** 40 folders
+        (photos / "deeper" / circle).symlink_to("..")
     boxes = {name: [[10, 10, 60, 60]] for name in ("a.png", "b.JPG", "c.png", "link.png", "-")}
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((photos / "a.png").read_bytes())))
-    inputs = [photos / "**" / "[!.]*.png", photos / "a.png", "-"]
+    inputs = [photos / "**" / "[!z]*.png", photos / "a.png", "-"]
     assert predict(*inputs, "--boxes", tmp_path / "boxes.json", "--format", "jsonl") == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     found = {record["image"]: record["faces"] for record in printed}
