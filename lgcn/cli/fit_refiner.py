@@ -46,9 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit, measure and save; the exit status."""
     from lgcn.checks import InputError
-    from lgcn.cli.messages import counted
+    from lgcn.cli.messages import counted, tell
     from lgcn.cli.writable import check_not_replaced, check_writable_folder, writing_to
     from lgcn.models.loading import CONFIG_NAME, WEIGHTS_NAME
+    from lgcn.models.shape_statistics import LEAST_IMAGES
     from lgcn.predict.keypoint_files import read_keypoints
     from lgcn.predict.keypoint_matching import match_keypoints
 
@@ -75,6 +76,12 @@ def run(args: argparse.Namespace) -> int:
         f"fitted to {counted(len(rows), 'object')}; {len(predicted) - len(rows)} predicted ones have no truth, "
         f"{len(truth) - len(faces)} true ones no prediction"
     )
+    if len(rows) < LEAST_IMAGES:
+        tell(
+            "warning",
+            f"With fewer than {LEAST_IMAGES} objects none are held out: how far landmarks follow the others is not "
+            "chosen, and expected errors and outliers are not calibrated.",
+        )
     print(_measured(args, scheme, shapes, points, scores))
     with writing_to(args.output):
         refiner.save_pretrained(args.output)

@@ -258,3 +258,15 @@ def test_a_fit_of_the_truth_to_itself_has_nothing_to_gain(
     assert main(["fit-refiner", truth, "--truth", truth, "--output", str(tmp_path / "model")]) == 0
     out = capsys.readouterr().out
     assert "predictions are the truth" in out and "inf" not in out
+
+
+@pytest.mark.parametrize("count", [40, 100])
+def test_a_fit_to_few_objects_warns(
+    shapes: Tensor, points: Tensor, count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = (
+        write(tmp_path / "points.json", records(points[:count])),
+        write(tmp_path / "t.json", records(shapes[:count])),
+    )
+    assert main(["fit-refiner", files[0], "--truth", files[1], "--output", str(tmp_path / "model")]) == 0
+    assert ("fewer than 100 objects" in capsys.readouterr().err) == (count < 100)
