@@ -33,16 +33,19 @@ class InputFileError(InputError, OSError):
     """A file or folder given by the caller is missing or cannot be read."""
 
 
-def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
-    """Return ``value`` if it is one of ``choices``, else raise :class:`InputError` listing them."""
+def check_choice(name: str, value: str, choices: Iterable[str], otherwise: str = "") -> str:
+    """Return ``value`` if it is one of ``choices``, else raise :class:`InputError` listing them.
+
+    The error names the choice that is spelled much like it, or ends with ``otherwise`` if there is none.
+    """
     known = list(choices)
     if isinstance(value, str) and value in known:
         return value
     if not known:
         raise InputError(f"Expected no '{name}' (got '{value}', but there are none).")
     near = get_close_matches(str(value), known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise InputError(f"Expected '{name}' to be one of {', '.join(known)} (got '{value}').{hint}")
+    hint = f"Did you mean '{near[0]}'?" if near else otherwise
+    raise InputError(f"Expected '{name}' to be one of {', '.join(known)} (got '{value}'). {hint}".rstrip())
 
 
 def check_device(device: str | torch.device) -> torch.device:

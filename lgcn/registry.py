@@ -65,11 +65,7 @@ class Registry(Generic[T]):
         return sorted(self._things)
 
     def __getitem__(self, name: str) -> T:
-        try:
-            return self._things[check_choice(self.kind, name, self.names())]
-        except InputError as error:
-            hint = "" if "Did you mean" in str(error) else f" {OWN_HINT}"
-            raise InputError(f"{error}{hint}") from None
+        return self._things[check_choice(self.kind, name, self.names(), OWN_HINT)]
 
     def __contains__(self, name: object) -> bool:
         return name in self._things

@@ -72,7 +72,9 @@ def _matching(pattern: Path) -> Iterator[Path]:
     """
     parts = pattern.parts
     first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    base, rest = Path(*parts[:first]), parts[first:]
+    base = Path(*parts[:first])
+    # As in shells, ** beside other characters is *; Path.glob refuses it.
+    rest = [part if part == "**" else re.sub(r"\*+", "*", part) for part in parts[first:]]
     dotted = any(part.startswith(".") for part in rest)
     for path in base.glob(str(Path(*rest))):
         if dotted or not any(part.startswith(".") for part in path.relative_to(base).parts):

@@ -319,6 +319,9 @@ def test_patterns_links_and_standard_input(
     files = [photos / name for name in ("a.png", "a_overlay.png", "deeper/c.png", "link.png")]
     assert list(found) == [str(path) for path in files if path.name != "a_overlay.png"] + ["-"]
     assert found[str(photos / "link.png")] == found[str(photos / "a.png")] == found["-"]
+    assert predict(photos / "**.png", "--boxes", tmp_path / "boxes.json", "--format", "jsonl") == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(record["image"]).name for record in printed] == ["a.png", "link.png"]
     assert predict(photos / "*.txt") == 2
     assert "pattern matches 1 file, none of them an image" in capsys.readouterr().err
 
