@@ -19,8 +19,9 @@ from lgcn.models.loading import check_weights, load_pretrained
 from lgcn.models.model_card import detector_card
 from lgcn.models.presets import PRESETS
 from lgcn.models.refiner_config import OWN_REFINER
+from lgcn.models.refiner_contract import check_refiner
 from lgcn.models.saving import save_model
-from lgcn.nn import Refiner, RefinerChain, for_inference
+from lgcn.nn import Refiner, for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
 from lgcn.schemes import LandmarkScheme, get_scheme
@@ -36,14 +37,14 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
             :class:`lgcn.backbones.ModuleBackbone`), used instead of the one that ``config`` names.
             The saved configuration then names the backbone "custom"; pass the network to :meth:`from_pretrained`.
         refiner: your own refiner, such as a :class:`lgcn.nn.GNNRefiner` around a model of yours; likewise. Its
-            ``num_landmarks``, ``feature_channels`` and ``input_size`` must be those of the detector.
+            ``num_landmarks``, ``feature_channels`` and ``input_size`` must be those of the detector, where it has them.
 
     With ``config.flip_test``, heatmaps are the mean of those of the image and of its mirror image, except while the
     backbone is in training mode; features are those of the image. Landmarks are better, and take twice the time.
 
     Raises:
-        InputError: for names or options that are not known, a backbone that breaks the contract (one of your own is run
-            once), a refiner for other landmarks or inputs, an input size that is not a multiple of the backbone's
+        InputError: for names or options that are not known, a backbone or a refiner that breaks the contract (those of
+            your own are run once), a refiner for other landmarks or inputs, an input size that is not a multiple of the backbone's
             stride (of 32 for most of timm's networks), or ``flip_test`` with heatmaps whose mirror images lie between
             their cells.
     """
@@ -74,13 +75,13 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
         landmarks = self.scheme.num_landmarks
         self.backbone = backbone if backbone is not None else _build_backbone(config, landmarks)
         check_backbone(self.backbone, landmarks, config.scheme, config.input_size)
-        if refiner is not None:
-            _check_refiner(refiner, self.scheme, self.backbone.feature_channels, config.input_size)
         (height, width), stride = config.input_size, self.backbone.stride
         self.codec: HeatmapCodec = config.codec.build(config.input_size, (height // stride, width // stride))
         self.refiner: Refiner | None = refiner or config.refiner.build(
             self.scheme, self.backbone.feature_channels, config.input_size
         )
+        if self.refiner is not None and not config.refiner.is_built_in:
+            check_refiner(self.refiner, landmarks, self.backbone.feature_channels, config.input_size, stride)
         self.flip_test = _check_flip_test(config)
         self.register_buffer("mirrored", torch.tensor(self.scheme.flip_permutation), persistent=False)
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
@@ -242,27 +243,6 @@ def _check_flip_test(config: DetectorConfig) -> bool:
             "the heatmaps of a mirrored image are then off by a part of a cell. It needs 'center', and not 'hrnet'."
         )
     return config.flip_test
-
-
-def _check_refiner(refiner: nn.Module, scheme: LandmarkScheme, feature_channels: int, input_size: Size) -> None:
-    """Check that your own refiner was built for the landmarks, the feature map and the input of this detector."""
-    if isinstance(refiner, RefinerChain):
-        for each in refiner.refiners:
-            _check_refiner(each, scheme, feature_channels, input_size)
-        return
-    expected: dict[str, Any] = {
-        "num_landmarks": scheme.num_landmarks,
-        # One of 0 reads no feature map.
-        "feature_channels": feature_channels if getattr(refiner, "feature_channels", 0) else 0,
-        "input_size": tuple(input_size),
-    }
-    for name, wanted in expected.items():
-        got = getattr(refiner, name, wanted)
-        if (tuple(got) if name == "input_size" else got) != wanted:
-            raise InputError(
-                f"Expected '{name}' of 'refiner' to be {wanted}, as in the detector with '{scheme.name}' (got {got} of "
-                f"{type(refiner).__name__})."
-            )
 
 
 def _check_backbone(source: str | Path, config: DetectorConfig, weights: dict[str, Tensor]) -> None:

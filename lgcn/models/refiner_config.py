@@ -232,6 +232,11 @@ class RefinerConfig:
     gnn: GNNConfig = field(default_factory=GNNConfig)
     options: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether neither the refiner nor its connectivity is a class of the user's."""
+        return {*self._names(), self.connectivity.name} <= {*BUILT_IN, NO_REFINER}
+
     def build(self, scheme: LandmarkScheme, feature_channels: int, input_size: Size) -> Refiner | None:
         """Create the refiner, or None if its name is ``"none"``.
 
@@ -250,7 +255,7 @@ class RefinerConfig:
                 "Expected 'refiner', the custom module that this detector was built around (got none). Pass it: "
                 "LandmarkDetector.from_pretrained(source, refiner=...)."
             )
-        names = [each.strip() for each in self.name.split(CHAIN)]
+        names = self._names()
         for name in names:
             check_choice("refiner", name, [*REFINERS.names(), NO_REFINER] if len(names) == 1 else REFINERS.names())
         arguments = (scheme.num_landmarks, feature_channels, input_size)
@@ -268,6 +273,9 @@ class RefinerConfig:
                 )
             refiners.append(refiner)
         return refiners[0] if len(refiners) == 1 else RefinerChain(*refiners)
+
+    def _names(self) -> list[str]:
+        return [each.strip() for each in self.name.split(CHAIN)]
 
     def _options_of(self, name: str, scheme: LandmarkScheme) -> dict[str, Any]:
         """Return the arguments of a refiner that is built in."""
