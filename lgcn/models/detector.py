@@ -24,8 +24,8 @@ from lgcn.models.saving import save_model
 from lgcn.nn import Refiner, for_inference
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.protocols import get_protocol
-from lgcn.schemes import LandmarkScheme, get_scheme
-from lgcn.typing import DetectorOutput, HeatmapOutput, KeyPoints, Size, SupervisedHeatmapOutput
+from lgcn.schemes import get_scheme
+from lgcn.typing import DetectorOutput, HeatmapOutput, KeyPoints, SupervisedHeatmapOutput
 
 
 class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
@@ -44,9 +44,9 @@ class LandmarkDetector(nn.Module, PyTorchModelHubMixin):
 
     Raises:
         InputError: for names or options that are not known, a backbone or a refiner that breaks the contract (those of
-            your own are run once), a refiner for other landmarks or inputs, an input size that is not a multiple of the backbone's
-            stride (of 32 for most of timm's networks), or ``flip_test`` with heatmaps whose mirror images lie between
-            their cells.
+            your own are run once), a refiner for other landmarks or inputs, an input size that is not a multiple of
+            the backbone's stride (of 32 for most of timm's networks), or ``flip_test`` with heatmaps whose mirror
+            images lie between their cells.
     """
 
     mean: Tensor

@@ -43,10 +43,10 @@ def check_refiner(refiner: Refiner, num_landmarks: int, feature_channels: int, i
                 f"Expected '{name}' of 'refiner' to be {wanted}, as in the detector (got {got} of "
                 f"{type(refiner).__name__})."
             )
-    _try(refiner, _invented(refiner, num_landmarks, feature_channels, input_size, stride))
+    _try(refiner, _invent(refiner, num_landmarks, feature_channels, input_size, stride))
 
 
-def _invented(refiner: nn.Module, num_landmarks: int, feature_channels: int, input_size: Size, stride: int) -> KeyPoints:
+def _invent(refiner: nn.Module, num_landmarks: int, feature_channels: int, input_size: Size, stride: int) -> KeyPoints:
     """What a detector proposes in two images, on the refiner's device."""
     generator = torch.Generator().manual_seed(0)
     height, width = input_size
