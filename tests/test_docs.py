@@ -2,11 +2,8 @@
 
 import inspect
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import yaml
 import lgcn
 from lgcn.checks import InputError
 from lgcn.nn import LearnableConnectivity, LGCNConv
+from tests.scripts import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -27,7 +25,6 @@ CELL = re.compile(r"^```\{code-cell\} python\n(.*?)^```", re.MULTILINE | re.DOTA
 SHELL = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)\s]*)?\)")
 PRINTED = re.compile(r"print\(.*\)  # -> (.*)")
-# One process, in which the libraries are imported once.
 ALL_HELP = """
 import contextlib, io, json, runpy, sys
 texts = []
@@ -42,25 +39,10 @@ for words in json.loads(sys.argv[1]):
     texts.append(printed.getvalue())
 print(json.dumps(texts))
 """
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(Path(lgcn.__file__).parents[1]),
-    "OMP_NUM_THREADS": "1",
-    "MPLBACKEND": "agg",
-}
 
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
-
-
-def run(arguments: list[str], folder: Path) -> str:
-    """Output of a Python process."""
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if CODE.search(page.read_text(encoding="utf-8"))], ids=name)
@@ -69,7 +51,7 @@ def test_examples_of_a_page_run_and_print_the_stated_output(page: Path, tmp_path
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     # From a file, since inspect.getsource needs one.
     (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
-    printed = run(["page.py"], tmp_path).splitlines()
+    printed = run_script(tmp_path / "page.py", tmp_path).splitlines()
     for claim in PRINTED.findall("\n".join(blocks)):
         assert claim in printed
 
@@ -81,7 +63,7 @@ def test_notebooks_run(notebook: Path, tmp_path: Path) -> None:
     cells = CELL.findall(text)
     assert len(cells) == text.count("```{code-cell}") > 3
     (tmp_path / "notebook.py").write_text("\n".join(cells), encoding="utf-8")
-    run([str(tmp_path / "notebook.py")], notebook.parent)
+    run_script(tmp_path / "notebook.py", notebook.parent)
 
 
 def commands() -> Iterator[tuple[Path, list[str]]]:
@@ -104,10 +86,12 @@ def program_of(words: list[str]) -> tuple[str, ...]:
     return tuple(words[: 3 if words[1] == "dataset" else 2])
 
 
-def test_commands_and_options_of_the_pages_exist() -> None:
+def test_commands_and_options_of_the_pages_exist(tmp_path: Path) -> None:
     found = [(page, words, program) for page, words in commands() if (program := program_of(words))]
     programs = sorted({("lgcn", "fit"), *(program for _, _, program in found)})
-    helps = dict(zip(programs, json.loads(run(["-c", ALL_HELP, json.dumps(programs)], ROOT)), strict=True))
+    (tmp_path / "all_help.py").write_text(ALL_HELP, encoding="utf-8")
+    printed = run_script(tmp_path / "all_help.py", tmp_path, json.dumps(programs))
+    helps = dict(zip(programs, json.loads(printed), strict=True))
     assert len(found) > 30
     for page, words, program in found:
         # --help lists neither the keys of a mapping nor the arguments of callbacks.
@@ -142,7 +126,7 @@ def test_every_part_of_the_package_has_a_reference_page() -> None:
 
 
 def test_the_cheatsheet_is_generated_from_the_classes_as_they_are() -> None:
-    run([str(DOCS / "make_cheatsheet.py"), "--check"], ROOT)
+    run_script(DOCS / "make_cheatsheet.py", ROOT, "--check")
 
 
 def test_limits_in_the_cheatsheet_hold() -> None:

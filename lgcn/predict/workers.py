@@ -1,9 +1,9 @@
 """Prepare images in worker processes, in order and with bounded memory."""
 
+import multiprocessing
 import os
 import signal
 import threading
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +21,6 @@ from lgcn.predict.preparation import ImagePreparer, PreparedImage
 
 MAX_PIXELS_HELD = 2**26
 """Pixels of images held at a time, about 200 MB."""
-
-_PARENT_POLL = 2.0
-"""Seconds between two looks whether the main process is still there."""
 
 
 class Task(NamedTuple):
@@ -72,7 +69,7 @@ def _here(preparer: ImagePreparer, tasks: Iterable[Task]) -> Iterator[tuple[str,
 def _in_workers(
     preparer: ImagePreparer, tasks: Iterable[Task], workers: int, ahead: int
 ) -> Iterator[tuple[str, PreparedImage | InputError]]:
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(preparer, os.getpid()))
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(preparer,))
     waiting: deque[tuple[Task, Future[_Outcome]]] = deque()
     largest = 1
     try:
@@ -103,7 +100,7 @@ _preparer: ImagePreparer
 """The one of this worker process."""
 
 
-def _start_worker(preparer: ImagePreparer, parent: int) -> None:
+def _start_worker(preparer: ImagePreparer) -> None:
     global _preparer
     _preparer = preparer
     torch.set_num_threads(1)
@@ -112,13 +109,15 @@ def _start_worker(preparer: ImagePreparer, parent: int) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    """End this process once its parent has been killed, which nothing else would tell it."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL)
+def _end_with_parent() -> None:
+    """End this process once the one that asked for it has been killed, which nothing else would tell it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    # Not os.getppid(), which is a server's if processes are forked by one (the default from Python 3.14).
+    parent.join()
     os._exit(1)
 
 

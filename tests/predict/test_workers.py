@@ -1,5 +1,9 @@
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import lgcn
 from lgcn.checks import InputError, InputFileError
 from lgcn.images import PixelRangeWarning
 from lgcn.predict import ImagePreparer, LandmarkPredictor, NoFaceWarning
@@ -106,19 +111,48 @@ def test_a_killed_worker_is_an_error_that_names_the_image(files: list[Path]) -> 
         list(prepare_all(ImagePreparer(killed), tasks, workers=1))
 
 
-def test_a_worker_ends_with_the_main_process(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lgcn.predict import workers
+METHODS = [method for method in multiprocessing.get_all_start_methods() if "fork" in method]
+WAITING = """
+import itertools, multiprocessing, sys, time
+import torch
+from lgcn.predict import ImagePreparer
+from lgcn.predict.workers import Task, prepare_all
 
-    ended = []
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    image = torch.zeros(3, 20, 20, dtype=torch.uint8)
+    tasks = (Task(image.numpy().transpose(1, 2, 0), torch.tensor([1.0, 1, 9, 9]), str(i)) for i in itertools.count())
+    prepared = prepare_all(ImagePreparer(), tasks, workers=2)
+    first = [next(prepared).name for _ in range(3)]
+    print(*first, *(process.pid for process in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
 
-    def end(status: int) -> None:
-        ended.append(status)
-        raise SystemExit
 
-    monkeypatch.setattr(workers.os, "_exit", end)
-    with pytest.raises(SystemExit):
-        workers._end_with(parent=os.getppid() + 1)
-    assert ended == [1]
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_end_with_the_main_process_and_not_before(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING)
+    environment = {**os.environ, "PYTHONPATH": str(Path(lgcn.__file__).parents[1])}
+    command = [sys.executable, str(script), method]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        words = process.stdout.readline().split() if process.stdout else []
+        process.kill()
+    assert words[:3] == ["0", "1", "2"]
+    workers = [int(pid) for pid in words[3:]]
+    assert len(workers) == 2
+    end = time.monotonic() + 60
+    while any(map(is_running, workers)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
 
 
 def test_numbers_of_workers_below_zero_are_refused() -> None:

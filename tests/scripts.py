@@ -1,0 +1,44 @@
+"""Runs scripts, each in a process of its own that has the libraries already: importing them takes most scripts' time."""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import lgcn
+
+# The server that forks a process for each script imports these, once for each process of pytest.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["lgcn.models", "lgcn.predict", "lgcn.training", "lgcn.evaluation", "onnxruntime"])
+_ENVIRONMENT = {
+    "PYTHONPATH": str(Path(lgcn.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "agg",
+}
+
+
+def run_script(script: Path, folder: Path, *arguments: str) -> str:
+    """What ``python script arguments`` prints in a folder."""
+    printed = [folder / f".{script.stem}.{stream}" for stream in ("stdout", "stderr")]
+    process = _CONTEXT.Process(target=_execute, args=(script.resolve(), folder, arguments, printed))
+    with patch.dict(os.environ, _ENVIRONMENT):  # read when the server starts
+        process.start()
+    process.join()
+    out, errors = (path.read_text(encoding="utf-8") for path in printed)
+    for path in printed:
+        path.unlink()
+    assert process.exitcode == 0, errors
+    return out
+
+
+def _execute(script: Path, folder: Path, arguments: tuple[str, ...], printed: list[Path]) -> None:
+    os.chdir(folder)
+    for stream, path in zip((sys.stdout, sys.stderr), printed, strict=True):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream.fileno())  # for processes of its own too
+    if not sys.flags.safe_path:
+        sys.path.insert(0, str(script.parent))
+    sys.argv = [str(script), *arguments]
+    runpy.run_path(str(script), run_name="__main__")
