@@ -21,6 +21,13 @@ torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "LGCN_FULL_TEST" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: LGCN_FULL_TEST=1 runs it"))
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     random.seed(0)

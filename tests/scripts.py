@@ -1,4 +1,4 @@
-"""Runs scripts, each in a process of its own that has the libraries already: importing them takes most scripts' time."""
+"""Runs scripts, each in a process of its own that has the libraries already: most would import longer than they run."""
 
 import multiprocessing
 import os
@@ -34,6 +34,7 @@ def run_script(script: Path, folder: Path, *arguments: str) -> str:
 
 
 def _execute(script: Path, folder: Path, arguments: tuple[str, ...], printed: list[Path]) -> None:
+    multiprocessing.set_start_method(None, force=True)  # its own default, as in a process that was not forked
     os.chdir(folder)
     for stream, path in zip((sys.stdout, sys.stderr), printed, strict=True):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -194,8 +194,9 @@ class LandmarkPredictor:
             images: paths, arrays and so on, as in a call; consumed as needed.
             boxes: one entry for each image, as in a call.
             names: one for each image, in messages and results; the path, or ``images[n]``, if None.
-            workers: processes that read images and detect faces while the network runs; 0 does it in between. On
-                systems that do not fork, call this under ``if __name__ == "__main__":``.
+            workers: processes that read images and detect faces while the network runs; 0 does it in between.
+                Call this under ``if __name__ == "__main__":`` where processes are not simply forked (Windows, macOS,
+                Python 3.14 and newer).
             on_error: called with the name of an image that cannot be used, and the error, which is raised if None.
             return_connectivity: as in a call.
 

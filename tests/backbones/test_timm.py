@@ -24,6 +24,14 @@ class TestHRNetW18(BackboneTester):
     def build(self) -> Backbone:
         return TimmBackbone("hrnet_w18", 68)
 
+    @pytest.mark.slow
+    def test_compile(self) -> None:
+        super().test_compile()
+
+    @pytest.mark.slow
+    def test_export(self) -> None:
+        super().test_export()
+
     def test_it_is_the_network_of_the_paper(self) -> None:
         backbone = self.backbone
         assert sum(parameter.numel() for parameter in backbone.parameters()) == 9_654_398
@@ -54,6 +62,10 @@ class TestEfficientNetLite0(BackboneTester):
 class TestEfficientNetLite0UpToStride16(BackboneTester):
     def build(self) -> Backbone:
         return TimmBackbone("tf_efficientnet_lite0", 5, max_stride=16)
+
+    @pytest.mark.slow
+    def test_compile(self) -> None:
+        super().test_compile()
 
     def test_it_is_the_first_part_of_the_network(self) -> None:
         whole = TimmBackbone("tf_efficientnet_lite0", 5).eval()

@@ -42,15 +42,17 @@ def test_all_stages_and_a_repeated_run(tmp_path: Path, monkeypatch: pytest.Monke
             image.save(tmp_path / part / f"{number}.png")
     monkeypatch.setattr(blazepose, "BlazePose", Spots)
     monkeypatch.setattr(blazepose, "EPOCHS", 5)
+    monkeypatch.setattr(blazepose, "GATE_EPOCHS", 20)
     argv = ["--weights", str(tmp_path), "--train", str(tmp_path / "train"), "--test", str(tmp_path / "test")]
     argv += ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "figures.json")]
     assert main(argv) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert [row["part"] for row in figures["rows"]] == ["held out"] * 4 + ["test"] * 4
-    given, refined, placed, _ = figures["rows"][4:]
+    assert [row["part"] for row in figures["rows"]] == ["held out"] * 5 + ["test"] * 5
+    given, refined, placed, gated, _ = figures["rows"][5:]
     assert (figures["num_train"], figures["num_test"]) == (45, 5)
     assert given["num_covered"] > 10 and given["nearer_percent"] == 0
     assert refined["nearer_percent"] > 20 and placed["nearer_percent"] > 20
+    assert gated["nearer_percent"] > 15 and gated["others_moved_px"] < 0.5 * placed["others_moved_px"]
 
     monkeypatch.setattr(blazepose, "predict_all", None)
     assert main(argv) == 0

@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/predict_speed.py"
 SMALL = ["--faces", "3", "-B", "1", "2", "--repeats", "2", "--seconds", "0", "--threads", "1", "--no-compile"]
 
 
-@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="takes a minute; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.slow
 def test_stages_runners_and_plot(shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -1,4 +1,3 @@
-import os
 import re
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from PIL import Image
 from tests.examples.running import run_example
 
 
-@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="takes half a minute; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.slow
 def test_failures_get_low_scores(tmp_path: Path) -> None:
     printed = run_example("draw_failures.py", tmp_path)
     scores = [float(each) for each in re.findall(r"fit (\d\.\d\d)", printed)]

@@ -1,6 +1,5 @@
 """The examples of plugging into other models run as they stand."""
 
-import os
 import re
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def test_points_only(tmp_path: Path) -> None:
     assert swapped > 3 * others
 
 
-@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="takes a minute; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.slow
 def test_keypoint_rcnn(tmp_path: Path) -> None:
     printed = run_example("keypoint_rcnn.py", tmp_path)
     assert printed.count("features [17, 512]") == 2

@@ -62,7 +62,7 @@ def test_heatmaps_that_cannot_be_mirrored_are_refused(codec: dict[str, str]) -> 
 
 
 def test_flip_test_is_kept_replaced_and_exported(tmp_path: Path) -> None:
-    options = {"scheme": "aflw19", "backbone": "mobilenetv3_small_050", "input_size": (32, 32), "flip_test": True}
+    options = {"scheme": "aflw19", "backbone": "test_efficientnet", "input_size": (32, 32), "flip_test": True}
     model = create_detector("default", **options).eval()
     model.save_pretrained(tmp_path / "model")
     crops = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)

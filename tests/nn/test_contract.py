@@ -89,8 +89,10 @@ def test_a_missing_landmark_is_as_if_it_did_not_exist_and_is_not_read(form: Form
 @all_forms
 def test_a_batch_equals_a_loop_and_may_be_empty(form: Form) -> None:
     module, landmarks = form.build().double(), random_landmarks(3, K, C, torch.float64)
-    loop = [form.run(module, Landmarks(*(tensor[image, None] for tensor in landmarks))) for image in range(3)]
-    assert_close(form.run(module, landmarks), torch.cat(loop))
+    prepared = form.prepare(module)
+    together = form.call(prepared, landmarks)
+    loop = [form.call(prepared, Landmarks(*(tensor[image, None] for tensor in landmarks))) for image in range(3)]
+    assert_close(together, torch.cat(loop))
     if form in EAGER.values() and form.dense:
         assert form.run(module, Landmarks(*(tensor[:0] for tensor in landmarks))).shape == (0, K, form.channels[-1])
 

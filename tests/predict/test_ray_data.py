@@ -54,7 +54,7 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         predict_on_ray(["photos"], "out", "local", "lgcn-68")
 
 
-@pytest.mark.skipif(not os.environ.get("LGCN_FULL_TEST"), reason="starts a cluster: set LGCN_FULL_TEST=1")
+@pytest.mark.slow
 def test_a_lost_worker_loses_and_repeats_nothing(model: str, photos: Path, tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -147,7 +147,7 @@ def test_two_processes_equal_one(root: Path, alone: Path) -> None:
     assert_same_run(alone, run)
 
 
-@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="starts processes; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.slow
 def test_a_gaussian_refiner_starts_from_the_same_statistics_in_each_process(root: Path) -> None:
     gaussian = ("--model.detector.refiner.name", "gaussian", "--model.detector.refiner.gaussian.rank", "2")
     one, _ = fit(root, "gaussian_one", *gaussian, "--data.batch_size", "4")
@@ -155,14 +155,14 @@ def test_a_gaussian_refiner_starts_from_the_same_statistics_in_each_process(root
     assert_same_run(one, fit(root, "gaussian_two", *gaussian, *two)[0])
 
 
-@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="the same again; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.slow
 def test_torchrun_equals_one_process(root: Path, alone: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     assert_same_run(alone, fit(root, "torchrun", *two, launcher=torchrun)[0])
 
 
-@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="starts processes; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_cut_off_image_in_either_process_is_one_message(root: Path, tmp_path: Path, seed: int) -> None:
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")
@@ -175,7 +175,7 @@ def test_a_cut_off_image_in_either_process_is_one_message(root: Path, tmp_path: 
     assert len(messages) == 1 or (len(messages) == 2 and any("another process" in line for line in messages))
 
 
-@pytest.mark.skipif("LGCN_FULL_TEST" not in os.environ, reason="starts processes; LGCN_FULL_TEST=1 runs it")
+@pytest.mark.slow
 def test_the_validated_model_is_the_saved_one_with_batch_normalisation(root: Path) -> None:
     network = ("--model.detector.backbone", "test_efficientnet", "--trainer.precision", "32-true")
     two = ("--data.batch_size", "2", "--trainer.devices", "2", "--trainer.strategy", "ddp")

@@ -1,7 +1,6 @@
 """Gradient accumulation, bfloat16, channels-last and compilation: switches of a configuration, a few steps each."""
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,7 +127,9 @@ def test_a_compiled_run_can_be_continued_without_compilation(fit: Any) -> None:
     assert last(fit("runs", "--model.schedule.name", "constant", "--ckpt_path", "last"))["epoch"] == 1
 
 
-@pytest.mark.parametrize("backend", ["eager", *(["aot_eager", "inductor"] if "LGCN_FULL_TEST" in os.environ else [])])
+@pytest.mark.parametrize(
+    "backend", ["eager", *(pytest.param(each, marks=pytest.mark.slow) for each in ("aot_eager", "inductor"))]
+)
 def test_compilation_changes_neither_values_nor_names(tiny: DetectorConfig, backend: str) -> None:
     soft = LossConfig(heatmap="cross_entropy")
     plain = LandmarkModule(tiny, soft)

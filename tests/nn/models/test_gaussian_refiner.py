@@ -328,7 +328,9 @@ def test_compiled_in_one_graph_for_any_number_of_images(num_components: int) -> 
             assert one.shape == other.shape
 
 
-@pytest.mark.parametrize("noise", NOISE_FORMS)
+@pytest.mark.parametrize(
+    "noise", [pytest.param(form, marks=() if form == "full" else pytest.mark.slow) for form in NOISE_FORMS]
+)
 def test_exported_and_run_by_onnx_runtime_for_any_number_of_images(noise: str, tmp_path: Path) -> None:
     module = Everything(noise)
     shapes = {name: {0: torch.export.Dim("B")} for name in ("features", "pos", "confidence", "mask")}
