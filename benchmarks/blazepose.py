@@ -20,6 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -227,9 +228,7 @@ class CoverageGate(nn.Module):
         self.refiner = refiner
         sizes = (6 * LANDMARKS, GATE_WIDTH, GATE_WIDTH)
         hidden = [
-            layer
-            for pair in zip(sizes, sizes[1:], strict=False)
-            for layer in (nn.Linear(*pair), nn.SiLU(), nn.Dropout(GATE_DROPOUT))
+            layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.SiLU(), nn.Dropout(GATE_DROPOUT))
         ]
         self.network = nn.Sequential(*hidden, nn.Linear(GATE_WIDTH, LANDMARKS))
 

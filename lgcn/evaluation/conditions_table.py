@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lgcn.evaluation.comparison_table import ComparisonTable
 from lgcn.evaluation.conditions import FOUND
+from lgcn.evaluation.keypoint_metrics import keypoint_metrics, metric_title
 from lgcn.evaluation.results import REGION_PERCENT, EvaluationResult, EvaluationRow
 from lgcn.evaluation.text_tables import threshold_title
 from lgcn.files import printable
@@ -16,8 +17,9 @@ def conditions_tables(results: Sequence[EvaluationResult]) -> list[ComparisonTab
     Columns of the NME in per cent: of initial and of refined landmarks; of those among them that the condition leaves
     visible and that it covers; ``expected``, what the predicted covariances expect of the refined ones. Then the share
     of the refined landmarks in their 90 % regions; of those that the detector believes covered, how many of the covered
-    ones they are, how many of them are covered, and how many of the visible ones they are; FR and AUC. Columns without
-    any value are left out.
+    ones they are, how many of them are covered, and how many of the visible ones they are; FR and AUC; of the refined
+    landmarks, the registered metrics, and PCK and OKS as in :func:`format_result`. Columns without any value are left
+    out.
     """
     groups: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in results:
@@ -28,9 +30,9 @@ def conditions_tables(results: Sequence[EvaluationResult]) -> list[ComparisonTab
 def _table(results: Sequence[EvaluationResult], several: bool) -> ComparisonTable:
     rows = []
     for result in results:
-        rows.append((result, result.condition, _cells(result.rows)))
+        rows.append((result, result.condition, _cells(result.rows, result.sigmas)))
         if FOUND in result.masks:
-            rows.append((result, f"{result.condition}: {FOUND}", _cells(result.subsets[FOUND])))
+            rows.append((result, f"{result.condition}: {FOUND}", _cells(result.subsets[FOUND], result.sigmas)))
     columns = [column for column in rows[0][2] if any(cells[column] != "-" for _, _, cells in rows)]
     title = f"{results[0].model}, {results[0].split}: NME %" if several else "NME %"
     return ComparisonTable(
@@ -44,7 +46,7 @@ def _table(results: Sequence[EvaluationResult], several: bool) -> ComparisonTabl
     )
 
 
-def _cells(rows: dict[str, EvaluationRow]) -> dict[str, str]:
+def _cells(rows: dict[str, EvaluationRow], sigmas: tuple[float, ...] | None) -> dict[str, str]:
     """Title of a column -> cell."""
     initial, refined, last = rows["initial"], rows.get("refined"), list(rows.values())[-1]
     values: dict[str, tuple[float | None, int]] = {
@@ -63,6 +65,8 @@ def _cells(rows: dict[str, EvaluationRow]) -> dict[str, str]:
     for threshold in last.fr_percent:
         values[f"FR@{threshold_title(threshold)} %"] = (last.fr_percent[threshold], 2)
         values[f"AUC@{threshold_title(threshold)}"] = (last.auc[threshold], 4)
+    for name, value in keypoint_metrics(last.landmark_errors, sigmas).items():
+        values[metric_title(name)] = (value, 2 if "_percent" in name else 4)
     return {
         name: "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
         for name, (value, digits) in values.items()

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +212,19 @@ def test_one_table_over_conditions(dataset: LandmarkDataset, detector: Detector)
     assert "| condition" in table.as_markdown()
     text = format_conditions(results)
     assert text.count("model:") == 1 and "seed:       0" in text and "patch100" in text
+
+
+def test_metrics_of_schemes_without_a_distance_between_landmarks_are_columns_too(
+    dataset: LandmarkDataset, detector: Detector
+) -> None:
+    results = [evaluate(detector, dataset, condition=name, progress=False) for name in ("clean", "box20")]
+    (table,) = conditions_tables(results)
+    assert "PCK@0.05 %" not in table.columns
+    sigmas = (0.1,) * dataset.scheme.num_landmarks
+    (table,) = conditions_tables([replace(result, sigmas=sigmas) for result in results])
+    assert table.columns[-3:] == ("PCK@0.05 %", "PCK@0.10 %", "OKS")
+    for result, (_, _, cells) in zip(results, table.rows, strict=True):
+        errors = result.rows["refined"].landmark_errors
+        assert errors is not None
+        assert float(cells[-3]) == pytest.approx(100 * (errors <= 0.05).double().mean().item(), abs=0.01)
+        assert 0 < float(cells[-1]) < 1
