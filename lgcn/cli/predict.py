@@ -1,6 +1,7 @@
 """``lgcn predict``: landmarks of images as JSON, CSV or ``.pts`` files, and drawn over the images."""
 
 import argparse
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -174,6 +175,7 @@ def _is_video(path: Path) -> bool:
 def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFolder:
     from lgcn import __version__
 
+    read = {"model": Path(args.model), "boxes": args.boxes, "face_weights": args.face_weights}
     settings = {
         "lgcn": __version__,
         "model": args.model,
@@ -186,6 +188,8 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
         "upright_only": args.upright_only,
         "flip_test": args.flip_test,
         "aligned": args.aligned,
+        # The same path may hold another model by the time a run is resumed.
+        **{f"{name}_sha256": None if path is None else _digest(path) for name, path in read.items()},
     }
     return OutputFolder(
         args.output,
@@ -198,6 +202,15 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
         overwrite=args.overwrite,
         resume=args.resume,
     )
+
+
+def _digest(path: Path) -> str | None:
+    """Of a file, or of the files in a folder; None if there is neither, as for the name of a shipped model."""
+    files = [path] if path.is_file() else sorted(each for each in path.glob("*") if each.is_file())
+    digest = hashlib.sha256()
+    for each in files:
+        digest.update(each.read_bytes())
+    return digest.hexdigest() if files else None
 
 
 def _predict(
@@ -252,7 +265,7 @@ def _predict(
             tell("note", f"Stopped by {by} after {target.num_images} of {len(images)} images. {target.describe()}.")
         raise
     if args.output is not None and target.num_images:
-        tell("note", f"{target.describe()}; {progress.rate():.2f} images/s.")
+        tell("note", f"{target.describe()}{f'; {progress.rate():.2f} images/s' if waiting else ''}.")
 
 
 def _has_boxes(table: "BoxTable", path: Path, report: Callable[[str, Exception], None]) -> bool:

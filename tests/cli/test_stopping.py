@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,28 @@ def test_a_resumed_run_keeps_results_complete_and_single(
     assert main([command, "2.png", *options]) == 0
     assert "also has the results of 2 images" in capsys.readouterr().err
     assert names(json.loads((out / "landmarks.json").read_text())) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_run_is_not_resumed_with_another_file_at_the_same_path(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, folder, _, model, _, boxes, *options = words
+    copies = {"model": tmp_path / "model", "boxes": tmp_path / "boxes.json"}
+    shutil.copytree(model, copies["model"])
+    shutil.copy(boxes, copies["boxes"])
+    options += ["--model", str(copies["model"]), "--boxes", str(copies["boxes"]), "--output", str(tmp_path / "out")]
+    run = [command, str(Path(folder) / "0.png"), *options]
+    assert main(run) == 0
+    assert "images/s" in capsys.readouterr().err
+    assert main([*run, "--resume"]) == 0
+    assert "images/s" not in capsys.readouterr().err  # there was nothing to do
+    for name, file in {"model": copies["model"] / "config.json", "boxes": copies["boxes"]}.items():
+        before = file.read_text()
+        file.write_text(before + "\n")
+        assert main([*run, "--resume"]) == 2
+        assert f"got {name}_sha256 = " in capsys.readouterr().err
+        file.write_text(before)
+    assert main([*run, "--resume"]) == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
