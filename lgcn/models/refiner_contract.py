@@ -22,8 +22,9 @@ def check_refiner(refiner: Refiner, num_landmarks: int, feature_channels: int, i
         stride: pixels of the input in a cell of the feature map.
 
     Raises:
-        InputError: for another size, an error of ``refine``, or a result that is no :class:`KeyPoints` with ``pos``
-            [B, K, 2].
+        InputError: for another size, a field that it needs and detectors do not give, an error of ``refine``, or a
+            result that is no :class:`KeyPoints` with ``pos`` [B, K, 2]. A refiner that refuses its input by an
+            InputError, as one does that is still to be fitted, passes.
     """
     if isinstance(refiner, RefinerChain):
         for each in refiner.refiners:
@@ -43,11 +44,14 @@ def check_refiner(refiner: Refiner, num_landmarks: int, feature_channels: int, i
                 f"Expected '{name}' of 'refiner' to be {wanted}, as in the detector (got {got} of "
                 f"{type(refiner).__name__})."
             )
-    _try(refiner, _invent(refiner, num_landmarks, feature_channels, input_size, stride))
+    given = _invent(refiner, num_landmarks, feature_channels, input_size, stride)
+    refiner.check_needs(given)
+    if not given.pos.is_meta:
+        _try(refiner, given)
 
 
 def _invent(refiner: nn.Module, num_landmarks: int, feature_channels: int, input_size: Size, stride: int) -> KeyPoints:
-    """What a detector proposes in two images, on the refiner's device."""
+    """What a detector proposes in two images, in the refiner's precision and on its device."""
     generator = torch.Generator().manual_seed(0)
     height, width = input_size
     cells = (height // stride, width // stride)
@@ -58,8 +62,8 @@ def _invent(refiner: nn.Module, num_landmarks: int, feature_channels: int, input
         heatmaps=torch.zeros(2, num_landmarks, *cells),
         features=torch.zeros(2, feature_channels, *cells),
     )
-    device = next((each.device for each in refiner.parameters()), pos.device)
-    return KeyPoints(*(None if each is None else each.to(device) for each in invented))
+    like = next(refiner.parameters(), pos)
+    return KeyPoints(*(None if each is None else each.to(like) for each in invented))
 
 
 @torch.no_grad()
@@ -70,7 +74,7 @@ def _try(refiner: Refiner, given: KeyPoints) -> None:
         with eval_mode(refiner):
             refined = refiner.refine(given)
     except InputError:
-        raise
+        return
     except Exception as error:
         raise InputError(
             f"Expected 'refine' of {name} to take the landmarks of a detector, KeyPoints with 'pos' {list(wanted)}, "

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from lgcn.checks import InputError
-from lgcn.models import REFINERS, LandmarkDetector, create_detector
-from lgcn.nn import Refiner, RefinerChain
+from lgcn.models import REFINERS, LandmarkDetector, ShapeRefiner, create_detector
+from lgcn.nn import LandmarkRefiner, Refiner, RefinerChain
 from lgcn.typing import KeyPoints
 from tests.models.test_gnn_config import TINY
 
@@ -56,6 +56,18 @@ def test_a_refiner_for_other_landmarks_without_saying_so() -> None:
     config = create_detector("default", refiner={"name": "none"}, **TINY).config
     with pytest.raises(InputError, match=r"'pos' \[2, 68, 2\].*\(got RuntimeError: .*size"):
         LandmarkDetector(config, refiner=Shift(67))
+
+
+def test_fields_that_detectors_do_not_give_and_refiners_that_are_not_ready() -> None:
+    config = create_detector("default", refiner={"name": "none"}, **TINY).config
+    refiner = Shift()
+    refiner.needs = ("covariance",)
+    with pytest.raises(InputError, match=r"'keypoints' with covariance for Shift \(got no covariance\)"):
+        LandmarkDetector(config, refiner=refiner)
+    LandmarkDetector(config, refiner=ShapeRefiner(num_landmarks=68))  # to be fitted later
+    with torch.device("meta"):
+        LandmarkDetector(config, refiner=Shift())
+    LandmarkDetector(config, refiner=LandmarkRefiner(68, 8, (32, 32)).double())
 
 
 def test_the_trial_leaves_no_trace() -> None:
