@@ -56,14 +56,13 @@ def _invent(refiner: nn.Module, num_landmarks: int, feature_channels: int, input
     height, width = input_size
     cells = (height // stride, width // stride)
     pos = torch.rand(2, num_landmarks, 2, generator=generator) * torch.tensor([width - 1.0, height - 1.0])
-    invented = KeyPoints(
-        pos,
-        confidence=torch.full((2, num_landmarks), 0.5),
-        heatmaps=torch.zeros(2, num_landmarks, *cells),
-        features=torch.zeros(2, feature_channels, *cells),
-    )
     like = next(refiner.parameters(), pos)
-    return KeyPoints(*(None if each is None else each.to(like) for each in invented))
+    return KeyPoints(
+        pos.to(like),
+        confidence=torch.full((2, num_landmarks), 0.5).to(like),
+        heatmaps=torch.zeros(2, num_landmarks, *cells).to(like),
+        features=torch.zeros(2, feature_channels, *cells).to(like),
+    )
 
 
 @torch.no_grad()
