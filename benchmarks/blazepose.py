@@ -58,8 +58,8 @@ LIMIT = 2.5
 
 GATE_EPOCHS, GATE_RATE, GATE_WIDTH, GATE_DROPOUT = 40, 2e-3, 128, 0.3
 VISIBLE_WEIGHT = 0.2
-"""What a pixel that a visible point moves costs, where a pixel that a covered one is off costs 1: the smallest of
-0.2, 0.35 and 0.5, since visible points of held-out images moved by less than half a pixel with all three."""
+"""What a pixel that a visible point moves costs, where a pixel that a covered one is off costs 1. The smallest of 0.2,
+0.35 and 0.5: with all three, the visible points of held-out images moved by less than half a pixel."""
 
 HELD_OUT = 5
 """Every fifth training image is held out, to choose the settings above."""

@@ -5,6 +5,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import lgcn
@@ -21,14 +22,15 @@ _ENVIRONMENT = {
 
 def run_script(script: Path, folder: Path, *arguments: str) -> str:
     """What ``python script arguments`` prints in a folder."""
-    printed = [folder / f".{script.stem}.{stream}" for stream in ("stdout", "stderr")]
-    process = _CONTEXT.Process(target=_execute, args=(script.resolve(), folder, arguments, printed))
-    with patch.dict(os.environ, _ENVIRONMENT):  # read when the server starts
-        process.start()
-    process.join()
-    out, errors = (path.read_text(encoding="utf-8") for path in printed)
-    for path in printed:
-        path.unlink()
+    with TemporaryDirectory() as kept:
+        printed = [Path(kept) / stream for stream in ("stdout", "stderr")]
+        for path in printed:
+            path.touch()
+        process = _CONTEXT.Process(target=_execute, args=(script.resolve(), folder, arguments, printed))
+        with patch.dict(os.environ, _ENVIRONMENT):  # read when the server starts
+            process.start()
+        process.join()
+        out, errors = (path.read_text(encoding="utf-8") for path in printed)
     assert process.exitcode == 0, errors
     return out
 
@@ -37,7 +39,7 @@ def _execute(script: Path, folder: Path, arguments: tuple[str, ...], printed: li
     multiprocessing.set_start_method(None, force=True)  # its own default, as in a process that was not forked
     os.chdir(folder)
     for stream, path in zip((sys.stdout, sys.stderr), printed, strict=True):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        file = os.open(path, os.O_WRONLY)
         os.dup2(file, stream.fileno())  # for processes of its own too
     if not sys.flags.safe_path:
         sys.path.insert(0, str(script.parent))

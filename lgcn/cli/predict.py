@@ -205,8 +205,8 @@ def _output_folder(args: argparse.Namespace, images: Sequence[Path]) -> OutputFo
 
 
 def _digest(path: Path) -> str | None:
-    """Of a file, or of the files in a folder; None if there is neither, as for the name of a shipped model."""
-    files = [path] if path.is_file() else sorted(each for each in path.glob("*") if each.is_file())
+    """Of a file, or of the model in a folder; None if there is neither, as for the name of a shipped model."""
+    files = [path] if path.is_file() else sorted(path.glob("*.json")) + sorted(path.glob("*.safetensors"))
     digest = hashlib.sha256()
     for each in files:
         digest.update(each.read_bytes())
