@@ -13,11 +13,12 @@ import lgcn
 # The server that forks a process for each script imports these, once for each process of pytest.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["lgcn.models", "lgcn.predict", "lgcn.training", "lgcn.evaluation", "onnxruntime"])
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PYTHONPATH": str(Path(lgcn.__file__).parents[1]),
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "agg",
 }
+"""What a script finds in its environment besides what is there."""
 
 
 def run_script(script: Path, folder: Path, *arguments: str) -> str:
@@ -27,7 +28,7 @@ def run_script(script: Path, folder: Path, *arguments: str) -> str:
         for path in printed:
             path.touch()
         process = _CONTEXT.Process(target=_execute, args=(script.resolve(), folder, arguments, printed))
-        with patch.dict(os.environ, _ENVIRONMENT):  # read when the server starts
+        with patch.dict(os.environ, ENVIRONMENT):  # read when the server starts
             process.start()
         process.join()
         out, errors = (path.read_text(encoding="utf-8") for path in printed)

@@ -1,6 +1,7 @@
 """docs/own_landmarks.md in reduced form: its file, its commands and its server, on twelve images of noise."""
 
 import json
+import os
 import re
 import shlex
 import socket
@@ -13,8 +14,10 @@ from urllib.request import urlopen
 
 import pytest
 
+import lgcn.cli.main
 from tests.datasets.synthetic import pts_tree
-from tests.test_docs import DOCS, ENVIRONMENT
+from tests.scripts import ENVIRONMENT, run_script
+from tests.test_docs import DOCS
 
 TEXT = (DOCS / "own_landmarks.md").read_text(encoding="utf-8")
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -34,10 +37,7 @@ def run(command: str, folder: Path) -> str:
     """Output of a command of the page, in a process of its own."""
     words = shlex.split(command)
     assert words[0] == "lgcn"
-    call = [sys.executable, "-m", "lgcn.cli.main", *words[1:]]
-    done = subprocess.run(call, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_script(Path(lgcn.cli.main.__file__), folder, *words[1:])
 
 
 def post(url: str, image: bytes, tries: int = 240) -> dict[str, list[float]]:
@@ -72,7 +72,8 @@ def test_from_a_folder_to_a_server(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     (server,) = blocks("py")
     (tmp_path / "serve.py").write_text(server.replace("8000", str(port)))
-    process = subprocess.Popen([sys.executable, "serve.py"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    command, environment = [sys.executable, "serve.py"], {**os.environ, **ENVIRONMENT}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     try:
         found = post(f"http://localhost:{port}/?box=5,5,45,45", (tmp_path / "faces/0.png").read_bytes())
     finally:
