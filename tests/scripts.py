@@ -10,6 +10,8 @@ from unittest.mock import patch
 
 import lgcn
 
+ROOT = str(Path(__file__).resolve().parents[1])
+
 # The server that forks a process for each script imports these, once for each process of pytest.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["lgcn.models", "lgcn.predict", "lgcn.training", "lgcn.evaluation", "onnxruntime"])
@@ -28,7 +30,8 @@ def run_script(script: Path, folder: Path, *arguments: str) -> str:
         for path in printed:
             path.touch()
         process = _CONTEXT.Process(target=_execute, args=(script.resolve(), folder, arguments, printed))
-        with patch.dict(os.environ, ENVIRONMENT):  # read when the server starts
+        # The environment is read when the server starts, the path by each process: this module must be found there.
+        with patch.dict(os.environ, ENVIRONMENT), patch.object(sys, "path", [*sys.path, ROOT]):
             process.start()
         process.join()
         out, errors = (path.read_text(encoding="utf-8") for path in printed)
@@ -37,6 +40,7 @@ def run_script(script: Path, folder: Path, *arguments: str) -> str:
 
 
 def _execute(script: Path, folder: Path, arguments: tuple[str, ...], printed: list[Path]) -> None:
+    sys.path.remove(ROOT)
     multiprocessing.set_start_method(None, force=True)  # its own default, as in a process that was not forked
     os.chdir(folder)
     for stream, path in zip((sys.stdout, sys.stderr), printed, strict=True):
