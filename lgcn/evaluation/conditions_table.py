@@ -33,13 +33,14 @@ def _table(results: Sequence[EvaluationResult], several: bool) -> ComparisonTabl
         rows.append((result, result.condition, _cells(result.rows, result.sigmas)))
         if FOUND in result.masks:
             rows.append((result, f"{result.condition}: {FOUND}", _cells(result.subsets[FOUND], result.sigmas)))
-    columns = [column for column in rows[0][2] if any(cells[column] != "-" for _, _, cells in rows)]
+    # Of no faces, as where the detector finds none, there are not all metrics.
+    columns = [column for column in rows[0][2] if any(cells.get(column, "-") != "-" for _, _, cells in rows)]
     title = f"{results[0].model}, {results[0].split}: NME %" if several else "NME %"
     return ComparisonTable(
         printable(title),
         tuple(columns),
         [
-            (printable(name), result.protocol.name, [cells[column] for column in columns])
+            (printable(name), result.protocol.name, [cells.get(column, "-") for column in columns])
             for result, name, cells in rows
         ],
         rows_are="condition",

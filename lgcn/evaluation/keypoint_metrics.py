@@ -15,13 +15,13 @@ def keypoint_metrics(errors: Tensor | None, sigmas: tuple[float, ...] | None) ->
     """All of :data:`lgcn.metrics.METRICS`, PCK in per cent and, where the scheme has sigmas, OKS in [0, 1].
 
     Args:
-        errors: [N, K], fractions of the size of the box; None gives no metrics.
+        errors: [N, K], fractions of the size of the box; None or no objects give no metrics.
         sigmas: of the scheme; None if errors are measured by something else, which leaves out PCK and OKS.
 
     Raises:
         InputError: if a registered metric does not return one number.
     """
-    if errors is None:
+    if errors is None or not len(errors):
         return {}
     metrics = {name: _one_number(name, METRICS[name](errors)) for name in METRICS}
     if sigmas is None:

@@ -1,6 +1,5 @@
 """``lgcn export`` as a user runs it, on a tiny detector."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -8,10 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from lgcn.cli.export import _crops
 from lgcn.cli.main import main
-from lgcn.export import ExportMetadata
-from lgcn.models import LandmarkDetector, create_detector
+from lgcn.models import create_detector
 from lgcn.predict import CascadeFaceDetector
 
 pytest.importorskip("onnxruntime")
@@ -56,13 +53,15 @@ def test_an_exported_file_is_compared_and_then_predicts(
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_only_faces_that_fit_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_faces_that_fit_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The face, and the space suit.
     boxes = torch.tensor([[181.0, 90.0, 261.0, 168.0], [170.0, 300.0, 270.0, 400.0]])
     monkeypatch.setattr(CascadeFaceDetector, "__call__", lambda self, image: boxes)
-    detector = LandmarkDetector.from_pretrained("lgcn-68-fast")
-    options = argparse.Namespace(images=[EXAMPLES], max_faces=5)
-    assert len(_crops(options, ExportMetadata.of(detector, "float32"), detector)) == 1
+    command = ["export", "lgcn-68-fast", "--output", str(tmp_path / "fast.onnx"), "--images", str(EXAMPLES)]
+    assert main([*command, "--max-faces", "5"]) == 0
+    assert "compared on 1 crops" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,6 @@ def test_metrics_of_schemes_without_a_distance_between_landmarks_are_columns_too
         assert errors is not None
         assert float(cells[-3]) == pytest.approx(100 * (errors <= 0.05).double().mean().item(), abs=0.01)
         assert 0 < float(cells[-1]) < 1
+    nothing_found = replace(results[0], sigmas=sigmas, masks={"found": torch.zeros(len(dataset), dtype=torch.bool)})
+    (table,) = conditions_tables([nothing_found])
+    assert [cells[-1] == "-" for _, _, cells in table.rows] == [False, True]
