@@ -55,11 +55,14 @@ def run(args: argparse.Namespace) -> int:
     from lgcn.cli.messages import short_warnings
     from lgcn.cli.stopping import stoppable
     from lgcn.demo import create_page, import_gradio, launch_page
-    from lgcn.predict import LandmarkPredictor
+    from lgcn.predict import LandmarkPredictor, WholeImage
 
     import_gradio()
     port = find_port(args.host, args.port)
-    page = create_page(LandmarkPredictor.from_pretrained(args.model, device=args.device))
+    predictor = LandmarkPredictor.from_pretrained(args.model, device=args.device)
+    if predictor.detector.scheme.subject != "face":
+        predictor = LandmarkPredictor(predictor.detector, WholeImage())
+    page = create_page(predictor)
     try:
         with stoppable(), short_warnings():
             address = launch_page(page, args.host, port, share=args.share, browser=not args.no_browser)

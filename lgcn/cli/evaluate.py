@@ -161,6 +161,11 @@ def run(args: argparse.Namespace) -> int:
             jobs.append((name, dataset))
     for name, dataset in jobs:
         check_evaluation(detectors[name], dataset, args.batch_size, args.num_workers, args.device, args.thresholds)
+        if (DETECTOR in conditions or dataset.protocol.box == "detector") and dataset.scheme.subject != "face":
+            raise InputError(
+                f"Expected landmarks of a face for the boxes of the face detector (got '{dataset.scheme.name}', of a "
+                f"{dataset.scheme.subject}). Take other '--conditions', or another '--protocol'."
+            )
         missing = dataset.missing_images()
         if missing:
             raise InputFileError(

@@ -39,11 +39,11 @@ def add_input_arguments(
     )
     faces.add_argument(
         "--faces",
-        default="cascade",
         choices=("cascade", "mtcnn", "whole_image", "yunet"),
         metavar="NAME",
         help="cascade (frontal faces; needs nothing), mtcnn (small and turned ones; facenet-pytorch), yunet (the same; "
-        "OpenCV and --face-weights) or whole_image (one face fills each image); default: cascade",
+        "OpenCV and --face-weights) or whole_image (one fills each image; also for models of other things); "
+        "default: cascade",
     )
     faces.add_argument("--face-weights", type=Path, metavar="FILE", help="ONNX file of yunet's weights")
     faces.add_argument(
@@ -110,7 +110,10 @@ def load_predictor(args: argparse.Namespace) -> "LandmarkPredictor":
     check_device(args.device)
     if not is_onnx(args.model):
         load_libraries("lgcn.models")
-    return LandmarkPredictor.from_pretrained(args.model, **options)
+    predictor = LandmarkPredictor.from_pretrained(args.model, **options)
+    if args.boxes is None:
+        predictor.prepare.check_finds_boxes()
+    return predictor
 
 
 def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -121,15 +124,18 @@ def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
     limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
     options = {"weights": args.face_weights, "min_face": args.min_face, "max_side": args.max_side}
     given = {name: value for name, value in options.items() if value is not None}
-    if args.boxes is not None and (given or args.faces != "cascade"):
+    if args.boxes is not None and (given or args.faces is not None):
         names = [f"--{name.replace('_', '-')}" for name in given if name != "weights"]
         option = names[0] if names else "--face-weights" if given else f"--faces {args.faces}"
         raise InputError(f"Expected either '--boxes' or options that find faces (got '--boxes' and '{option}').")
     if args.faces == "yunet" and args.face_weights is None:
         raise InputError("Expected '--face-weights' with the ONNX file of yunet (got none).")
+    find_faces = None
+    if args.faces is not None or given:
+        find_faces = create_face_detector(args.faces or "cascade", **given)
     return {
         "device": args.device,
-        "face_detector": create_face_detector(args.faces, **given) if args.boxes is None else None,
+        "face_detector": find_faces,
         "batch_size": args.batch_size,
         "min_confidence": args.min_confidence,
         "turned": not args.upright_only,

@@ -20,7 +20,7 @@ ImageLike = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 """What :func:`as_image_tensor` takes."""
 
 
-def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
+def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS, name: str = "image") -> Tensor:
     """Convert a path, file content, Pillow image, array or tensor to uint8 [3, H, W] in RGB.
 
     Args:
@@ -28,6 +28,7 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) ->
             array [H, W, 3] or uint8 tensor [3, H, W]; arrays and tensors hold RGB (reverse the channels of OpenCV's BGR
             first).
         max_pixels: of files, as for :func:`read_image`.
+        name: what messages call an image that is not a path.
 
     Raises:
         InputFileError: if a path cannot be read.
@@ -36,34 +37,42 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS) ->
     if isinstance(image, str | os.PathLike):
         return read_as(Path(image), f"'{os.fspath(image)}'", max_pixels)
     if isinstance(image, bytes):
-        return read_as(image, "the bytes given as 'image'", max_pixels)
+        return read_as(image, f"the bytes given as '{name}'", max_pixels)
     if isinstance(image, Image.Image):
-        return image_to_tensor(image)
+        return image_to_tensor(image, name=name)
     if hasattr(image, "read"):
         content = image.read()
         if not isinstance(content, bytes):
-            raise InputError(f"Expected 'image' to be a binary stream (got {type(content).__name__}). Open it as 'rb'.")
-        return as_image_tensor(content, max_pixels=max_pixels)
+            raise InputError(
+                f"Expected '{name}' to be a binary stream (got {type(content).__name__}). Open it as 'rb'."
+            )
+        return as_image_tensor(content, max_pixels=max_pixels, name=name)
     if isinstance(image, np.ndarray):
         _check_pixels(
-            "an array", "[H, W, 3]", image.shape, -1, str(image.dtype), "(255 * image).round().astype('uint8')"
+            name, "an array", "[H, W, 3]", image.shape, -1, str(image.dtype), "(255 * image).round().astype('uint8')"
         )
         # Torch warns of arrays that may not be written to, and refuses negative strides.
         usable = image.flags.writeable and all(stride > 0 for stride in image.strides)
         return torch.from_numpy(image if usable else image.copy()).permute(2, 0, 1).contiguous()
     if isinstance(image, Tensor):
         dtype = str(image.dtype).removeprefix("torch.")
-        _check_pixels("a tensor", "[3, H, W]", tuple(image.shape), 0, dtype, "(255 * image).round().to(torch.uint8)")
+        _check_pixels(
+            name, "a tensor", "[3, H, W]", tuple(image.shape), 0, dtype, "(255 * image).round().to(torch.uint8)"
+        )
         return image
     raise InputError(
-        "Expected 'image' to be a path, bytes, a binary stream, a Pillow image, a uint8 array [H, W, 3] or a uint8 "
+        f"Expected '{name}' to be a path, bytes, a binary stream, a Pillow image, a uint8 array [H, W, 3] or a uint8 "
         "tensor [3, H, W] "
         f"(got {type(image).__name__})."
     )
 
 
-def image_to_tensor(image: Image.Image) -> Tensor:
+def image_to_tensor(image: Image.Image, *, name: str = "image") -> Tensor:
     """Convert a Pillow image of any mode to uint8 [3, H, W] as :func:`read_image` does; the image is not changed.
+
+    Args:
+        image: decoded now, if it is a file that was only opened.
+        name: what messages call it.
 
     Raises:
         InputError: if its pixels cannot be decoded, or are of a kind that cannot be converted.
@@ -74,12 +83,12 @@ def image_to_tensor(image: Image.Image) -> Tensor:
         content = _content(image) if is_16_bit_colour(image, stored) else b""
         orientation = load(image)
         low_bytes = load_low_bytes(image, stored, lambda: _open_frame(content, image.tell()))
-        return turn_upright(to_rgb(image, "given", low_bytes), orientation)
+        return turn_upright(to_rgb(image, f"'{name}'", low_bytes), orientation)
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise InputError(
-            f"Expected 'image' to be a Pillow image that can be decoded (got {type(error).__name__}: {error})."
+            f"Expected '{name}' to be a Pillow image that can be decoded (got {type(error).__name__}: {error})."
         ) from error
 
 
@@ -99,16 +108,18 @@ def _open_frame(content: bytes, number: int) -> Image.Image:
     return image
 
 
-def _check_pixels(kind: str, form: str, shape: tuple[int, ...], axis: int, dtype: str, to_8_bit: str) -> None:
+def _check_pixels(
+    name: str, kind: str, form: str, shape: tuple[int, ...], axis: int, dtype: str, to_8_bit: str
+) -> None:
     """Raise :class:`InputError` unless the shape is ``form`` without empty axes and the numbers are uint8."""
     if len(shape) != 3 or shape[axis] != 3 or 0 in shape:
         other = len(shape) == 3 and shape[-1 - axis] == 3
         swap = " Swap the axes: " + ("image.permute(2, 0, 1)." if axis == 0 else "image.transpose(1, 2, 0).")
         remedy = swap if other else " Give one image with three channels (R, G, B)."
-        raise InputError(f"Expected 'image', {kind}, to have shape {form} (got {list(shape)}).{remedy}")
+        raise InputError(f"Expected '{name}', {kind}, to have shape {form} (got {list(shape)}).{remedy}")
     if dtype != "uint8":
         values = "in [0, 1] " if dtype.startswith(("float", "bfloat")) else ""
         raise InputError(
-            f"Expected 'image', {kind}, to hold uint8 values 0..255 (got {dtype}). "
+            f"Expected '{name}', {kind}, to hold uint8 values 0..255 (got {dtype}). "
             + (f"For values {values}use {to_8_bit}." if values else "Scale it to 0..255 and convert it to uint8.")
         )

@@ -44,7 +44,8 @@ class LandmarkPredictor:
 
     Args:
         detector: a copy for inference is made of it now, on its device; or an exported one.
-        face_detector: detects the faces in images without given boxes; scikit-image's cascade if None.
+        face_detector: detects the faces in images without given boxes; scikit-image's cascade if None, but only for
+            landmarks of a face (``detector.scheme.subject``).
         passes: how often a face is cropped and predicted, 1 or more.
         batch_size: faces in a batch.
         min_confidence: a detected face is dropped as a false positive if the mean confidence of its landmarks is
@@ -86,7 +87,7 @@ class LandmarkPredictor:
         self.batch_size = batch_size
         self.min_confidence = min_confidence
         self.turned = turned
-        self.prepare = ImagePreparer(face_detector, max_pixels)
+        self.prepare = ImagePreparer(face_detector, max_pixels, detector.scheme.subject)
         """Reads an image and finds its faces: ``predict([prepare(image)])`` is the same as a call."""
 
     @classmethod
@@ -163,7 +164,8 @@ class LandmarkPredictor:
 
         Raises:
             InputFileError: for a file that is missing, or is not an image.
-            InputError: for an unusable array, or a box that is not finite, has no area or lies outside its image.
+            InputError: for an unusable array, a box that is not finite, has no area or lies outside its image, or no
+                box where the landmarks are not of a face.
         """
         if not isinstance(images, list | tuple):
             return self.predict([self.prepare(images, boxes)], return_connectivity=return_connectivity)[0]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lgcn.checks import check_at_least
+from lgcn.checks import InputError, check_at_least
 from lgcn.geometry import invert_affine, transform_points, warp_image
 from lgcn.images import MAX_PIXELS, ImageLike, as_image_tensor
 from lgcn.predict.boxes import BoxesLike, check_boxes
@@ -37,6 +37,7 @@ class ImagePreparer:
         face_detector: detects the faces in images without given boxes; scikit-image's cascade, loaded when it is
             needed, if None.
         max_pixels: image files of more pixels are refused before they are decoded; None reads any.
+        subject: what the landmarks are of (:class:`lgcn.schemes.LandmarkScheme`).
 
     Raises:
         InputError: for a number out of range.
@@ -48,15 +49,32 @@ class ImagePreparer:
     The cascade finds faces that are off by up to about 15.
     """
 
-    def __init__(self, face_detector: FaceDetector | None = None, max_pixels: int | None = MAX_PIXELS) -> None:
+    def __init__(
+        self, face_detector: FaceDetector | None = None, max_pixels: int | None = MAX_PIXELS, subject: str = "face"
+    ) -> None:
         if max_pixels is not None:
             check_at_least("max_pixels", max_pixels, 1)
         self._given = face_detector
         self.max_pixels = max_pixels
+        self.subject = subject
+
+    def check_finds_boxes(self) -> None:
+        """Check that images may be given without boxes.
+
+        Raises:
+            InputError: if the landmarks are not of a face, and no ``face_detector`` is given.
+        """
+        if self._given is None and self.subject != "face":
+            raise InputError(
+                f"Expected a box for each {self.subject} (got none; only faces are found without). Give 'boxes' "
+                f"(--boxes FILE), or 'face_detector': lgcn.predict.WholeImage() (--faces whole_image) takes each image "
+                f"for one {self.subject}."
+            )
 
     @cached_property
     def face_detector(self) -> FaceDetector:
         """Detects the faces; a cascade is loaded when it is asked for, in each process."""
+        self.check_finds_boxes()
         return CascadeFaceDetector() if self._given is None else self._given
 
     def __call__(self, image: ImageLike, boxes: BoxesLike | None = None, *, name: str | None = None) -> PreparedImage:
@@ -68,10 +86,11 @@ class ImagePreparer:
             name: name of the image; its path or ``image`` if None.
 
         Raises:
-            InputError: for an image that cannot be read, or a box that is of no use.
+            InputError: for an image that cannot be read, a box that is of no use, or none where the landmarks are not
+                of a face.
         """
         name = image_name(image, "image") if name is None else name
-        pixels = as_image_tensor(image, max_pixels=self.max_pixels).cpu()
+        pixels = as_image_tensor(image, max_pixels=self.max_pixels, name=name).cpu()
         if boxes is not None:
             return PreparedImage(name, pixels, check_boxes(boxes, pixels, name))
         return PreparedImage(name, pixels, check_boxes(self.face_detector(pixels), pixels, name), detected=True)

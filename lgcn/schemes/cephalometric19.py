@@ -22,4 +22,5 @@ CEPHALOMETRIC19 = LandmarkScheme(
     # radiograph.
     normalizers={"sella_nasion": ((0,), (1,))},
     default_normalizer="box",
+    subject="skull",
 )

@@ -11,7 +11,7 @@ from lgcn.schemes.scheme import Contour, LandmarkScheme
 SUFFIXES = (".yaml", ".yml", ".json")
 """Endings of files that hold a scheme."""
 
-KEYS = ("name", "names", "flip_pairs", "contours", "normalizers", "default_normalizer", "sigmas")
+KEYS = ("name", "names", "flip_pairs", "contours", "normalizers", "default_normalizer", "sigmas", "subject")
 EXAMPLE = "name: five, names: [left_eye, right_eye, nose, left_mouth, right_mouth]"
 
 
@@ -25,6 +25,7 @@ def scheme_to_dict(scheme: LandmarkScheme) -> dict[str, Any]:
         "normalizers": {name: [list(group) for group in groups] for name, groups in scheme.normalizers.items()},
         "default_normalizer": scheme.default_normalizer,
         "sigmas": list(scheme.sigmas),
+        "subject": scheme.subject,
     }
 
 
@@ -34,8 +35,8 @@ def scheme_from_dict(content: Any) -> LandmarkScheme:
     Args:
         content: a mapping with ``name`` and ``names``, and where there are any ``flip_pairs`` (pairs of landmarks),
             ``contours`` (name -> landmarks, or ``{landmarks: ..., closed: true}``), ``normalizers`` (name -> two
-            landmarks or two groups of them), ``default_normalizer`` and ``sigmas`` (a number for each landmark). A
-            landmark is its name, or its number from 0.
+            landmarks or two groups of them), ``default_normalizer``, ``sigmas`` (a number for each landmark) and
+            ``subject``. A landmark is its name, or its number from 0.
 
     Raises:
         InputError: for an unknown key or landmark (lists the choices), or a value of a wrong form.
@@ -74,6 +75,7 @@ def scheme_from_dict(content: Any) -> LandmarkScheme:
         normalizers={str(key): read.groups(f"normalizers: {key}", value) for key, value in normalizers.items()},
         default_normalizer=content.get("default_normalizer") or next(map(str, normalizers), "box"),
         sigmas=tuple(float(each) for each in sigmas),
+        subject=content.get("subject", "face"),
     )
 
 

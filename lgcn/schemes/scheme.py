@@ -7,7 +7,7 @@ from functools import cached_property
 from numbers import Integral
 from typing import NamedTuple
 
-from lgcn.checks import InputError, check_choice
+from lgcn.checks import InputError, check_choice, shown
 
 LandmarkGroup = tuple[int, ...]
 """Landmarks whose mean is one point, such as the six of an eye."""
@@ -49,10 +49,11 @@ class LandmarkScheme:
         default_normalizer: one of ``normalizers`` or ``"box"``.
         sigmas: tolerance of each landmark in object keypoint similarity, as COCO defines it: the deviation of its
             annotators as a fraction of the square root of the object's area; empty if it is not known.
+        subject: what the landmarks are of, such as ``"hand"``. Prediction finds faces alone; others need boxes.
 
     Raises:
         InputError: if a landmark is no number, out of range or in two pairs, a name is used twice, the default
-            normaliser is unknown, or there is not one positive sigma for each landmark.
+            normaliser is unknown, there is not one positive sigma for each landmark, or the subject is not a word.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LandmarkScheme:
     normalizers: dict[str, tuple[LandmarkGroup, LandmarkGroup]] = field(default_factory=dict, hash=False)
     default_normalizer: str = BOX_NORMALIZER
     sigmas: tuple[float, ...] = ()
+    subject: str = "face"
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -88,6 +90,11 @@ class LandmarkScheme:
             raise InputError(
                 f"Expected 'sigmas' of scheme '{self.name}' to hold a positive number for each of {len(self.names)} "
                 f"landmarks (got {len(self.sigmas)}: {self.sigmas[:5]}...)."
+            )
+        if not isinstance(self.subject, str) or not self.subject:
+            raise InputError(
+                f"Expected 'subject' of scheme '{self.name}' to say what the landmarks are of, such as 'hand' (got "
+                f"{shown(self.subject)})."
             )
 
     @property

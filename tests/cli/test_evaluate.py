@@ -20,6 +20,7 @@ from lgcn.datasets.held_out import hold_out
 from lgcn.evaluation import CONDITIONS
 from lgcn.files import unescape_name
 from lgcn.models import SHIPPED_MODELS, LandmarkDetector, create_detector
+from tests.datasets.formats import write_pts_faces
 
 NUM_FACES = 3
 
@@ -404,6 +405,18 @@ def test_the_boxes_of_the_face_detector_are_a_protocol(
     assert evaluate(model, root, "--protocol", "detector") == 0
     # There is no face in noise.
     assert "missed 3 of 3 faces; these are cropped by their landmarks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [("--conditions", "clean", "detector"), ("--protocol", "detector")])
+def test_boxes_of_the_face_detector_are_for_faces(
+    option: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_detector(scheme="hand21", backbone="test_efficientnet", input_size=(64, 64)).save_pretrained(tmp_path / "m")
+    name, split = write_pts_faces(tmp_path, [20 + 40 * torch.rand(21, 2)])
+    words = ["--model", str(tmp_path / "m"), "--dataset", name, "--root", str(tmp_path), "--split", split]
+    assert main(["evaluate", *words, *option]) == 2
+    printed = capsys.readouterr()
+    assert not printed.out and "landmarks of a face for the boxes of the face detector (got 'hand21'" in printed.err
 
 
 def test_a_dataset_without_published_results(model: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -293,6 +293,27 @@ def test_bad_input_is_one_line_and_status_2(
     assert {path: Path(path).read_bytes() for path in names(tmp_path)} == before
 
 
+def test_an_empty_standard_input_is_named(
+    predict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
+    assert predict("-") == 2
+    assert "the bytes given as '-'" in capsys.readouterr().err
+
+
+def test_other_things_than_faces_are_not_searched_for(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector = create_detector(scheme="hand21", backbone="test_efficientnet", input_size=(64, 64))
+    detector.save_pretrained(tmp_path / "model")
+    words = ["predict", str(photos / "a.png"), str(photos / "b.JPG"), "--model", str(tmp_path / "model")]
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert "a box for each hand" in printed.err and printed.err.count("\n") == 1, "not once for each image"
+    assert main([*words, "--faces", "whole_image", "--min-confidence", "0"]) == 0
+    assert [len(record["faces"]) for record in json.loads(capsys.readouterr().out)] == [1, 1]
+
+
 def test_edges_need_a_model_with_a_graph(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     detector = create_detector(
         scheme="ibug68", backbone="test_efficientnet", input_size=(64, 64), refiner={"name": "none"}

@@ -1,5 +1,6 @@
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ from torch import Tensor
 from lgcn.checks import InputError, InputFileError
 from lgcn.geometry import landmark_box
 from lgcn.models import create_detector
-from lgcn.predict import CascadeFaceDetector, Face, ImagePreparer, LandmarkPredictor, NoFaceWarning, PreparedImage
+from lgcn.predict import (
+    CascadeFaceDetector,
+    Face,
+    ImagePreparer,
+    LandmarkPredictor,
+    NoFaceWarning,
+    PreparedImage,
+    WholeImage,
+)
 from lgcn.schemes import LandmarkScheme
 from lgcn.typing import DetectorOutput
 from tests.predict.spots import SpotDetector, draw_spots, triangle
@@ -185,6 +194,27 @@ def test_a_face_detector_of_the_caller_is_called_for_images_without_boxes() -> N
     results = predictor(face_detector=find)([IMAGE, IMAGE], [None, BOXES[:1]])
     assert [len(faces) for faces in results] == [2, 1]
     assert asked == [(3, 120, 220)]
+
+
+def test_other_things_than_faces_need_boxes() -> None:
+    detector = SpotDetector()
+    detector.scheme = replace(detector.scheme, subject="lamp")
+    lamps = predictor(detector)
+    with pytest.raises(InputError, match=r"a box for each lamp \(got none.*'boxes' \(--boxes FILE\).*WholeImage"):
+        lamps(IMAGE)
+    with pytest.raises(InputError, match="a box for each lamp"):
+        lamps([IMAGE, IMAGE], [BOXES, None])
+    assert len(lamps(IMAGE, BOXES)) == 2
+    assert len(predictor(detector, face_detector=WholeImage())(IMAGE)) == 1
+
+
+def test_messages_name_the_image_of_a_list() -> None:
+    with pytest.raises(InputError, match=r"Expected 'images\[1\]', an array, to hold uint8"):
+        predictor()([IMAGE, np.zeros((4, 5, 3))], [BOXES, None])
+    with pytest.raises(InputError, match=r"the bytes given as 'images\[0\]'"):
+        predictor()([b"no image"])
+    with pytest.raises(InputError, match="'image', an array, to hold uint8"):
+        predictor()(np.zeros((4, 5, 3)))
 
 
 def test_no_face_is_an_empty_list_and_a_warning(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_landmarks_by_name_or_number() -> None:
     assert scheme.contours[0].indices == (3, 4)
     assert scheme.normalizers == {"eyes": ((0,), (1,)), "height": ((0, 1), (3, 4))}
     assert scheme.default_normalizer == "eyes"
+    assert scheme.subject == "face"
     assert scheme_from_dict(FIVE).default_normalizer == "box"
 
 
@@ -53,6 +54,7 @@ def test_landmarks_by_name_or_number() -> None:
         ({"sigmas": [0.1]}, "'sigmas' of scheme 'my_five' to hold a positive number for each of 5"),
         ({"default_normalizer": "iod"}, "'default_normalizer' to be one of box"),
         ({"name": "five.yaml"}, "without a file ending"),
+        ({"subject": ["fish"]}, r"'subject' of scheme 'my_five' to say what.*\(got \['fish'\]\)"),
     ],
 )
 def test_mistakes_are_named(change: dict, message: str) -> None:
