@@ -132,8 +132,9 @@ class ImagePreparer:
                 "raise 'max_side' (--min-face, --max-side) for smaller ones, or take another one (--faces)."
             )
         if best is not None:
-            return f"Probably no face in '{image.name}' was found: the best score is {best:.3f}.{sizes} Or give boxes."
-        return f"No face was detected in '{image.name}'{dropped}.{sizes} Or give boxes."
+            found = f"Probably no {self.subject} in '{image.name}' was found: the best score is {best:.3f}."
+            return f"{found}{sizes} Or give boxes."
+        return f"No {self.subject} was detected in '{image.name}'{dropped}.{sizes} Or give boxes."
 
 
 def _turn(image: Tensor, degrees: float, zoom: float) -> tuple[Tensor, Tensor]:

@@ -206,6 +206,8 @@ def test_other_things_than_faces_need_boxes() -> None:
         lamps([IMAGE, IMAGE], [BOXES, None])
     assert len(lamps(IMAGE, BOXES)) == 2
     assert len(predictor(detector, face_detector=WholeImage())(IMAGE)) == 1
+    with pytest.warns(NoFaceWarning, match="No lamp was detected"):
+        assert predictor(detector, face_detector=WholeImage(), min_confidence=1.0, turned=False)(0 * IMAGE) == []
 
 
 def test_messages_name_the_image_of_a_list() -> None:
