@@ -11,8 +11,9 @@ from lgcn.checks import InputError, check_number, check_shape, check_values
 def ellipse_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Standard deviations along the axes [..., 2], larger first, and the angle [...] of the first, from x towards y."""
     xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
-    # ONNX has no hypot.
-    mean, half = (xx + yy) / 2, (((xx - yy) / 2).square() + xy.square()).sqrt()
+    # ONNX has no hypot. Of a circle, ``square`` is 0, where the gradient of a square root is infinite.
+    mean, square = (xx + yy) / 2, ((xx - yy) / 2).square() + xy.square()
+    half = torch.where(square > 0, square, 1.0).sqrt().masked_fill(square == 0, 0.0)
     return torch.stack([mean + half, mean - half], dim=-1).clamp_min(0).sqrt(), torch.atan2(2 * xy, xx - yy) / 2
 
 

@@ -19,6 +19,13 @@ def test_the_expected_error_is_the_mean_length_of_normal_errors() -> None:
     assert expected_error(torch.zeros(2, 2)) == 0
 
 
+def test_the_expected_error_has_a_gradient_at_equal_deviations() -> None:
+    covariance = 4 * torch.eye(2, dtype=torch.float64)
+    (found,) = torch.autograd.grad(expected_error(covariance.requires_grad_()), covariance)
+    # Of sqrt(pi / 2 * trace / 2), which it is to first order.
+    torch.testing.assert_close(found, math.sqrt(math.pi / 2) / 8 * torch.eye(2, dtype=torch.float64), rtol=1e-3, atol=0)
+
+
 def test_axes_of_ellipses() -> None:
     deviations, angle = ellipse_axes(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
     assert deviations.tolist() == [3.0, 1.0] and angle.item() == pytest.approx(math.pi / 2)

@@ -1,6 +1,7 @@
 """Any network as a backbone: hooks read heatmaps and features from its layers by name; networks from files."""
 
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -101,11 +102,11 @@ class HookedBackbone(Backbone):
                 f"Expected '{kind}' to name a layer of {type(self.network).__name__} (it has no '{layer}'). Similar or "
                 f"first ones: {', '.join(near) or 'none'}."
             )
+        # A bound method follows deepcopy and pickle to the copy; a closure would write into the original.
+        layers[layer].register_forward_hook(partial(self._keep, kind))
 
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            self._seen[kind] = output
-
-        layers[layer].register_forward_hook(keep)
+    def _keep(self, kind: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._seen[kind] = output
 
     def _run(self, images: Tensor) -> HeatmapOutput:
         self._seen.clear()

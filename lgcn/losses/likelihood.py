@@ -52,8 +52,14 @@ def gaussian_nll_loss(
     # Mask first: a NaN that is masked afterwards is still a NaN in the gradient.
     x, y = torch.where(counts[..., None], preds - target.to(preds), 0.0).unbind(-1)
     a, b, c, d = torch.where(counts[..., None], covariance.flatten(2), covariance.new_tensor([1, 0, 0, 1])).unbind(-1)
-    a, b, d = a + eps, (b + c) / 2, d + eps
-    det = a * d - b * b
-    distance = (d * x * x - 2 * b * x * y + a * y * y) / det
+    b = (b + c) / 2
+    # det(V + eps I), and the distance times it, written so that a large V does not absorb eps.
+    det = _not_negative(a * d - b * b) + eps * (a + d + eps)
+    distance = (_not_negative(d * x * x - 2 * b * x * y + a * y * y) + eps * (x * x + y * y)) / det
     loss = (distance + det.log()) / 2 + math.log(2 * math.pi)
     return divide_or_zero(weighted_sum(loss, weight), weight.sum())
+
+
+def _not_negative(value: Tensor) -> Tensor:
+    """What only rounding makes negative, with the gradient of ``value``."""
+    return value + (value.clamp_min(0) - value).detach()

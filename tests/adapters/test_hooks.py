@@ -1,3 +1,5 @@
+import pickle
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,20 @@ def test_a_detector_around_it_is_trained_or_frozen() -> None:
         detector(torch.rand(2, 3, 32, 64)).pos.sum().backward()
         assert (network.head.weight.grad is None) is frozen
         assert torch.equal(before, network.body[1].running_mean) is frozen
+
+
+def test_copies_listen_to_their_own_layers() -> None:
+    """Inference, exports and averaged weights run a deep copy."""
+    backbone = HookedBackbone(Network(), K, (32, 64), features="body", heatmaps="head").eval()
+    images = torch.rand(1, 3, 32, 64)
+    before = backbone(images)
+    for copied in (deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
+        nn.init.zeros_(copied.network.head.weight)
+        assert torch.equal(copied(images).features, before.features)
+        assert not torch.equal(copied(images).heatmaps, before.heatmaps)
+        assert torch.equal(backbone(images).heatmaps, before.heatmaps)
+    detector = LandmarkDetector(PRESETS["default"].with_options(scheme="aflw19", input_size=(32, 64)), backbone).eval()
+    torch.testing.assert_close(detector.for_inference()(images).pos, detector(images).pos)
 
 
 class Maps(nn.Module):

@@ -51,6 +51,17 @@ def test_gradients_half_precision_and_singular_covariances() -> None:
     assert gaussian_nll_loss(preds, target, torch.zeros_like(covariance)).isfinite()
 
 
+def test_large_singular_covariances_have_a_likelihood() -> None:
+    """In single precision 1e4 + 1e-4 is 1e4."""
+    torch.manual_seed(0)
+    direction = torch.randn(1, 500, 2, 1)
+    for size in (1.0, 1e4, 1e6):
+        covariance = (size * direction @ direction.mT).requires_grad_()
+        loss = gaussian_nll_loss(direction.squeeze(-1), torch.zeros(1, 500, 2), covariance)
+        loss.backward()
+        assert loss.isfinite() and covariance.grad.isfinite().all()
+
+
 def test_bad_input() -> None:
     preds, covariance = torch.zeros(2, 3, 2), torch.eye(2).expand(2, 3, 2, 2)
     with pytest.raises(InputError, match=r"'covariance' to have shape \[B, K, 2, 2\] with B=2, K=3"):

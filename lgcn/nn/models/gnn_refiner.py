@@ -21,7 +21,7 @@ from lgcn.checks import (
 from lgcn.graph import SAMPLING_MODES, complete_edge_index, sample_features
 from lgcn.modes import eval_mode
 from lgcn.nn.connectivity import Connectivity
-from lgcn.nn.conv.base import check_connectivity
+from lgcn.nn.conv.base import check_connectivity, mask_rows
 from lgcn.nn.functional.autocast import autocast_disabled
 from lgcn.nn.functional.mlp import as_widths
 from lgcn.nn.models.conv_stack import graph_arguments, run_on_graph
@@ -180,10 +180,13 @@ class GNNRefiner(Refiner):
         given = keypoints
         if mask is not None:
             check_mask("mask", mask, "B K", B=B, K=K)
-            confidence = given.confidence
+            confidence, features = given.confidence, given.features
+            if self.visual_mlp is not None and features is not None and features.dim() == 3:
+                features = mask_rows(features, mask)
             given = given._replace(
-                pos=pos.masked_fill(~mask.unsqueeze(-1), 0.0),
+                pos=mask_rows(pos, mask),
                 confidence=None if confidence is None else confidence.masked_fill(~mask, 0.0),
+                features=features,
             )
         # In a complete graph, one NaN would spread to all landmarks.
         check_finite("pos", given.pos.detach())
@@ -210,7 +213,8 @@ class GNNRefiner(Refiner):
             features: [B, C, h, w], or [B, K, C] at the landmarks; None if the refiner was built without.
             pos: [B, K, 2], initial landmarks in pixels of the input.
             confidence: [B, K]; None if the refiner uses none.
-            mask: [B, K], False where a landmark is missing: it has no edges, and its position stays as given.
+            mask: [B, K], False where a landmark is missing: it has no edges, and its position stays as given. Its
+                values are not read.
 
         Returns:
             Refined landmarks [B, K, 2] in pixels of the input.

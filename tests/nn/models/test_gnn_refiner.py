@@ -70,6 +70,23 @@ def test_the_model_runs_on_single_graphs_with_the_same_result(build: Build) -> N
     torch.testing.assert_close(built(given.features, given.pos, given.confidence), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_values_at_a_missing_landmark_are_not_read_in_training() -> None:
+    built, given = refiner(), keypoints()
+    mask = torch.ones(B, K, dtype=torch.bool)
+    mask[0, 2] = False
+    features = torch.randn(B, K, C)
+    gradients = []
+    for value in (0.0, torch.nan):
+        pos, confidence, sampled = given.pos.clone(), given.confidence.clone(), features.clone()
+        for tensor in (pos, confidence, sampled):
+            tensor[0, 2] = value
+        refined = built(sampled, pos, confidence, mask)
+        built.zero_grad()
+        refined[mask].sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in built.parameters() if parameter.grad is not None])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
 @models
 def test_a_missing_landmark_is_as_if_it_did_not_exist(build: Build) -> None:
     built, given = refiner(build), keypoints()
