@@ -1,5 +1,6 @@
 """Options of training as frozen dataclasses: loss, augmentation, learning-rate schedule."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
@@ -275,17 +276,31 @@ class ScheduleConfig:
     milestones: tuple[Annotated[int, Bounds(0, 1_000_000)], ...] = ()
     factor: Fraction = 0.1
 
-    def build(self, optimizer: Optimizer, num_steps: int, steps_per_epoch: int) -> LRScheduler | None:
+    def build(self, optimizer: Optimizer, num_steps: float, steps_per_epoch: float) -> LRScheduler | None:
         """A scheduler that is stepped after every optimiser step; None for "constant".
 
         Milestones are converted to steps, so that every schedule counts the same way.
+
+        Args:
+            optimizer: with the given learning rates.
+            num_steps: of the run, infinite if it has no end.
+            steps_per_epoch: infinite if the number of batches is not known.
+
+        Raises:
+            InputError: for one_cycle without an end, and multistep without a length of epochs.
         """
+        length = {"one_cycle": ("a run", num_steps), "multistep": ("epochs", steps_per_epoch)}.get(self.name)
+        if length is not None and math.isinf(length[1]):
+            raise InputError(
+                f"Expected {length[0]} of a known length for 'schedule.name' {self.name} (got no limit). Give "
+                "'trainer.max_epochs' or 'trainer.max_steps', or a schedule that is constant."
+            )
         if self.name == "one_cycle":
             rates = [group["lr"] for group in optimizer.param_groups]
             return OneCycleLR(
-                optimizer, rates, total_steps=num_steps, pct_start=self.warmup, div_factor=self.initial_division
+                optimizer, rates, total_steps=int(num_steps), pct_start=self.warmup, div_factor=self.initial_division
             )
         if self.name == "multistep":
-            milestones = [epoch * steps_per_epoch for epoch in self.milestones]
+            milestones = [epoch * int(steps_per_epoch) for epoch in self.milestones]
             return MultiStepLR(optimizer, milestones, gamma=self.factor)
         return None

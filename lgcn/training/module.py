@@ -19,6 +19,7 @@ from lgcn.training.closed_form import fit_refiners, unfitted_refiners
 from lgcn.training.config import LossConfig, ScheduleConfig
 from lgcn.training.datamodule import LandmarkDataModule
 from lgcn.training.optim import create_optimizer, statistics_of
+from lgcn.training.sync_batch_norm import replace_sync_batch_norm
 from lgcn.training.trained_detectors import Teacher, check_same_scheme, load_matching_weights, random_weights
 from lgcn.typing import DetectorOutput
 
@@ -145,8 +146,11 @@ class LandmarkModule(LightningModule):
             )
 
     def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        replace_sync_batch_norm(self.trainer)  # before Lightning converts layers
         # A checkpoint that a run resumes from brings the weights.
-        if stage == "fit" and self.trainer.ckpt_path is None:
+        if self.trainer.ckpt_path is None:
             self.check_backbone_is_trained()
 
     def on_fit_start(self) -> None:
@@ -243,14 +247,16 @@ class LandmarkModule(LightningModule):
         groups = (("backbone", backbone, self.backbone_lr), ("refiner", rest, self.refiner_lr))
         undecayed = statistics_of(self.detector)
         optimizer = create_optimizer(self.optimizer, groups, self.weight_decay, undecayed)
-        num_steps = int(self.trainer.estimated_stepping_batches)
+        self.trainer.fit_loop.setup_data()  # counts the batches, which a run without a number of epochs has not done
+        num_steps = self.trainer.estimated_stepping_batches
         if self._planned_steps not in (None, num_steps):
             raise InputError(
                 f"Expected a run of {self._planned_steps} steps, for which the schedule of the checkpoint was made "
                 f"(got {num_steps}). Resume with its number of epochs and batch size, or start a new run with "
                 "'model.initial_weights'."
             )
-        steps_per_epoch = max(1, num_steps // max(1, self.trainer.max_epochs or 1))
+        # Not from the steps of the run, which 'trainer.max_steps' may end within an epoch.
+        steps_per_epoch = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
         scheduler = self.schedule.build(optimizer, num_steps, steps_per_epoch)
         if scheduler is None:
             return optimizer

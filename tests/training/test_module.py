@@ -201,7 +201,9 @@ def test_bf16_and_channels_last(
     assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
 
 
-def rates_of(schedule: ScheduleConfig, detector: DetectorConfig, root: Path, folder: Path) -> list[float]:
+def rates_of(
+    schedule: ScheduleConfig, detector: DetectorConfig, root: Path, folder: Path, **trainer: Any
+) -> list[float]:
     """The refiner's learning rate in each of the two steps of each of two epochs."""
     seen: list[float] = []
 
@@ -210,7 +212,7 @@ def rates_of(schedule: ScheduleConfig, detector: DetectorConfig, root: Path, fol
             seen.append(self.trainer.optimizers[0].param_groups[-1]["lr"])
             return super().training_step(batch, batch_idx)
 
-    trained(Watched(detector, SOFT, refiner_lr=1e-3, schedule=schedule), root, folder, max_epochs=2)
+    trained(Watched(detector, SOFT, refiner_lr=1e-3, schedule=schedule), root, folder, **{"max_epochs": 2, **trainer})
     return seen
 
 
@@ -219,6 +221,22 @@ def test_multistep_acts_at_the_start_of_its_epochs(
 ) -> None:
     seen = rates_of(ScheduleConfig("multistep", milestones=(1,)), tiny_detector, face_root, tmp_path)
     assert seen == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+
+
+@pytest.mark.parametrize("limits", [{"max_epochs": 3}, {"max_epochs": -1}])
+def test_milestones_are_epochs_also_of_a_run_that_steps_end(
+    limits: dict[str, int], tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path
+) -> None:
+    schedule = ScheduleConfig("multistep", milestones=(1,))
+    seen = rates_of(schedule, tiny_detector, face_root, tmp_path, max_steps=4, **limits)
+    assert seen == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_a_run_that_time_alone_ends(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
+    endless: dict[str, Any] = {"max_epochs": -1, "max_time": {"seconds": 1}}
+    assert set(rates_of(ScheduleConfig(), tiny_detector, face_root, tmp_path, **endless)) == {1e-3}
+    with pytest.raises(InputError, match=r"a run of a known length for 'schedule.name' one_cycle .*trainer.max_epochs"):
+        rates_of(ScheduleConfig("one_cycle"), tiny_detector, face_root, tmp_path, **endless)
 
 
 def test_one_cycle_rises_and_ends_near_zero(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
