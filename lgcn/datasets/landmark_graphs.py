@@ -1,7 +1,8 @@
 """Landmark graphs of a detector for all faces of a dataset, kept on disk."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -118,18 +119,21 @@ class LandmarkGraphs(InMemoryDataset):
         dataset, detector = self._source
         assert dataset is not None
         assert detector is not None
-        # Sums in float64: any changed weight changes them.
-        weights = [value.detach().cpu().double() for value in cast(nn.Module, detector).state_dict().values()]
+        faces = list(dataset.indices())
+        parts = (dataset.pos, dataset.visibility, dataset.bbox, dataset.normalizer)
+        # Such as how heatmaps are decoded; as in a saved model, so that a loaded one is the same.
+        saved = getattr(getattr(detector, "config", None), "saved", None)
         return {
             "dataset": type(dataset).__name__,
             "split": dataset.split,
             "scheme": dataset.scheme.name,
             "protocol": dataset.protocol.name,
-            "faces": len(dataset),
-            "points": round(dataset.pos[list(dataset.indices())].nan_to_num().double().sum().item(), 3),
+            "faces": len(faces),
+            "annotation": _digest([dataset.image_ids[face] for face in faces], *(part[faces] for part in parts)),
             "detector": type(detector).__name__,
             "input_size": list(detector.input_size),
-            "weights": f"{sum((value.sum() + value.abs().sum()).item() for value in weights):.9g}",
+            "config": None if saved is None else _digest([repr(saved())]),
+            "weights": _digest([], *cast(nn.Module, detector).state_dict().values()),
         }
 
     def process(self) -> None:
@@ -177,3 +181,11 @@ class LandmarkGraphs(InMemoryDataset):
         if "edge_index" not in data:
             data.edge_index = self.edge_index
         return data
+
+
+def _digest(texts: Sequence[str], *tensors: Tensor) -> str:
+    """A hash of texts and of the bytes of tensors, in their order."""
+    digest = hashlib.blake2b("\0".join(map(ascii, texts)).encode(), digest_size=16)
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

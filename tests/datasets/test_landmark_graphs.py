@@ -1,5 +1,6 @@
 """Landmark graphs on disk: computed once, the same after a reload, refused if they are of something else."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,29 @@ def test_graphs_of_others_are_refused(faces: PtsFolder, detector: LandmarkDetect
     (tmp_path / "graphs/processed/graphs.pt").write_bytes(b"not a graph")
     with pytest.raises(InputFileError, match="they cannot be read"):
         LandmarkGraphs(tmp_path / "graphs")
+
+
+def test_graphs_that_only_look_the_same_are_refused(
+    faces: PtsFolder, detector: LandmarkDetector, tmp_path: Path
+) -> None:
+    LandmarkGraphs(tmp_path / "graphs", faces, detector)
+    decoded = LandmarkDetector(detector.config.with_options(codec={"decode": "argmax"}))
+    decoded.load_state_dict(detector.state_dict())
+    mirrored = LandmarkDetector(detector.config.with_options(flip_test=True))
+    mirrored.load_state_dict(detector.state_dict())
+    permuted = copy.deepcopy(detector)
+    with torch.no_grad():
+        weight = permuted.refiner.lgcn.convs[0].lin_self.weight
+        weight.copy_(weight.flip(0))
+    moved = copy.copy(faces)
+    moved.bbox = faces.bbox + 1
+    others = [(faces, decoded), (faces, mirrored), (faces, permuted), (moved, detector)]
+    for changed, network in [*others, (faces.index_select([1, 0, 2, 3, 4]), detector)]:
+        with pytest.raises(InputFileError, match="those of this dataset and detector"):
+            LandmarkGraphs(tmp_path / "graphs", changed, network)
+    detector.save_pretrained(tmp_path / "model")
+    loaded = LandmarkDetector.from_pretrained(tmp_path / "model")
+    assert len(LandmarkGraphs(tmp_path / "graphs", copy.copy(faces), loaded)) == FACES
 
 
 def test_a_pre_transform_may_change_the_edges(faces: PtsFolder, detector: LandmarkDetector, tmp_path: Path) -> None:
