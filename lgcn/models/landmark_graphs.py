@@ -26,12 +26,12 @@ def build_landmark_graphs(
     while isinstance(refiner, RefinerChain):
         refiner = refiner.refiners[0]
     pos, confidence, features = (cast(Tensor, each) for each in (keypoints.pos, keypoints[1], keypoints.features))
-    edge_weight, self_loops = None, False
+    edge_weight, connectivity = None, getattr(refiner, "connectivity", None)
     with autocast_disabled(pos.device.type):
         if isinstance(refiner, LandmarkRefiner):
             x, _ = refiner.node_features(features, pos, confidence)
             edge_weight = refiner.steps(features, pos, confidence)[0][1]
-            self_loops = refiner.lgcn.connectivity.self_loops != "none"
+            connectivity = refiner.lgcn.connectivity
         elif refiner is not None and hasattr(refiner, "node_features"):
             x = cast(Any, refiner).node_features(keypoints)
         else:
@@ -40,4 +40,5 @@ def build_landmark_graphs(
             x = torch.cat([fraction, sample_features(features, pos, input_size)], dim=-1)
         if edge_weight is None and isinstance(refiner, Refiner):
             edge_weight = refiner.refine(keypoints, return_connectivity=True).connectivity
+    self_loops = getattr(connectivity, "self_loops", "none") != "none"
     return landmark_graph(pos, confidence, x, y, self_loops, edge_weight)

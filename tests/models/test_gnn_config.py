@@ -100,9 +100,11 @@ def test_a_saved_detector_loads_with_the_same_results(name: str, tmp_path: Path)
     torch.testing.assert_close(batch.pos + 32 * out, output.pos.flatten(0, 1), atol=1e-4, rtol=1e-4)
 
 
-def test_the_papers_layer_as_a_gnn_gives_the_dense_result_through_landmark_graphs() -> None:
+@pytest.mark.parametrize("self_loops", ["none", "scored", "zero"])
+def test_the_papers_layer_as_a_gnn_gives_the_dense_result_through_landmark_graphs(self_loops: str) -> None:
     gnn = {"model": "LGCNConv", "use_connectivity": True}
-    detector = create_detector("default", refiner={"name": "gnn", "gnn": gnn}, **TINY).eval()
+    options = {"name": "gnn", "gnn": gnn, "connectivity": {"self_loops": self_loops}}
+    detector = create_detector("default", refiner=options, **TINY).eval()
     refiner = detector.refiner
     assert isinstance(refiner, GNNRefiner) and isinstance(refiner.model, ConvStack)
     nn.init.ones_(refiner.scale)  # type: ignore[arg-type]

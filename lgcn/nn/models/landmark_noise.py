@@ -74,7 +74,8 @@ class LandmarkNoise(nn.Module):
         mean = torch.zeros(len(self.curve), dtype=torch.double).index_add(0, place, relative.flatten()) / count
         self.curve.copy_(torch.where(count > 0, mean, 1.0).clamp_min(1e-6).log())
         knots = confidences.flatten().quantile((parts[1:] + parts[:-1]) / 2)
-        steps = knots.diff().clamp_min(1e-4)  # equal confidences would give knots with no distance
+        # Equal confidences would give knots with no distance, and those of any unit must differ in single precision.
+        steps = knots.diff().clamp_min(1e-4 * max(1.0, knots.abs().max().item()))
         self.knots.copy_(torch.cat([knots[:1], knots[:1] + steps.cumsum(0)]))
 
     def forward(self, shape: torch.Size, confidence: Tensor | None = None, correction: Tensor | None = None) -> Tensor:

@@ -424,3 +424,13 @@ def test_noise_of_statistics() -> None:
     torch.testing.assert_close(found, expected, rtol=0.25, atol=0)
     assert pixels.isfinite().all()
     assert as_covariance(refiner.noise(grid.shape, grid), 3).shape == (3, K, 2, 2)
+
+
+@pytest.mark.parametrize("largest", [1.0, 255.0, 1e5])
+def test_confidences_of_any_unit_that_are_all_the_same(largest: float) -> None:
+    faces = draw_faces(200)
+    refiner = GaussianRefiner(K, 0, SIZE, rank=RANK)
+    refiner.fit(faces.shapes, faces.predictions, torch.full((200, K), largest))
+    refined = refiner(None, faces.predictions.float(), torch.full((200, K), largest))
+    assert refined.isfinite().all()
+    assert (refined - faces.shapes).norm(dim=-1).mean() < (faces.predictions - faces.shapes).norm(dim=-1).mean()
