@@ -134,8 +134,8 @@ def crop_affine(
               + t \cdot \min(H, W) + \tfrac{(W, H) - 1}{2}\bigr)
 
     with :math:`z = \min(H, W) / w` for ``aspect="square"`` (the square fills the shorter side of the input),
-    :math:`z = \min(W / w, H / h)` for ``"letterbox"`` (the whole region, its aspect kept) and
-    :math:`z = (W / w, H / h)` for ``"stretch"`` (the region fills the input, its aspect is lost).
+    :math:`z = \min(W / w, H / h)` for ``"letterbox"`` and for a square that is clipped (the whole region, its aspect
+    kept) and :math:`z = (W / w, H / h)` for ``"stretch"`` (the region fills the input, its aspect is lost).
 
     Args:
         box: [4] or [B, 4], pixels of the image.
