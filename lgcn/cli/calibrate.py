@@ -1,4 +1,4 @@
-"""``lgcn calibrate``: calibrate what a detector says of its errors, on faces that it was not trained on."""
+"""``lgcn calibrate``: calibrate the expected errors of a detector on faces that it was not trained on."""
 
 import argparse
 from pathlib import Path
@@ -10,9 +10,9 @@ example:
   lgcn calibrate --model runs/gaussian_frozen/version_0/model --dataset ibug300w --root 300w --output my-model
       on the faces that lgcn fit has held out for validation
 
-Covariances and expected errors become true on average, and the detector learns
-to tell covered landmarks, and faces that its landmarks fit from failures.
-Landmarks do not change. The detector needs a Gaussian refiner."""
+Covariances and expected errors are scaled to be correct on average, and the
+detector learns to recognise covered landmarks and failures. Landmarks do not
+change. The detector needs a Gaussian refiner."""
 
 CONDITIONS = ("clean", "patch20", "patch40", "blur2", "blur4", "dark4", "dark10")
 FAILURES = ("patch80", "texture40", "texture60", "box40", "box80", "beside100")
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=list(CONDITIONS),
         metavar="NAME",
-        help=f"under which the faces are seen, as for lgcn evaluate (default: {' '.join(CONDITIONS)})",
+        help=f"conditions of the faces, as for lgcn evaluate (default: {' '.join(CONDITIONS)})",
     )
     parser.add_argument(
         "--failures",

@@ -8,7 +8,7 @@ EPILOG = """\
 examples:
   lgcn demo
       opens a page in the browser: add a photo or use the webcam, click a
-      landmark to see what it listens to, and paint over a part of the face
+      landmark to see which others influence it, and paint over a part of the face
   lgcn demo --model runs/my_run/version_0/model --port 8000
       with a model of your own, at http://127.0.0.1:8000
   lgcn demo --host 0.0.0.0 --no-browser

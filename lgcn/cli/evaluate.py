@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         type=float,
         metavar="F",
-        help="only the faces that lgcn fit holds out of the split with data.val_fraction F, 0.05 by default: to choose "
-        "between models without looking at test faces",
+        help="evaluate only the faces of a training split that lgcn fit held out with --data.val_fraction F (0.05 "
+        "unless changed), to choose between models without looking at test faces",
     )
     add_dataset_option(parser)
     parser.add_argument(

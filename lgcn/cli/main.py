@@ -46,11 +46,11 @@ def create_parser(command: str | None) -> argparse.ArgumentParser:
         "--import",
         action="append",
         metavar="MODULE",
-        help="import your module first, which registers backbones, refiners, schemes, ...; before the command",
+        help="import your module, which registers backbones, refiners, schemes, ...; goes before the command",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, summary in COMMANDS.items():
-        subparser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        subparser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == command:
             import_module(_module_of(name)).add_arguments(subparser)
     return parser

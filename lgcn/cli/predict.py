@@ -34,7 +34,7 @@ examples:
   lgcn predict photos -r --output out --format csv --workers 4
       all images in photos and its subfolders, one row per face
   lgcn predict photos -r --output out --format csv --workers 4 --resume
-      goes on where that run was stopped, or adds new images to it
+      continues where that run was stopped, or adds new images to it
   lgcn predict 'photos/**/*.jpg' --boxes boxes.csv --output out
       a pattern, and faces with given boxes
   curl -s URL | lgcn predict - --format jsonl | jq .faces
@@ -99,14 +99,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=_DETECT_EVERY,
         metavar="N",
-        help="look for new faces every N frames; those found are followed from frame to frame (default: 30)",
+        help="search for new faces every N frames; known faces are tracked from frame to frame (default: 30)",
     )
     video.add_argument(
         "--smoothing",
         type=float,
         default=_SMOOTHING,
         metavar="S",
-        help="strength of the smoothing: 0 for none, above 1 for calmer landmarks that follow later (default: 1)",
+        help="strength of the smoothing: 0 for none, above 1 for calmer landmarks with more lag (default: 1)",
     )
     long_runs = parser.add_argument_group("long runs")
     long_runs.add_argument(
@@ -117,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{_ENOUGH_FOR_WORKERS} images or more, else 0)",
     )
     earlier = long_runs.add_mutually_exclusive_group()
-    earlier.add_argument("--resume", action="store_true", help="go on with the run in the folder, if there is one")
+    earlier.add_argument("--resume", action="store_true", help="continue the run in the folder, if there is one")
     earlier.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
     long_runs.add_argument(
         "--ray",

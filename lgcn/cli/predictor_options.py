@@ -42,7 +42,7 @@ def add_input_arguments(
         choices=("cascade", "mtcnn", "whole_image", "yunet"),
         metavar="NAME",
         help="cascade (frontal faces; needs nothing), mtcnn (small and turned ones; facenet-pytorch), yunet (the same; "
-        "OpenCV and --face-weights) or whole_image (one fills each image; also for models of other things); "
+        "OpenCV and --face-weights) or whole_image (each image is one face, or one object of the model); "
         "default: cascade",
     )
     faces.add_argument("--face-weights", type=Path, metavar="FILE", help="ONNX file of yunet's weights")
@@ -50,8 +50,8 @@ def add_input_arguments(
         "--min-face",
         type=float,
         metavar="F",
-        help="side of the smallest face looked for, over the longer side of the image (default: 0.05 for cascade); "
-        "for large group photos, with a larger --max-side",
+        help="side of the smallest face to search for, as a fraction of the longer side of the image (default: 0.05 "
+        "for cascade); for large group photos lower it and raise --max-side",
     )
     faces.add_argument(
         "--max-side",
@@ -62,8 +62,8 @@ def add_input_arguments(
     faces.add_argument(
         "--upright-only",
         action="store_true",
-        help="try no other orientation, neither of the image where no face is found (in steps of 30 degrees) nor of "
-        "boxes whose landmarks do not fit (quarter turns)",
+        help="do not try other orientations of the image if no face is found (steps of 30 degrees), nor of boxes whose "
+        "landmarks do not fit (quarter turns)",
     )
     faces.add_argument(
         "--min-confidence",

@@ -14,8 +14,8 @@ examples:
 Landmarks come as lgcn predict writes them (JSON, JSON Lines, CSV), or as COCO
 results. Missing ones (null, NaN, an empty cell, or x, y, score 0 in COCO) are
 filled in. Each landmark gets its expected error in pixels and, of refiners that
-use confidences, whether it is probably covered. Outliers are named by their
-numbers from 0. What else the file holds is kept."""
+use confidences, whether it is probably covered. Outliers are listed by
+landmark number, from 0. Other fields of the file are kept."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
