@@ -120,7 +120,7 @@ def gaussian_tables(figures: dict[str, Any]) -> str:
     """The page ``gaussian_tables.md``."""
     return page(
         "Tables of the Gaussian refiner",
-        "All [results of the Gaussian graph](gaussian_results.md), which names the command and defines the rows. "
+        "All results of the [Gaussian graph](gaussian_results.md). That page names the command and defines the rows. "
         "Conditions are those of the [connectivity ablation](ablation.md).",
         f"NME in per cent, protocol `{figures['protocol']}`, normaliser `{figures['normalizer']}`. Differences are in "
         "percentage points with 95 % intervals. Coverage is that of the first seed.",
