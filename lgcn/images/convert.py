@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -41,12 +41,7 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS, na
     if isinstance(image, Image.Image):
         return image_to_tensor(image, name=name)
     if hasattr(image, "read"):
-        content = image.read()
-        if not isinstance(content, bytes):
-            raise InputError(
-                f"Expected '{name}' to be a binary stream (got {type(content).__name__}). Open it as 'rb'."
-            )
-        return as_image_tensor(content, max_pixels=max_pixels, name=name)
+        return as_image_tensor(read_stream(image, name=name), max_pixels=max_pixels, name=name)
     if isinstance(image, np.ndarray):
         _check_pixels(
             name, "an array", "[H, W, 3]", image.shape, -1, str(image.dtype), "(255 * image).round().astype('uint8')"
@@ -65,6 +60,18 @@ def as_image_tensor(image: ImageLike, *, max_pixels: int | None = MAX_PIXELS, na
         "tensor [3, H, W] "
         f"(got {type(image).__name__})."
     )
+
+
+def read_stream(stream: Any, *, name: str = "image") -> bytes:
+    """The rest of a binary stream.
+
+    Raises:
+        InputError: for a stream of text; ``name`` is what the message calls it.
+    """
+    content = stream.read()
+    if not isinstance(content, bytes):
+        raise InputError(f"Expected '{name}' to be a binary stream (got {type(content).__name__}). Open it as 'rb'.")
+    return content
 
 
 def image_to_tensor(image: Image.Image, *, name: str = "image") -> Tensor:

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from lgcn.checks import InputError
-from lgcn.images import ImageLike
+from lgcn.images import ImageLike, as_image_tensor
+from lgcn.images.convert import read_stream
 from lgcn.predict.boxes import BoxesLike
 from lgcn.predict.preparation import ImagePreparer, PreparedImage
 
@@ -70,11 +72,11 @@ def _in_workers(
     preparer: ImagePreparer, tasks: Iterable[Task], workers: int, ahead: int
 ) -> Iterator[tuple[str, PreparedImage | InputError]]:
     pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(preparer,))
-    waiting: deque[tuple[Task, Future[_Outcome]]] = deque()
+    waiting: deque[tuple[str, Future[_Outcome]]] = deque()
     largest = 1
     try:
         for task in tasks:
-            waiting.append((task, pool.submit(_attempt_in_worker, task)))
+            waiting.append((task.name, _submit(pool, preparer, task)))
             while len(waiting) >= max(2 * workers, min(2 * workers + ahead, MAX_PIXELS_HELD // largest)):
                 name, prepared = _receive(*waiting.popleft())
                 if isinstance(prepared, PreparedImage):
@@ -86,6 +88,39 @@ def _in_workers(
             yield _receive(*waiting.popleft())
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, preparer: ImagePreparer, task: Task) -> "Future[_Outcome]":
+    """Have a worker prepare an image; what cannot be sent, or submitted, is found in turn with the others."""
+    try:
+        return pool.submit(_attempt_in_worker, _sendable(preparer, task))
+    except InputError as error:
+        unused: Future[_Outcome] = Future()
+        unused.set_result(_Outcome(None, error, []))
+    except BrokenProcessPool as error:
+        unused = Future()
+        unused.set_exception(error)
+    return unused
+
+
+def _sendable(preparer: ImagePreparer, task: Task) -> Task:
+    """The task without streams, and with arrays for tensors.
+
+    Sent tensors would be moved to shared memory, with an open file for each as long as it lives, of which a process may
+    have a thousand. A Pillow image would be decoded here in any case, and lose its file.
+
+    Raises:
+        InputError: for an image that cannot be read here.
+    """
+    image, boxes, name = task
+    if isinstance(image, Image.Image | torch.Tensor):
+        pixels = as_image_tensor(image, max_pixels=preparer.max_pixels, name=name)
+        image = pixels.cpu().permute(1, 2, 0).numpy()
+    elif hasattr(image, "read"):
+        image = read_stream(image, name=name)
+    if isinstance(boxes, torch.Tensor):
+        boxes = boxes.detach().cpu().to(torch.float32).numpy()
+    return Task(image, boxes, name)
 
 
 class _Outcome(NamedTuple):
@@ -140,18 +175,18 @@ def _attempt_in_worker(task: Task) -> _Outcome:
     return _Outcome(tuple(fields), None, told)
 
 
-def _receive(task: Task, future: "Future[_Outcome]") -> tuple[str, PreparedImage | InputError]:
+def _receive(name: str, future: "Future[_Outcome]") -> tuple[str, PreparedImage | InputError]:
     try:
         prepared, error, told = future.result()
     except BrokenProcessPool:
         raise InputError(
-            f"Expected worker processes to prepare '{task.name}' and the images after it (one of them was killed, "
+            f"Expected worker processes to prepare '{name}' and the images after it (one of them was killed, "
             "perhaps for lack of memory). Use fewer 'workers', or 0."
         ) from None
     for each in told:
         warnings.warn_explicit(*each)
     if error is not None:
-        return task.name, error
+        return name, error
     assert prepared is not None
     fields = (torch.from_numpy(each) if isinstance(each, np.ndarray) else each for each in prepared)
-    return task.name, PreparedImage._make(fields)
+    return name, PreparedImage._make(fields)

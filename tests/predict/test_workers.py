@@ -15,7 +15,7 @@ from torch import Tensor
 
 import lgcn
 from lgcn.checks import InputError, InputFileError
-from lgcn.images import PixelRangeWarning
+from lgcn.images import PixelRangeWarning, read_image
 from lgcn.predict import ImagePreparer, LandmarkPredictor, NoFaceWarning
 from lgcn.predict.workers import MAX_PIXELS_HELD, Task, prepare_all
 from tests.predict.spots import SpotDetector, draw_spots, triangle
@@ -74,6 +74,40 @@ def test_boxes_and_names_go_with_their_images(files: list[Path]) -> None:
     assert [(image.name, image.boxes[0, 0].item()) for image, _ in stream] == [(str(n), 1.0 + n) for n in range(4)]
 
 
+def test_images_of_every_kind_are_sent_to_workers(files: list[Path]) -> None:
+    predictor = LandmarkPredictor(SpotDetector(), passes=1)  # type: ignore[arg-type]
+    tensor, boxes = read_image(files[0]), torch.tensor([[1.0, 2.0, 50.0, 50.0]])
+    with files[0].open("rb") as stream, Image.open(files[0]) as image:
+        given = [files[0], files[0].read_bytes(), stream, image, tensor, tensor.permute(1, 2, 0).numpy()]
+        for found, _ in predictor.stream(given, 6 * [boxes], workers=1):
+            assert torch.equal(found.image, tensor)
+            assert torch.equal(found.boxes, boxes)
+    # Each shared tensor would hold a file open.
+    assert not tensor.is_shared()
+    assert not boxes.is_shared()
+
+
+def test_images_that_cannot_be_sent_are_reported_in_turn(files: list[Path], tmp_path: Path) -> None:
+    cut = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    reasons = []
+    for workers in (0, 1):
+        failed: list[tuple[str, str]] = []
+        with Image.open(cut) as image, files[4].open() as text:
+            tasks = [Task(each, [1.0, 1, 9, 9], str(number)) for number, each in enumerate([image, files[0], text])]
+            prepared = prepare_all(
+                ImagePreparer(),
+                tasks,
+                workers=workers,
+                on_error=lambda name, error: failed.append((name, str(error))),  # noqa: B023
+            )
+            assert [each.name for each in prepared] == ["1"]
+        reasons.append(failed)
+    assert reasons[0] == reasons[1]
+    assert [name for name, _ in reasons[1]] == ["0", "2"]
+
+
 def test_few_images_are_read_ahead(files: list[Path]) -> None:
     taken = []
 
@@ -109,6 +143,20 @@ def test_a_killed_worker_is_an_error_that_names_the_image(files: list[Path]) -> 
     tasks = [Task(path, None, path.name) for path in files]
     with pytest.raises(InputError, match=r"'0\.png' and the images after it .one of them was killed"):
         list(prepare_all(ImagePreparer(killed), tasks, workers=1))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_worker_that_is_killed_before_the_next_image_is_an_error_that_names_it() -> None:
+    def tasks():  # type: ignore[no-untyped-def]
+        yield Task(np.zeros((10, 10, 3), np.uint8), [0.0, 0.0, 5.0, 5.0], "first")
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        worker.join()
+        time.sleep(0.5)  # until the pool has noticed
+        yield from (Task(np.zeros((10, 10, 3), np.uint8), [0.0, 0.0, 5.0, 5.0], str(n)) for n in range(9))
+
+    with pytest.raises(InputError, match=r"' and the images after it .one of them was killed"):
+        list(prepare_all(ImagePreparer(), tasks(), workers=1))
 
 
 METHODS = [method for method in multiprocessing.get_all_start_methods() if "fork" in method]
