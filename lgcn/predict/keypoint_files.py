@@ -67,7 +67,8 @@ def read_keypoints(path: str | Path) -> KeyPointFile:
         return _read_csv(path, text)
     try:
         lines = path.suffix.lower() == ".jsonl"
-        content = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+        # Not splitlines, which also ends lines at characters that names may hold.
+        content = [_parse(line) for line in text.split("\n") if line.strip()] if lines else _parse(text)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:80]
         raise InputFileError(f"Expected JSON in '{path}' ({reason}). It may be {FORMS}.") from None
@@ -79,6 +80,16 @@ def read_keypoints(path: str | Path) -> KeyPointFile:
         if all("keypoints" in entry for entry in content):
             return _read_coco(path, content, content)
     raise InputFileError(f"Expected a known layout in '{path}' (got {shown(content)}). It may be {FORMS}.")
+
+
+def _parse(text: str) -> Any:
+    """JSON, in which NaN, which Python writes and which is no JSON, counts as null."""
+    return json.loads(text, parse_constant=_constant)
+
+
+def _constant(name: str) -> None:
+    if name != "NaN":
+        raise ValueError(f"{name} is no number of JSON")
 
 
 def _read_records(path: Path, records: list[dict[str, Any]], lines: bool) -> KeyPointFile:
@@ -232,7 +243,9 @@ def _pairs(points: Any, where: str) -> list[tuple[float, float]]:
             continue
         try:
             x, y = (math.nan if number in ("", None) else float(number) for number in point)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
+            x = y = math.inf
+        if math.isinf(x) or math.isinf(y):
             raise InputFileError(f"Expected landmarks [x, y] in {where} (got {shown(point)}).") from None
         pairs.append((x, y))
     return pairs
@@ -251,7 +264,7 @@ def _keypoints(points: list[list[tuple[float, float]]], scores: Any, where: list
     for row, place in zip(scores, where, strict=True):
         try:
             numbers = [math.nan if number in ("", None) else float(number) for number in row]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbers = []
         if len(numbers) != count:
             raise InputFileError(f"Expected {count} confidences in {place} (got {shown(row)}).")

@@ -36,19 +36,29 @@ def match_keypoints(
         true: [M, K, 2], NaN where missing.
 
     Raises:
-        InputError: for different numbers of landmarks, or if nothing matches.
+        InputError: for different numbers of landmarks, a name with which the paths of several annotated images end, or
+            if nothing matches.
     """
     check_shape("predicted", predicted, "N K 2", K=true.shape[1])
-    places: dict[str, list[int]] = {}
+    places: dict[tuple[str, ...], list[int]] = {}
     for index, name in enumerate(true_images):
-        places.setdefault(name, []).append(index)
-    endings = {ending: name for name in places for ending in _endings(name)}
-    found: dict[str, list[int]] = {}
+        places.setdefault(PurePosixPath(name).parts, []).append(index)
+    longer: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for place in places:
+        for ending in _endings(place)[1:]:
+            longer.setdefault(ending, []).append(place)
+    found: dict[tuple[str, ...], list[int]] = {}
     for index, name in enumerate(predicted_images):
-        known = next((endings[ending] for ending in _endings(name) if ending in endings), None)
-        if known is not None:
-            found.setdefault(known, []).append(index)
-    pairs = [pair for name, rows in found.items() for pair in _nearest(rows, places[name], predicted, true)]
+        own = PurePosixPath(name).parts
+        known = [ending for ending in _endings(own) if ending in places][:1] or longer.get(own, [])
+        if len(known) > 1:
+            several = " and ".join(f"'{PurePosixPath(*place)}'" for place in known[:2])
+            raise InputError(
+                f"Expected one annotated image for the name '{name}' (got {several}). Write its folder too."
+            )
+        for place in known:
+            found.setdefault(place, []).append(index)
+    pairs = [pair for place, rows in found.items() for pair in _nearest(rows, places[place], predicted, true)]
     if not pairs and found:
         raise InputError(
             f"Expected predictions near the annotated objects (got {len(found)} images with both, and none where they "
@@ -64,10 +74,9 @@ def match_keypoints(
     return Matches(rows, columns)
 
 
-def _endings(name: str) -> list[str]:
+def _endings(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
     """A path and what it ends with, without its first folders; the longest first."""
-    parts = PurePosixPath(name).parts
-    return ["/".join(parts[start:]) for start in range(len(parts))]
+    return [parts[start:] for start in range(len(parts))]
 
 
 def _nearest(rows: list[int], columns: list[int], predicted: Tensor, true: Tensor) -> list[tuple[int, int]]:

@@ -215,6 +215,35 @@ def test_errors_are_one_line(refiner: str, points: Tensor, tmp_path: Path, capsy
         assert expected in err
 
 
+def test_names_and_missing_numbers_of_json_are_kept(
+    refiner: str, points: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = records(points[:2])
+    given[0]["image"] = "a\u2028b\x85.jpg"
+    given[0]["faces"][0]["landmarks"][2] = given[0]["faces"][0]["initial"][2] = [float("nan"), float("nan")]
+    given[0]["faces"][0]["score"] = float("nan")
+    (tmp_path / "points.jsonl").write_text(json.dumps(given[0], ensure_ascii=False) + "\n")
+    assert main(["refine", str(tmp_path / "points.jsonl"), "--refiner", refiner]) == 0
+    (line, rest) = capsys.readouterr().out.split("\n")
+    assert not rest and "NaN" not in line
+    read = json.loads(line)
+    face = read["faces"][0]
+    assert read["image"] == given[0]["image"] and face["score"] is None
+    assert face["initial"][2] == [None, None] and face["filled_in"] == [2]
+
+
+@pytest.mark.parametrize("number", ["Infinity", "1e999", "1" * 400])
+def test_numbers_without_bounds_are_one_line(
+    number: str, refiner: str, points: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = records(points[:2])
+    given[0]["faces"][0]["landmarks"][1] = ["?", 3.0]
+    (tmp_path / "points.json").write_text(json.dumps(given).replace('"?"', number))
+    assert main(["refine", str(tmp_path / "points.json"), "--refiner", refiner]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("lgcn: error: Expected ") and err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
