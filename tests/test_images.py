@@ -562,6 +562,18 @@ def test_streams_are_read(tmp_path: Path) -> None:
         as_image_tensor(io.StringIO("text"))  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    Image.fromarray(SMOOTH).save(tmp_path / "a.png")
+    reader, writer = os.pipe()
+    os.write(writer, (tmp_path / "a.png").read_bytes())
+    os.close(writer)
+    try:
+        assert (pixels(read_image(f"/dev/fd/{reader}")) == SMOOTH).all()
+    finally:
+        os.close(reader)
+
+
 @pytest.mark.parametrize("url", ["https://example.org/a.jpg", "s3://bucket/a.jpg"])
 def test_urls_are_refused(url: str) -> None:
     with pytest.raises(InputFileError, match=r"URLs are not read.*Download it"):

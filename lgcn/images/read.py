@@ -46,6 +46,9 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_PIX
 def read_as(source: Path | bytes, name: str, max_pixels: int | None) -> Tensor:
     """Read an image from a path or the content of a file, as :func:`read_image` does; ``name`` is for messages."""
     try:
+        if isinstance(source, Path) and source.is_fifo():
+            # A pipe can be read only once, such as the /dev/fd/63 of a shell's <(command).
+            source = source.read_bytes()
         rgb, orientation = _read(source, name, max_pixels)
         return turn_upright(rgb, orientation)
     except FileNotFoundError:
