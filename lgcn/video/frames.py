@@ -49,7 +49,8 @@ class VideoReader:
     ...     for frame in video:
     ...         print(frame.number, frame.time, frame.image.shape)
 
-    Frames that are damaged are skipped, with a warning at the end. The rotation that phones store is applied.
+    Frames that are damaged are skipped, with a warning at the end. The rotation that phones store is applied. Each
+    iteration starts with the first frame.
 
     Args:
         source: path of a file, or ``"webcam"`` or ``"webcam:N"`` for a camera of this machine, numbered from 0 (on
@@ -57,17 +58,22 @@ class VideoReader:
 
     Raises:
         InputError: if PyAV is not installed, or there is no such camera.
-        InputFileError: for a file that is missing or holds no video.
+        InputFileError: for a file that is missing or holds no video; in the iteration, if it cannot be read to its end,
+            as a camera that is unplugged.
     """
 
     def __init__(self, source: str | Path) -> None:
         self.source = str(source)
+        self._open()
+
+    def _open(self) -> None:
         self._container = _open(self.source)
         if not self._container.streams.video:
             self._container.close()
-            raise InputFileError(f"Expected a video in '{source}' (it has none).")
+            raise InputFileError(f"Expected a video in '{self.source}' (it has none).")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
+        self._begun = False
 
     @property
     def frame_rate(self) -> float:
@@ -88,10 +94,24 @@ class VideoReader:
     def __iter__(self) -> Iterator[VideoFrame]:
         import av
 
+        if self._begun:
+            self.close()
+            self._open()
+        self._begun = True
         number = damaged = 0
         first: float | None = None
         time = -1 / self.frame_rate
-        for packet in self._container.demux(self._stream):
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                reason = error.strerror or error
+                raise InputFileError(
+                    f"Expected to read on in '{self.source}' after {number} frames ({reason})."
+                ) from None
+            if packet is None:
+                break
             try:
                 decoded = packet.decode()
             except av.error.InvalidDataError:

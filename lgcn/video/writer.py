@@ -47,10 +47,12 @@ class VideoWriter:
             time: seconds, later than that of the frame before.
 
         Raises:
-            InputError: for another size.
+            InputError: for another size, or one below 2 x 2.
             OSError: if the file cannot be written, or the disk is full.
         """
         height, width = (side // 2 * 2 for side in pixels.shape[:2])
+        if not height or not width:
+            raise InputError(f"Expected frames of 2 x 2 pixels or more (got {pixels.shape[1]} x {pixels.shape[0]}).")
         if self._stream is None:
             temporary = self._resources.enter_context(replace_when_done(self.path))
             self._container = self._resources.enter_context(self._av.open(str(temporary), "w", format="mp4"))

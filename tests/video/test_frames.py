@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,40 @@ def test_odd_sizes_lose_a_row_and_a_column_and_other_sizes_are_refused(tmp_path:
         writer.write(ramp(0), 0.0)
         with pytest.raises(InputError, match="frames of 64 x 48 pixels.*got 32 x 32"):
             writer.write(ramp(0, (32, 32)), 0.1)
+
+
+def test_frames_without_a_pair_of_rows_are_refused(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "row.mp4", 25.0) as writer, pytest.raises(InputError, match="2 x 2 .*got 64 x 1"):
+        writer.write(ramp(0, (1, 64)), 0.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_iteration_starts_with_the_first_frame(tmp_path: Path) -> None:
+    with VideoReader(write(tmp_path / "clip.mp4", [0.0, 0.04, 0.08])) as video:
+        first = next(iter(video))
+        for _ in range(2):
+            frames = list(video)
+            assert [frame.number for frame in frames] == [0, 1, 2]
+            assert torch.equal(frames[0].image, first.image)
+
+
+def test_a_camera_that_is_unplugged_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unplugged:
+        def __init__(self, container: object, packets: list[object]) -> None:
+            self.container, self.packets = container, packets
+
+        def demux(self, stream: object) -> Iterator[object]:
+            yield from self.packets
+            raise av.error.OSError(19, "No such device")
+
+        def close(self) -> None:
+            self.container.close()  # type: ignore[attr-defined]
+
+    with VideoReader(write(tmp_path / "clip.mp4", [0.0, 0.04, 0.08])) as video:
+        packets = list(video._container.demux(video._stream))
+        monkeypatch.setattr(video, "_container", Unplugged(video._container, packets))
+        with pytest.raises(InputFileError, match=r"read on in '.*clip\.mp4' after 3 frames \(No such device\)"):
+            list(video)
 
 
 def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
