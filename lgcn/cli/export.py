@@ -105,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
         _print(small, quantised)
         reports["int8"] = _entry(small, quantised)
     if args.report:
-        write_text(args.report, json.dumps(reports, indent=2) + "\n")
+        with writing_to(args.report.parent):
+            write_text(args.report, json.dumps(reports, indent=2) + "\n")
     if not report.agrees:
         tell("error", f"'{args.output}' does not agree with the model to {1e-3:g} pixels.")
     return 0 if report.agrees else 1

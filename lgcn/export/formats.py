@@ -1,5 +1,6 @@
 """Export a detector, from pixels of face crops to landmarks, to ONNX, ``torch.export`` and AOTInductor files."""
 
+import errno
 import logging
 import os
 import warnings
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 OPSET = 18
 """Of ONNX; the lowest that has an anti-aliased Resize and that PyTorch's exporter writes without conversion."""
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+"""Errors of the place that is written to, not of the network."""
 
 
 class ExportModule(nn.Module):
@@ -59,6 +63,7 @@ def export_detector(
 
     Raises:
         InputError: for an unknown format or type, or a network that cannot be exported.
+        OSError: if the disk is full or has become read-only.
     """
     write = FORMATS[check_choice("format", format, tuple(FORMATS))]
     check_choice("dtype", dtype, DTYPES)
@@ -72,6 +77,8 @@ def export_detector(
         except ImportError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                raise
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise InputError(f"Expected a detector that can be exported as '{format}' (got: {reason}).") from error
     return metadata

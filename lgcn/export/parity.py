@@ -44,8 +44,8 @@ class ParityReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether positions agree to :data:`TOLERANCE`, and other outputs to a thousandth."""
-        return max(*self.largest.values(), self.batch_px) <= TOLERANCE
+        """Whether positions agree to :data:`TOLERANCE`, and other outputs to a thousandth; NaN does not."""
+        return all(difference <= TOLERANCE for difference in (*self.largest.values(), self.batch_px))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

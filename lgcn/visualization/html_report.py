@@ -129,7 +129,8 @@ def _card(name: str, record: dict[str, Any], scheme: LandmarkScheme) -> str:
     if face.covered is not None:
         lines.append(f"{int(face.covered.sum())} of {len(face.covered)} landmarks covered")
     doubt = -face.confidence if errors is None else errors
-    lines.append(f"<span class=muted>least sure: {', '.join(scheme.names[k] for k in doubt.topk(3).indices)}</span>")
+    least = doubt.topk(min(3, len(doubt))).indices
+    lines.append(f"<span class=muted>least sure: {', '.join(scheme.names[k] for k in least)}</span>")
     return f"<figure title='{_text(name)}'>{_thumbnail(name, face, scheme)}<figcaption>{'<br>'.join(lines)}</figure>"
 
 

@@ -78,3 +78,13 @@ def test_bad_options_are_refused_before_the_work(
     assert main(["export", "lgcn-68", "--output", str(tmp_path / "out.onnx"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_not_the_fault_of_the_model(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in (["--output", "/dev/full"], ["--output", str(tmp_path / "tiny.onnx"), "--report", "/dev/full"]):
+        assert main(["export", str(model), *options]) == 2
+        err = capsys.readouterr().err
+        assert "Expected to be able to write to '/dev' (No space left on device)" in err

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from lgcn.backbones import Backbone
 from lgcn.checks import InputError, InputFileError
-from lgcn.export import ExportMetadata, OnnxDetector, compare_file, export_detector, load_detector, quantize
+from lgcn.export import (
+    ExportMetadata,
+    OnnxDetector,
+    ParityReport,
+    compare_file,
+    export_detector,
+    load_detector,
+    quantize,
+)
 from lgcn.models import PRESETS, LandmarkDetector
 from lgcn.predict import LandmarkPredictor
 from lgcn.typing import HeatmapOutput
@@ -237,3 +245,8 @@ def test_the_script_of_the_page_needs_only_onnx_runtime(
     face = LandmarkPredictor(detector, passes=1)(ROOT / "examples" / "astronaut.jpg", [180, 87, 272, 179])[0]
     # Pillow resamples a little differently, which moves single peaks of a random network.
     assert np.median(abs(np.load(tmp_path / "pos.npy") - face.landmarks.numpy())) < 0.5
+
+
+def test_nan_does_not_agree() -> None:
+    assert ParityReport(1, {"pos": 0.0, "score": 1e-4}, 0.0, 0.0, 0.0).agrees
+    assert not ParityReport(1, {"pos": 0.0, "score": float("nan")}, 0.0, 0.0, 0.0).agrees

@@ -65,3 +65,9 @@ def test_expected_errors_rank_before_scores(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert page.index("b.jpg") < page.index("a.jpg")
     assert "expected error 5.0 % of" in page
+
+
+def test_two_landmarks_are_enough(tmp_path: Path) -> None:
+    face = Face(torch.tensor([90.0, 80.0, 200.0, 170.0]), POS[:2], POS[:2], torch.tensor([0.9, 0.4]))
+    save_html_report(tmp_path / "report.html", [to_record("a.jpg", [face])], LandmarkScheme("two", ("one", "two")))
+    assert "least sure: two, one" in (tmp_path / "report.html").read_text()
