@@ -20,7 +20,7 @@ examples:
   lgcn fit-refiner points.csv --dataset pts --root faces --split all --scheme ten.yaml --output my-refiner
       landmarks of your own
 
-It takes a minute at most: no training, no images. The predictions should be of images
+It takes seconds to a minute: no training, no images. The predictions should be of images
 that the detector was not trained on. Confidences are used if there are any."""
 
 HELD_OUT = 5
