@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="IMAGE|DIR",
-        help="photos whose faces the file is compared on, and calibrated with (default: one photo, in 16 crops)",
+        help="photos whose faces the file is compared on, and calibrated with, or whole images if the landmarks are of "
+        "other things (default: one photo, in 16 crops)",
     )
     parser.add_argument(
         "--max-faces", type=int, default=200, metavar="N", help="faces that are used of --images (default: 200)"
@@ -124,12 +125,14 @@ def _crops(args: argparse.Namespace, metadata: "ExportMetadata", detector: "Land
     from lgcn.export import sample_crops
     from lgcn.geometry import crop_image
     from lgcn.images import read_image
-    from lgcn.predict import LandmarkPredictor, NoFaceWarning
+    from lgcn.predict import LandmarkPredictor, NoFaceWarning, WholeImage
 
     if args.images is None:
         return sample_crops(metadata)
     paths, problems = find_images(args.images, recursive=True)
-    predictor = LandmarkPredictor(detector, passes=1, turned=False)
+    # Only faces are found by themselves.
+    find = None if detector.scheme.subject == "face" else WholeImage()
+    predictor = LandmarkPredictor(detector, find, passes=1, turned=False)
     crops: list[Tensor] = []
     for path in paths:
         if len(crops) >= args.max_faces:
@@ -148,7 +151,9 @@ def _crops(args: argparse.Namespace, metadata: "ExportMetadata", detector: "Land
     for problem in problems:
         tell("error", problem)
     if not crops:
-        raise InputError("Expected '--images' with at least one face (got none that was detected).")
+        raise InputError(
+            f"Expected '--images' with at least one {detector.scheme.subject} (got none that was detected)."
+        )
     return torch.stack(crops[: args.max_faces])
 
 

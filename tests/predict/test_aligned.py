@@ -25,6 +25,16 @@ def test_the_crop_is_upright_and_the_transform_leads_to_it(angle: float) -> None
         assert crop[colour, y, x] > 200
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_landmarks_in_one_place_take_the_box_of_the_face(count: int) -> None:
+    pos = torch.full((count, 2), 40.1)
+    face = Face(torch.tensor([20.0, 30.0, 59.0, 69.0]), pos, pos, torch.ones(count))
+    scheme = SCHEME if count == 3 else LandmarkScheme(name="tip", names=("tip",))
+    _, affine = align_face(torch.zeros(3, 90, 90, dtype=torch.uint8), face, scheme, 40, enlargement=1.0)
+    corners = transform_points(face.box.view(2, 2), affine)
+    assert (corners.diff(dim=0) - 40).abs().max() < 1.1 and corners.mean().item() == pytest.approx(19.5, abs=0.5)
+
+
 def test_a_size_without_pixels_is_refused() -> None:
     face = Face(torch.zeros(4), POS, POS, torch.ones(3))
     with pytest.raises(InputError, match="'size' to be 8 or more"):
