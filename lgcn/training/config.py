@@ -284,7 +284,7 @@ class ScheduleConfig:
         Args:
             optimizer: with the given learning rates.
             num_steps: of the run, infinite if it has no end.
-            steps_per_epoch: infinite if the number of batches is not known.
+            steps_per_epoch: rounded up; infinite if the number of batches is not known.
 
         Raises:
             InputError: for one_cycle without an end, and multistep without a length of epochs.
@@ -301,6 +301,6 @@ class ScheduleConfig:
                 optimizer, rates, total_steps=int(num_steps), pct_start=self.warmup, div_factor=self.initial_division
             )
         if self.name == "multistep":
-            milestones = [epoch * int(steps_per_epoch) for epoch in self.milestones]
+            milestones = [epoch * math.ceil(steps_per_epoch) for epoch in self.milestones]
             return MultiStepLR(optimizer, milestones, gamma=self.factor)
         return None

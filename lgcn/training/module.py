@@ -256,7 +256,7 @@ class LandmarkModule(LightningModule):
                 "'model.initial_weights'."
             )
         # Not from the steps of the run, which 'trainer.max_steps' may end within an epoch.
-        steps_per_epoch = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
+        steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         scheduler = self.schedule.build(optimizer, num_steps, steps_per_epoch)
         if scheduler is None:
             return optimizer

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from torch.utils.data import DataLoader
 from torch_geometric.data import Batch, Data
 
 from lgcn.backbones import BACKBONES
@@ -230,6 +231,23 @@ def test_milestones_are_epochs_also_of_a_run_that_steps_end(
     schedule = ScheduleConfig("multistep", milestones=(1,))
     seen = rates_of(schedule, tiny_detector, face_root, tmp_path, max_steps=4, **limits)
     assert seen == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_milestones_of_data_without_a_length_are_refused(
+    accumulate: int, tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataLoader, "__len__", None)
+    with pytest.raises(InputError, match=r"epochs of a known length for 'schedule.name' multistep"):
+        rates_of(
+            ScheduleConfig("multistep", milestones=(1,)),
+            tiny_detector,
+            face_root,
+            tmp_path,
+            max_steps=4,
+            limit_train_batches=1.0,
+            accumulate_grad_batches=accumulate,
+        )
 
 
 def test_a_run_that_time_alone_ends(tiny_detector: DetectorConfig, face_root: Path, tmp_path: Path) -> None:
