@@ -73,6 +73,9 @@ class BoxTable:
         boxes: name -> boxes [F, 4].
         escaped: whether names may hold escape sequences such as ``\x0a``, as in CSV written by
             :func:`lgcn.predict.to_csv`. Unescaped names are found, too.
+
+    Raises:
+        InputFileError: if two names of one file, such as ``a.jpg`` and ``./a.jpg``, have different boxes.
     """
 
     def __init__(self, path: Path, boxes: dict[str, Tensor], *, escaped: bool = False) -> None:
@@ -83,10 +86,22 @@ class BoxTable:
         # What a name stands for without escape sequences goes first, and so is replaced by what it stands for with.
         for read in (str, unescape_name) if escaped else (str,):
             files = {name: _file_name(read(name)) for name in boxes}
-            for start in (path.parent, Path()):
-                self._exact |= {real_path(Path(start, file)): name for name, file in files.items() if file is not None}
             paths = {name: Path(file) for name, file in files.items() if file is not None}
+            for start in (path.parent, Path()):
+                self._exact |= self._places(start, paths)
             self._endings |= {file.parts: name for name, file in paths.items() if not file.is_absolute()}
+
+    def _places(self, start: Path, paths: dict[str, Path]) -> dict[str, str]:
+        """The name of the file at each place, if relative paths start from a folder."""
+        places: dict[str, str] = {}
+        for name, file in paths.items():
+            other = places.setdefault(real_path(start / file), name)
+            if not torch.equal(self.boxes[other], self.boxes[name]):
+                raise InputFileError(
+                    f"Expected one name for each image in '{self.path}' ('{other}' and '{name}', with different boxes, "
+                    "are the same file). Put all boxes of an image under one name."
+                )
+        return places
 
     def name_of(self, image: str | os.PathLike[str]) -> str | None:
         """The name of the image at a path in the file; None if it has no boxes for it."""

@@ -156,6 +156,16 @@ def test_unescaped_names_of_other_programs_are_found(tmp_path: Path) -> None:
     assert table.find(tmp_path / r"a\x0ab.jpg").tolist() == [SECOND]
 
 
+def test_two_names_of_a_file_may_not_have_different_boxes(tmp_path: Path) -> None:
+    table = read_boxes(write(tmp_path / "boxes.json", {"a.jpg": [FIRST], "./a.jpg": [FIRST]}))
+    assert table.find(tmp_path / "a.jpg").tolist() == [FIRST]
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("./a.jpg", "link/a.jpg", str(tmp_path / "a.jpg")):
+        path = write(tmp_path / "boxes.csv", f"a.jpg,1,2,30.5,40\n{name},50,60,70,80\n")
+        with pytest.raises(InputFileError, match=r"boxes\.csv' \('a\.jpg' and '.*a\.jpg', with different boxes"):
+            read_boxes(path)
+
+
 @thousand
 @given(data=st.data(), suffix=st.sampled_from(["json", "jsonl", "csv"]))
 def test_damaged_files_give_boxes_or_an_input_error(
