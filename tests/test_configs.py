@@ -17,11 +17,11 @@ GAUSSIAN = ["gaussian_frozen", "lgcn-68", "lgcn-68-fast", "lgcn-68-hrnet18"]
 RECIPES = ["default", *GAUSSIAN, "lgcn-68-paper", "official", "paper_end_to_end", "paper_frozen"]
 OF_WFLW = ["lgcn-98"]
 GNNS = ["gnn"]
-OVERLAYS = ["mild", "wflw"]
+OVERLAYS = ["mild", "tight", "wflw"]
 GNN_OVERLAYS = ["gnn_lgcn", "gnn_transformer"]
 COMBINATIONS = [(recipe, *overlay) for recipe in RECIPES for overlay in ((), ("wflw",))]
 COMBINATIONS += [(recipe,) for recipe in (*OF_WFLW, *GNNS)] + [("gnn", overlay) for overlay in GNN_OVERLAYS]
-COMBINATIONS += [(recipe, "mild") for recipe in ("lgcn-68", "lgcn-68-fast")]
+COMBINATIONS += [(recipe, step) for recipe in ("lgcn-68", "lgcn-68-fast") for step in ("mild", "tight")]
 
 # Quoted from sections IV-B and IV-E; what is asserted below is what they say.
 QUOTES = [
@@ -119,7 +119,7 @@ def test_names_resolve_wherever_they_stand() -> None:
     with pytest.raises(
         InputFileError,
         match="default, gaussian_frozen, gnn, gnn_lgcn, gnn_transformer, lgcn-68, "
-        "lgcn-68-fast, lgcn-68-hrnet18, lgcn-68-paper, lgcn-98, mild, official, paper_end_to_end, paper_frozen",
+        "lgcn-68-fast, lgcn-68-hrnet18, lgcn-68-paper, lgcn-98, mild, official, paper_end_to_end, paper_frozen, tight",
     ):
         resolve_configs(["--config", "official", "--config", "wlfw"])
 
