@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import environment
 from benchmarks.ranking import auroc
+from lgcn.cli.memory import keep_freed_memory
 from lgcn.covariance import squared_mahalanobis
 from lgcn.datasets import IBUG300W
 from lgcn.evaluation import crop_faces, degrade_faces
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--split", default="lfpw/testset")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    keep_freed_memory()  # as the commands do
     detector = LandmarkDetector.from_pretrained(args.model)
     results = {}
     for part, faces in parts(detector, args):

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import environment
 from benchmarks.turned_faces import error
+from lgcn.cli.memory import keep_freed_memory
 from lgcn.datasets import IBUG300W
 from lgcn.files import write_text
 from lgcn.predict import CascadeFaceDetector, LandmarkPredictor, NoFaceWarning
@@ -76,6 +77,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=7, help="take every N-th photo (default: 7)")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    keep_freed_memory()  # as the commands do
     warnings.simplefilter("ignore", NoFaceWarning)
     rows = []
     for name, options in SETTINGS.items():

@@ -26,6 +26,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import environment
+from lgcn.cli.memory import keep_freed_memory
 from lgcn.datasets import IBUG300W
 from lgcn.files import write_text
 from lgcn.geometry import landmark_box
@@ -84,6 +85,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take every N-th photo (default: 1)")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    keep_freed_memory()  # as the commands do
     predictor = LandmarkPredictor.from_pretrained(args.model)
     faces = IBUG300W(args.root, split=args.split, protocol=predictor.detector.protocol.name)
     warnings.simplefilter("ignore", NoFaceWarning)
