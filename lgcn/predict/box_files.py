@@ -96,7 +96,7 @@ class BoxTable:
         places: dict[str, str] = {}
         for name, file in paths.items():
             other = places.setdefault(real_path(start / file), name)
-            if not torch.equal(self.boxes[other], self.boxes[name]):
+            if other != name and not torch.equal(self.boxes[other], self.boxes[name]):
                 raise InputFileError(
                     f"Expected one name for each image in '{self.path}' ('{other}' and '{name}', with different boxes, "
                     "are the same file). Put all boxes of an image under one name."
